@@ -1,0 +1,4 @@
+//! Being built.
+/// Being built.
+#[derive(Debug)]
+pub struct Client;
