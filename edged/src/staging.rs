@@ -1,0 +1,160 @@
+//! Bytes on their way in: in memory while they are few, in a file of their own
+//! when they are many.
+//!
+//! Whoever takes bytes in (the socket, a link) stages them here and sends the
+//! name along with the words; the driver gives the name to the core, and when
+//! the core asks for a place, the journal finds the bytes by that name. A staged
+//! file is written and fsynced on a blocking thread before its words are heard;
+//! one that is never named by a row is removed at the next start.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use relay_core::id::StagedId;
+
+/// Bytes that wait for a place in the ledger.
+#[derive(Clone, Debug)]
+pub enum Staged {
+    /// Table and bodies, contiguous.
+    Memory(Bytes),
+    /// A pack of one whose body is a file, already fsynced.
+    File {
+        /// The table.
+        table: Bytes,
+        /// The name inside [`Staging::folder`].
+        name: String,
+    },
+}
+
+/// Hands out names for staged bytes and opens staged files.
+#[derive(Clone, Debug)]
+pub struct Staging {
+    folder: Arc<Path>,
+    next: Arc<AtomicU64>,
+    run: u64,
+}
+
+impl Staging {
+    /// Files go to `folder`, which exists; `run` (the boot epoch) keeps names
+    /// apart from those of earlier runs.
+    #[must_use]
+    pub fn new(folder: &Path, run: u64) -> Self {
+        Self { folder: folder.into(), next: Arc::new(AtomicU64::new(1)), run }
+    }
+
+    /// Where staged files lie; it is where they stay.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A name never used in this run.
+    #[must_use]
+    pub fn fresh(&self) -> StagedId {
+        StagedId(self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// An empty file, to be filled by [`StagedFile::write`].
+    ///
+    /// # Errors
+    /// What the file system said.
+    pub async fn create(&self) -> std::io::Result<StagedFile> {
+        let name = format!("{:08x}-{:012x}.seg", self.run, self.fresh().0);
+        let path = self.folder.join(&name);
+        let file = blocking(move || File::options().write(true).create_new(true).open(path)).await?;
+        Ok(StagedFile {
+            file: Some(file),
+            folder: Arc::clone(&self.folder),
+            name,
+            hasher: Box::new(blake3::Hasher::new()),
+            length: 0,
+            kept: false,
+        })
+    }
+}
+
+/// A file being filled; removed when dropped before [`StagedFile::finish`].
+#[derive(Debug)]
+pub struct StagedFile {
+    file: Option<File>,
+    folder: Arc<Path>,
+    name: String,
+    hasher: Box<blake3::Hasher>,
+    length: u64,
+    kept: bool,
+}
+
+impl StagedFile {
+    /// Appends `chunk` and hashes it, off the async threads.
+    ///
+    /// # Errors
+    /// What the file system said; the file is of no use then.
+    pub async fn write(&mut self, chunk: Bytes) -> std::io::Result<()> {
+        let mut file = self.file.take().ok_or(std::io::ErrorKind::BrokenPipe)?;
+        let mut hasher = std::mem::take(&mut self.hasher);
+        self.length += chunk.len() as u64;
+        let (file, hasher) = blocking(move || {
+            hasher.update(&chunk);
+            file.write_all(&chunk)?;
+            Ok((file, hasher))
+        })
+        .await?;
+        self.file = Some(file);
+        self.hasher = hasher;
+        Ok(())
+    }
+
+    /// Bytes written so far.
+    #[must_use]
+    pub const fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The digest of the bytes written so far.
+    #[must_use]
+    pub fn digest(&self) -> relay_core::segment::Digest {
+        relay_core::segment::Digest(*self.hasher.finalize().as_bytes())
+    }
+
+    /// Syncs the file and its folder, and answers the file's name: from here on
+    /// it stays.
+    ///
+    /// # Errors
+    /// What the file system said; the file is removed then.
+    pub async fn finish(mut self) -> std::io::Result<String> {
+        let file = self.file.take().ok_or(std::io::ErrorKind::BrokenPipe)?;
+        let folder = Arc::clone(&self.folder);
+        blocking(move || {
+            file.sync_all()?;
+            File::open(folder)?.sync_all()
+        })
+        .await?;
+        self.kept = true;
+        Ok(std::mem::take(&mut self.name))
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.join(&self.name)
+    }
+}
+
+impl Drop for StagedFile {
+    fn drop(&mut self) {
+        if !self.kept {
+            // A leftover is removed at the next start all the same.
+            let _ = std::fs::remove_file(self.path());
+        }
+    }
+}
+
+async fn blocking<T, F>(work: F) -> std::io::Result<T>
+where
+    T: Send + 'static,
+    F: FnOnce() -> std::io::Result<T> + Send + 'static,
+{
+    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
+}

@@ -1,0 +1,91 @@
+//! Every bound in the system, each with its reason.
+//!
+//! What an operator may change stands in [`Limits`]; what the formats fix are
+//! the constants. Reaching a bound is an answer, never a stall.
+
+use std::time::Duration;
+
+/// The longest segment, 4 GiB (semantics 1).
+pub const MAX_SEGMENT: u64 = 4 << 30;
+/// A segment up to this length travels inside packs; a longer one is offered
+/// first, so that what the peer has is not sent (semantics 5 and 10).
+pub const SMALL_SEGMENT: u64 = 16 << 10;
+/// A pack is closed before its table and bodies pass this (semantics 1).
+pub const PACK_BYTES: u64 = 64 << 10;
+/// Members of a pack: empty segments have no bytes to bound them, and a member
+/// is named by 16 bits.
+pub const PACK_MEMBERS: u32 = 1024;
+/// The ids of a pack lie within this many milliseconds, so that the packs that
+/// may hold an id are found by a short range of the index.
+pub const PACK_ID_SPAN_MS: u64 = 1_000;
+/// A put above this goes to a file of its own while it arrives (semantics 9).
+pub const PUT_IN_MEMORY: u64 = 4 << 20;
+/// An arrival above this goes to a partial file (semantics 10).
+pub const ARRIVAL_IN_MEMORY: u64 = 1 << 20;
+/// Relays a segment may pass (semantics 6).
+pub const MAX_HOPS: u8 = 8;
+/// Lanes a ledger may name: each may hold a window open per peer.
+pub const MAX_LANES: usize = 64;
+/// Nodes a ledger may name, so that a peer cannot fill it with origins.
+pub const MAX_NODES: usize = 65_536;
+/// An idempotency key is at most this long (semantics 2.7).
+pub const MAX_KEY: usize = 128;
+/// A frame of words on the wire: a pack's header, an ack with refusals.
+pub const MAX_FRAME: usize = 64 << 10;
+
+/// The bounds the scheduler keeps to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Parcels of one peer and lane kept in memory beyond those in flight; the
+    /// rest waits in the ledger. 512 hide one read of the index at 3,000 packs
+    /// a second.
+    pub active: usize,
+    /// Rows asked for at once, a quarter of `active`, so that the next page is
+    /// under way while this one is sent.
+    pub page: usize,
+    /// Parcels of one peer and lane in flight.
+    pub window_parcels: usize,
+    /// Bytes of one peer and lane in flight; one parcel always fits.
+    pub window_bytes: u64,
+    /// Large segments of one peer in flight (`[relay] workers`).
+    pub large: usize,
+    /// Bytes given to one link and not yet taken by its connection.
+    pub unsent_bytes: u64,
+    /// The longest chunk of a large segment when no rate binds.
+    pub chunk: u64,
+    /// Packs stored from one peer that it has not yet settled (semantics 2.5).
+    pub unsettled: u64,
+    /// Arrivals of one peer being persisted or looked up.
+    pub arrivals: usize,
+    /// Acks waiting for their row to be read back.
+    pub late_acks: usize,
+    /// How long an ack may take once every byte is out (semantics 3).
+    pub ack_timeout: Duration,
+    /// A class with work is served at least this often (semantics 5).
+    pub max_starvation: Duration,
+    /// The largest put, a quarter of the ceiling (semantics 9).
+    pub max_put: u64,
+    /// A peer told `busy` without a time asks again after this.
+    pub busy_retry: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            active: 512,
+            page: 128,
+            window_parcels: 512,
+            window_bytes: 16 << 20,
+            large: 4,
+            unsent_bytes: 1 << 20,
+            chunk: 256 << 10,
+            unsettled: 4096,
+            arrivals: 1024,
+            late_acks: 4096,
+            ack_timeout: Duration::from_secs(30),
+            max_starvation: Duration::from_secs(30),
+            max_put: 2 << 30,
+            busy_retry: Duration::from_secs(1),
+        }
+    }
+}
