@@ -1,0 +1,104 @@
+//! The questions: one request, one answer, nothing moved.
+//!
+//! Each fails with [`ClientError::Refused`] when the daemon says no, and with a broken
+//! conversation otherwise.
+
+use super::{Client, ClientError};
+use crate::{
+    CountersView, DeliveryView, InboxList, InboxView, Page, PeerList, PeerView, RelayList,
+    RelayStatus, Request, Response, SegmentDetail, SegmentInspect, SegmentList, SegmentView,
+    StatusReport, VersionView,
+};
+
+impl Client {
+    /// A page of segments, newest first.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with the daemon's reason, or a broken conversation.
+    pub fn list(&mut self, which: &SegmentList) -> Result<Page<SegmentView>, ClientError> {
+        let Response::Segments(page) = self.call(&Request::SegmentList(which.clone()))? else {
+            return Err(self.off_script("a page of segments"));
+        };
+        Ok(page)
+    }
+
+    /// One segment, by id or unique prefix, and all that happened to it.
+    ///
+    /// # Errors
+    /// As [`Client::list`].
+    pub fn inspect(&mut self, segment: &str) -> Result<SegmentDetail, ClientError> {
+        let request = SegmentInspect {
+            segment: segment.to_owned(),
+        };
+        let Response::SegmentDetail(detail) = self.call(&Request::SegmentInspect(request))? else {
+            return Err(self.off_script("one segment"));
+        };
+        Ok(detail)
+    }
+
+    /// A page of the inbox, newest first.
+    ///
+    /// # Errors
+    /// As [`Client::list`].
+    pub fn inbox(&mut self, which: &InboxList) -> Result<Page<InboxView>, ClientError> {
+        let Response::Inbox(page) = self.call(&Request::InboxList(which.clone()))? else {
+            return Err(self.off_script("a page of the inbox"));
+        };
+        Ok(page)
+    }
+
+    /// The relay as a whole.
+    ///
+    /// # Errors
+    /// As [`Client::list`].
+    pub fn status(&mut self, which: &RelayStatus) -> Result<StatusReport, ClientError> {
+        let Response::Status(report) = self.call(&Request::RelayStatus(which.clone()))? else {
+            return Err(self.off_script("a status"));
+        };
+        Ok(report)
+    }
+
+    /// A page of deliveries, newest first.
+    ///
+    /// # Errors
+    /// As [`Client::list`].
+    pub fn deliveries(&mut self, which: &RelayList) -> Result<Page<DeliveryView>, ClientError> {
+        let Response::Deliveries(page) = self.call(&Request::RelayList(which.clone()))? else {
+            return Err(self.off_script("a page of deliveries"));
+        };
+        Ok(page)
+    }
+
+    /// A page of peers, by id.
+    ///
+    /// # Errors
+    /// As [`Client::list`].
+    pub fn peers(&mut self, which: &PeerList) -> Result<Page<PeerView>, ClientError> {
+        let Response::Peers(page) = self.call(&Request::PeerList(which.clone()))? else {
+            return Err(self.off_script("a page of peers"));
+        };
+        Ok(page)
+    }
+
+    /// Which daemon this is.
+    ///
+    /// # Errors
+    /// As [`Client::list`].
+    pub fn version(&mut self) -> Result<VersionView, ClientError> {
+        let Response::Version(version) = self.call(&Request::Version)? else {
+            return Err(self.off_script("a version"));
+        };
+        Ok(version)
+    }
+
+    /// Counts since the ledger was made, from the daemon's memory.
+    ///
+    /// # Errors
+    /// As [`Client::list`].
+    pub fn counters(&mut self) -> Result<CountersView, ClientError> {
+        let Response::Counters(counters) = self.call(&Request::Counters)? else {
+            return Err(self.off_script("counters"));
+        };
+        Ok(counters)
+    }
+}
