@@ -13,3 +13,6 @@ pub mod pack;
 pub mod segment;
 pub mod time;
 pub mod units;
+
+// rules
+pub mod wire;
