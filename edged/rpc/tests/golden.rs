@@ -48,7 +48,7 @@ fn puts() {
         success: Some(Success::Count(2)),
     };
     let put = Put {
-        options: full.clone(),
+        options: full,
         key: Some("k1".into()),
         len: Some(300),
     };

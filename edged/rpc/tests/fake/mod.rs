@@ -1,6 +1,6 @@
 //! A daemon of a few lines: one connection, one script, on a thread.
 
-#![allow(unreachable_pub)]
+#![allow(unreachable_pub, dead_code)]
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};

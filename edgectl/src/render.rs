@@ -1,0 +1,63 @@
+//! What the daemon said, as text for people and JSON for programs.
+//!
+//! JSON is the views of `edged-rpc` behind a `schema`, one document a line; text is
+//! tables and the layout of `relay status`. Whatever a peer may have written passes
+//! through [`plain`] on its way to a terminal.
+
+mod inbox;
+mod json;
+mod relay;
+mod segment;
+mod status;
+mod table;
+
+pub(crate) use inbox::{inbox, taken};
+pub(crate) use json::{document, json_line, status_json, taken_json, version_json};
+pub(crate) use relay::{deliveries, peers, version};
+pub(crate) use segment::{segment, segments};
+pub(crate) use status::status;
+
+/// `text` with everything escaped that could move a cursor, change a colour, hide or
+/// reorder characters: controls, separators, zero widths, directions.
+pub(crate) fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if sly(c) {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Whether a character does something to a terminal instead of standing in it.
+fn sly(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}')
+}
+
+/// `plain`, and a dash for nothing.
+fn or_dash(text: Option<&str>) -> String {
+    match text {
+        Some(text) if !text.is_empty() => plain(text),
+        Some(_) | None => "-".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn what_could_move_a_terminal_is_escaped() {
+        assert_eq!(
+            plain("\x1b[2J\r\n\u{9b}1m\u{202e}x"),
+            r"\u{1b}[2J\r\n\u{9b}1m\u{202e}x"
+        );
+        assert_eq!(plain("Pumpe Ä-3 ✓"), "Pumpe Ä-3 ✓");
+    }
+}
