@@ -1,8 +1,8 @@
 //! Files that are there whole or not at all.
 //!
 //! Written under another name beside the target, synced, then renamed; a folder is
-//! synced once by whoever filled it. A temporary file left by a crash begins with a
-//! dot and is overwritten by nobody: the name carries our process id.
+//! synced once by whoever filled it. A temporary file begins with a dot and carries our
+//! process id; what a crash left under that name is removed, never written through.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -24,10 +24,19 @@ impl Whole {
         hidden.push(name);
         hidden.push(format!(".{}.part", std::process::id()));
         let temporary = target.with_file_name(hidden);
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&temporary)?;
+        let open = || {
+            OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .open(&temporary)
+        };
+        let file = match open() {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                std::fs::remove_file(&temporary)?;
+                open()?
+            }
+            opened => opened?,
+        };
         Ok(Self {
             file,
             temporary,
@@ -77,4 +86,25 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
         folder
     };
     File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_temporary_file_left_by_a_crash_is_no_obstacle() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let target = dir.path().join("a.bin");
+        let mut left = Whole::create(&target).expect("first");
+        left.write_all(b"half").expect("room");
+        std::mem::forget(left);
+
+        let mut whole = Whole::create(&target).expect("again");
+        whole.write_all(b"all").expect("room");
+        whole.finish().expect("renamed");
+
+        assert_eq!(std::fs::read(&target).expect("there"), b"all");
+        assert_eq!(std::fs::read_dir(dir.path()).expect("there").count(), 1);
+    }
 }

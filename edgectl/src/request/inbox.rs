@@ -98,7 +98,7 @@ fn take_into(args: &TakeArgs, dir: &Path, context: &mut Context<'_, '_>) -> Resu
 fn store(dir: &Path, item: &InboxView, body: &mut Body<'_>) -> io::Result<()> {
     let id = item.segment_id;
     let mut bytes = Whole::create(&dir.join(format!("{id}.bin")))?;
-    io::copy(body, &mut bytes)?;
+    body.copy_to(&mut bytes)?;
     bytes.finish()?;
     let mut words = Whole::create(&dir.join(format!("{id}.json")))?;
     words.write_all(render::document("inbox.item/1", item).as_bytes())?;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use edged_rpc::{ClientError, Put, PutOptions, SegmentList, Target};
+use edged_rpc::{ClientError, Durability, Put, PutOptions, SegmentList, Target};
 
 use super::Context;
 use crate::cli::{GetArgs, PutArgs, SegmentListArgs, SegmentVerb};
@@ -91,6 +91,9 @@ fn put(args: PutArgs, context: &mut Context<'_, '_>) -> Result<(), Failure> {
     }?;
     if accepted.known {
         context.say("known by its key: nothing new was stored");
+    }
+    if accepted.durability == Durability::Written {
+        context.say("stored as `written`: a power cut may still take it");
     }
     context.print(|json| match json {
         true => render::document("segment.put/1", &accepted),

@@ -163,7 +163,7 @@ impl Client {
         };
         let mut chunks = Chunks::default();
         let mut body = Body::new(&mut self.wire, &mut chunks, view.len);
-        let used = io::copy(&mut body, &mut sink).map(drop);
+        let used = body.copy_to(&mut sink);
         body.settle(used)?;
         chunks.finish(&mut self.wire)?;
         self.done()?;
@@ -185,7 +185,7 @@ impl Client {
         let mut item = None;
         self.items(&request, |view, body| {
             item = Some(view);
-            io::copy(body, &mut sink).map(drop)
+            body.copy_to(&mut sink)
         })?;
         item.ok_or_else(|| self.off_script("one inbox item"))
     }

@@ -3,7 +3,7 @@
 //! One [`Chunks`] runs through all bodies of a group, since a chunk may hold the end of
 //! one and the beginning of the next; a [`Body`] is the window on one of them.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::ops::Range;
 
 use super::ClientError;
@@ -67,6 +67,21 @@ impl<'a> Body<'a> {
         self.left
     }
 
+    /// Writes the rest to `sink`, each chunk as it came: no copy, few calls.
+    ///
+    /// # Errors
+    /// What `sink` says, or a word that the payload was cut short (the call that handed
+    /// out this body then gives the reason).
+    pub fn copy_to(&mut self, sink: &mut dyn Write) -> io::Result<()> {
+        while self.left > 0 {
+            match self.advance(usize::MAX) {
+                Ok(piece) => sink.write_all(self.wire.bytes(piece))?,
+                Err(failure) => return Err(self.cannot_read(failure)),
+            }
+        }
+        Ok(())
+    }
+
     /// Ends the reading: passes over what the caller left, and gives the reason if the
     /// payload was cut short rather than `used`, which then only echoes it.
     pub(super) fn settle(mut self, used: io::Result<()>) -> Result<(), ClientError> {
@@ -96,6 +111,13 @@ impl<'a> Body<'a> {
         Ok(piece)
     }
 
+    /// Keeps the reason for `settle`, and gives the caller a word of it.
+    fn cannot_read(&mut self, failure: ClientError) -> io::Error {
+        let said = io::Error::other(failure.to_string());
+        self.failure = Some(failure);
+        said
+    }
+
     /// The run ended early: the daemon owes the reason.
     fn cut_short(&mut self) -> ClientError {
         match self.wire.answer() {
@@ -115,11 +137,7 @@ impl Read for Body<'_> {
                 into[..bytes.len()].copy_from_slice(bytes);
                 Ok(bytes.len())
             }
-            Err(failure) => {
-                let said = io::Error::other(failure.to_string());
-                self.failure = Some(failure);
-                Err(said)
-            }
+            Err(failure) => Err(self.cannot_read(failure)),
         }
     }
 }
