@@ -74,7 +74,9 @@ pub struct AttemptRow {
 }
 
 /// Why a receiver refuses a member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub enum Nack {
     /// Not a sound segment. Permanent.
     Malformed,
@@ -279,6 +281,9 @@ pub struct PagedRow {
     pub row: OwedRow,
     /// The pack it belongs to.
     pub info: PackInfo,
+    /// With [`Part::Rest`]: members that have a row of their own for this peer,
+    /// ascending.
+    pub except: Vec<u16>,
 }
 
 /// Closes the open attempt of `row` as `outcome`; answers what the history keeps.
@@ -286,8 +291,16 @@ pub struct PagedRow {
 /// Used by recovery and by the scheduler alike, so that `ABANDONED` reads the
 /// same everywhere.
 pub fn close_attempt(row: &mut OwedRow, at: Unix, outcome: Outcome) -> Option<AttemptRow> {
-    let attempt = row.attempt.as_mut().filter(|attempt| attempt.ended.is_none())?;
+    let attempt = row
+        .attempt
+        .as_mut()
+        .filter(|attempt| attempt.ended.is_none())?;
     attempt.ended = Some((at, outcome));
     let attempt = *attempt;
-    Some(AttemptRow { due: row.due, attempt, sent: 0, error: row.error.clone() })
+    Some(AttemptRow {
+        due: row.due,
+        attempt,
+        sent: 0,
+        error: row.error.clone(),
+    })
 }

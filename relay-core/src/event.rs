@@ -140,7 +140,9 @@ pub struct Ack {
 }
 
 /// Why a peer cannot take more just now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub enum BusyWhy {
     /// Its disk budget is used up.
     StorageFull,
@@ -276,6 +278,8 @@ pub enum Input {
     },
     /// Receipts read back for a peer, rising; fewer than asked for at the end.
     Recalled {
+        /// The number of the question.
+        question: u64,
         /// Whose.
         peer: NodeNo,
         /// The rows.
@@ -380,13 +384,23 @@ pub enum Input {
         due: Due,
         /// Members whose bytes are bad, by index.
         bad: Vec<u16>,
+        /// The length of every member of the pack, by index; empty if the pack
+        /// cannot be read at all.
+        lengths: Vec<u64>,
+    },
+    /// A staged arrival was cut down to the members that are new.
+    Trimmed {
+        /// For which question.
+        question: u64,
+        /// The new bytes; the old ones are dropped.
+        staged: StagedId,
+        /// What they are.
+        shape: Shape,
     },
     /// An operator retries a deadlettered delivery.
     Retry(Due),
     /// An operator removes a deadlettered delivery.
     Purge(Due),
-    /// An operator or producer calls a delivery back.
-    Cancel(Due),
     /// A rate is set: globally, or for one peer.
     SetRate {
         /// For whom; `None` is all.
@@ -439,8 +453,20 @@ pub enum Effect {
         /// They.
         ids: Ids,
     },
+    /// Cut a staged arrival down to these members, by index in it; answer
+    /// [`Input::Trimmed`].
+    Trim {
+        /// The number of the question.
+        question: u64,
+        /// The bytes.
+        staged: StagedId,
+        /// Members to keep, ascending.
+        keep: Vec<u16>,
+    },
     /// Read back unsettled receipts above `after`; answer [`Input::Recalled`].
     Recall {
+        /// The number of the question.
+        question: u64,
         /// Of which peer.
         peer: NodeNo,
         /// Above this one.
@@ -579,6 +605,8 @@ pub enum Why {
     AckTimeout,
     /// A busy peer may be asked again.
     PeerBusy,
+    /// A drain has lasted long enough.
+    Drain,
     /// The bucket holds enough again.
     Tokens,
 }

@@ -97,8 +97,8 @@ impl FromStr for SegmentPrefix {
     fn from_str(text: &str) -> Result<Self, IdError> {
         let refused = || IdError::Segment(text.to_owned());
         let digits = text.strip_prefix("seg-").ok_or_else(refused)?;
-        let sound = (1..=32).contains(&digits.len())
-            && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F'));
+        let sound =
+            (1..=32).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_hexdigit());
         if !sound {
             return Err(refused());
         }
@@ -106,7 +106,10 @@ impl FromStr for SegmentPrefix {
         let free = 4 * (32 - digits.len() as u32);
         let low = value.checked_shl(free).unwrap_or(0);
         let high = low | 1u128.checked_shl(free).map_or(u128::MAX, |one| one - 1);
-        Ok(Self { low: SegmentId(low.to_be_bytes()), high: SegmentId(high.to_be_bytes()) })
+        Ok(Self {
+            low: SegmentId(low.to_be_bytes()),
+            high: SegmentId(high.to_be_bytes()),
+        })
     }
 }
 
@@ -250,7 +253,14 @@ mod tests {
             let prefix: SegmentPrefix = text.parse().expect("a prefix of an id");
             assert!(prefix.low <= id && id <= prefix.high, "{text}");
         }
-        for bad in ["", "seg-", "seg-g", "0190", "seg-+1", &format!("seg-{}", "0".repeat(33))] {
+        for bad in [
+            "",
+            "seg-",
+            "seg-g",
+            "0190",
+            "seg-+1",
+            &format!("seg-{}", "0".repeat(33)),
+        ] {
             assert!(bad.parse::<SegmentPrefix>().is_err(), "{bad}");
         }
     }

@@ -51,6 +51,9 @@ pub struct Limits {
     pub large: usize,
     /// Bytes given to one link and not yet taken by its connection.
     pub unsent_bytes: u64,
+    /// Chunks given to one link and not yet taken: empty segments have no bytes
+    /// to bound them.
+    pub unsent_chunks: u32,
     /// The longest chunk of a large segment when no rate binds.
     pub chunk: u64,
     /// Packs stored from one peer that it has not yet settled (semantics 2.5).
@@ -78,6 +81,7 @@ impl Default for Limits {
             window_bytes: 16 << 20,
             large: 4,
             unsent_bytes: 1 << 20,
+            unsent_chunks: 64,
             chunk: 256 << 10,
             unsettled: 4096,
             arrivals: 1024,

@@ -1,0 +1,523 @@
+//! The scheduler: three calls around one value.
+//!
+//! [`Scheduler::handle`] hears something, [`Scheduler::poll`] hands out what is
+//! to be done (drain it before the next `handle`), [`Scheduler::deadline`] says
+//! until when it can wait and why. [`Scheduler::check`] asserts its invariants.
+//! It reads no clock and draws from one seeded generator: the same inputs and
+//! seed give the same decisions (INV-11).
+//!
+//! Facts become durable through tickets. Everything one `handle` changes shares
+//! one ticket, except that each put and each arrival has its own, since these
+//! alone may be refused for want of room. Nothing is told to anybody before the
+//! ticket that makes it true has come back.
+//!
+//! A pack put while its peer's link is up and its window open is written in
+//! flight at once: its first row says `inflight` (enqueue and send in one).
+
+mod arrivals;
+mod check;
+mod fates;
+mod links;
+mod marking;
+mod paging;
+mod picture;
+mod puts;
+mod receipts;
+mod sending;
+mod verdicts;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_core::{Rng, SeedableRng};
+
+use crate::backoff::Backoff;
+use crate::bandwidth::Bucket;
+use crate::change::{Change, Due, Snapshot};
+use crate::delivery::StateName;
+use crate::event::{Deadline, Effect, Input, Space, Why};
+use crate::id::{
+    BootEpoch, LaneName, LaneNo, LedgerId, LinkId, NodeId, NodeNo, PackNo, ReceiptNo, Ticket,
+};
+use crate::limits::{self, Limits};
+use crate::names::Names;
+use crate::peer::Peer;
+use crate::queue::Key;
+use crate::segment::{Class, LaneRule};
+use crate::time::{Mono, Now};
+use crate::units::Rate;
+
+pub use picture::{PeerPicture, Picture};
+
+/// How a peer is to be treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerRule {
+    /// Whether there is an address to dial.
+    pub dial: bool,
+    /// Its rate.
+    pub rate: Rate,
+}
+
+/// What the operator set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// This node.
+    pub node: NodeId,
+    /// The peers of the config.
+    pub peers: BTreeMap<NodeId, PeerRule>,
+    /// Whether any node of the trust domain is let in.
+    pub admit_any: bool,
+    /// The lanes of the config, the built-in ones included.
+    pub lanes: BTreeMap<LaneName, LaneRule>,
+    /// The wait after a failed attempt.
+    pub retry: Backoff,
+    /// The wait after a failed dial.
+    pub redial: Backoff,
+    /// The rate over all peers.
+    pub rate: Rate,
+    /// The bounds.
+    pub limits: Limits,
+}
+
+/// The lane reserved for the daemon's own kinds.
+pub const CONTROL_LANE: &str = "control";
+/// A lane a peer names and we do not: ordinary.
+const UNKNOWN_LANE: LaneRule = LaneRule {
+    class: match Class::new(4) {
+        Some(class) => class,
+        None => panic!(),
+    },
+    weight: 1,
+    budget: 8,
+};
+/// How long a drain waits for acks of what is already in flight.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// What to do once a ticket is durable.
+#[derive(Clone, Debug)]
+enum Pending {
+    Put(puts::Stored),
+    Arrival(arrivals::Stored),
+    Marked {
+        peer: NodeNo,
+        link: LinkId,
+        keys: Vec<Key>,
+    },
+    Settled {
+        peer: NodeNo,
+        key: Key,
+    },
+}
+
+/// The relay as a value.
+#[derive(Debug)]
+pub struct Scheduler {
+    settings: Settings,
+    ledger: LedgerId,
+    epoch: BootEpoch,
+    rescued: u64,
+    nodes: Names<NodeId, NodeNo>,
+    lanes: Names<LaneName, LaneNo>,
+    peers: BTreeMap<NodeNo, Peer>,
+    links: BTreeMap<LinkId, NodeNo>,
+    issued: Ticket,
+    durable: Ticket,
+    last_pack: PackNo,
+    last_receipt: ReceiptNo,
+    pending: BTreeMap<Ticket, Vec<Pending>>,
+    batch: Vec<Change>,
+    batch_pending: Vec<Pending>,
+    effects: VecDeque<Effect>,
+    dirty: BTreeSet<NodeNo>,
+    turn: NodeNo,
+    bucket: Bucket,
+    throttled: u64,
+    questions: u64,
+    space: Space,
+    puts: puts::Puts,
+    arrivals: arrivals::Arrivals,
+    asks: BTreeMap<Due, Vec<paging::Ask>>,
+    draining: Option<Mono>,
+    drained: bool,
+    chance: rand_pcg::Pcg64,
+}
+
+impl Scheduler {
+    /// A scheduler that carries on from `snapshot`; `seed` feeds its generator.
+    #[must_use]
+    pub fn new(settings: Settings, snapshot: Snapshot, seed: u64, now: Now) -> Self {
+        let mut scheduler = Self {
+            nodes: Names::new(snapshot.nodes.iter().cloned(), limits::MAX_NODES),
+            lanes: Names::new(snapshot.lanes.iter().cloned(), limits::MAX_LANES),
+            ledger: snapshot.ledger,
+            epoch: snapshot.epoch,
+            rescued: snapshot.rescued,
+            peers: BTreeMap::new(),
+            links: BTreeMap::new(),
+            issued: Ticket(0),
+            durable: Ticket(0),
+            last_pack: snapshot.last_pack,
+            last_receipt: snapshot.last_receipt,
+            pending: BTreeMap::new(),
+            batch: Vec::new(),
+            batch_pending: Vec::new(),
+            effects: VecDeque::new(),
+            dirty: BTreeSet::new(),
+            turn: NodeNo(0),
+            bucket: Bucket::new(settings.rate, now.mono),
+            throttled: 0,
+            questions: 0,
+            space: Space {
+                ceiling: u64::MAX,
+                inbox_ceiling: u64::MAX,
+                ..Space::default()
+            },
+            puts: puts::Puts::default(),
+            arrivals: arrivals::Arrivals::new(&snapshot),
+            asks: BTreeMap::new(),
+            draining: None,
+            drained: false,
+            chance: rand_pcg::Pcg64::seed_from_u64(seed),
+            settings,
+        };
+        scheduler.take_up(&snapshot, now);
+        scheduler
+    }
+
+    /// Something happened at `now`: state moves, effects queue up.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        self.dispatch(now, input);
+        self.pump(now);
+        self.say_settled();
+        self.flush();
+        self.finish_drain(now);
+    }
+
+    fn dispatch(&mut self, now: Now, input: Input) {
+        match input {
+            Input::Announced {
+                put,
+                length,
+                lane,
+                peers,
+            } => {
+                self.on_announced(put, length, &lane, &peers);
+            }
+            Input::Put(put) => self.on_put(now, put),
+            Input::KeyFound { put, row } => self.on_key_found(now, put, row),
+            Input::Persisted(ticket, space) => self.on_persisted(now, ticket, space),
+            Input::PersistRefused(ticket, space) => self.on_persist_refused(ticket, space),
+            Input::Paged { peer, lane, rows } => self.on_paged(now, peer, lane, rows),
+            Input::Fetched { due, row } => self.on_fetched(now, due, row.map(|row| *row)),
+            Input::LookedUp { question, known } => self.on_looked_up(now, question, &known),
+            Input::Trimmed {
+                question,
+                staged,
+                shape,
+            } => {
+                self.on_trimmed(now, question, staged, shape);
+            }
+            Input::Recalled {
+                question,
+                peer,
+                rows,
+            } => self.on_recalled(question, peer, rows),
+            Input::LinkUp {
+                peer,
+                link,
+                greeting,
+            } => self.on_link_up(now, &peer, link, greeting),
+            Input::LinkDown { peer, link, why } => self.on_link_down(now, &peer, link, why),
+            Input::Arrived { link, arrival } => self.on_arrived(now, link, *arrival),
+            Input::Offered { link, offer } => self.on_offered(now, link, *offer),
+            Input::OfferLost { link, sent } => self.on_offer_lost(link, sent),
+            Input::Wanted { link, due, from } => self.on_wanted(now, link, due, from),
+            Input::Acked { link, ack } => self.on_acked(now, link, ack),
+            Input::PeerBusy {
+                link,
+                pack,
+                part,
+                why,
+                retry_after,
+            } => {
+                self.on_peer_busy(now, link, (pack, part), why, retry_after);
+            }
+            Input::PeerSettled { link, receipt } => self.on_peer_settled(link, receipt),
+            Input::Taken { link, due, bytes } => self.on_taken(now, link, due, bytes),
+            Input::SendFailed { link, due, trouble } => self.on_send_failed(link, due, trouble),
+            Input::Verified { due, bad, lengths } => self.on_verified(now, due, &bad, &lengths),
+            Input::Retry(due) => self.ask(due, paging::Ask::Retry),
+            Input::Purge(due) => self.ask(due, paging::Ask::Purge),
+            Input::SetRate { peer, rate } => self.on_set_rate(now, peer, rate),
+            Input::Drain => self.on_drain(now),
+            Input::Wake => self.on_wake(now),
+        }
+    }
+
+    /// The next thing to do, until `None`.
+    pub fn poll(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// If nothing happens, wake me then; `None`: there is nothing to wait for.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Deadline> {
+        let mut first: Option<Deadline> = None;
+        let mut offer = |at: Mono, why: Why| {
+            if first.is_none_or(|held| at < held.at) {
+                first = Some(Deadline { at, why });
+            }
+        };
+        if let (Some(until), false) = (self.draining, self.drained) {
+            offer(until, Why::Drain);
+        }
+        for peer in self.peers.values() {
+            self.peer_deadline(peer, &mut offer);
+        }
+        first
+    }
+
+    fn peer_deadline(&self, peer: &Peer, offer: &mut impl FnMut(Mono, Why)) {
+        if let Some(at) = self.redial_at(peer) {
+            offer(at, Why::Redial);
+        }
+        if let Some((until, _)) = peer.resting.first() {
+            offer(*until, Why::Backoff);
+        }
+        if let Some((since, _)) = peer.awaiting.first() {
+            let heard = (*since).max(peer.last_heard);
+            offer(heard + self.settings.limits.ack_timeout, Why::AckTimeout);
+        }
+        if peer.link.up().is_none() || self.draining.is_some() {
+            return;
+        }
+        if let Some((until, _)) = peer.busy {
+            offer(until, Why::PeerBusy);
+        } else if let Some(at) = self.tokens_at(peer) {
+            offer(at, Why::Tokens);
+        }
+    }
+
+    fn on_wake(&mut self, now: Now) {
+        let all: Vec<NodeNo> = self.peers.keys().copied().collect();
+        for no in all {
+            self.redial(now, no);
+            self.wake_resting(now, no);
+            self.time_out(now, no);
+            self.dirty.insert(no);
+        }
+    }
+
+    fn on_persisted(&mut self, now: Now, ticket: Ticket, space: Space) {
+        self.space = space;
+        self.durable = self.durable.max(ticket);
+        while let Some(entry) = self.pending.first_entry() {
+            if *entry.key() > ticket {
+                break;
+            }
+            let at = *entry.key();
+            for pending in entry.remove() {
+                match pending {
+                    Pending::Put(stored) => self.on_put_stored(now, stored),
+                    Pending::Arrival(stored) => self.on_arrival_stored(stored),
+                    Pending::Marked { peer, link, keys } => {
+                        self.on_marked(now, at, peer, link, &keys);
+                    }
+                    Pending::Settled { peer, key } => self.on_settled(at, peer, key),
+                }
+            }
+        }
+        self.pump_arrivals();
+    }
+
+    fn on_persist_refused(&mut self, ticket: Ticket, space: Space) {
+        self.space = space;
+        for pending in self.pending.remove(&ticket).unwrap_or_default() {
+            match pending {
+                Pending::Put(stored) => self.on_put_refused(stored),
+                Pending::Arrival(stored) => self.on_arrival_refused(stored),
+                Pending::Marked { .. } | Pending::Settled { .. } => {
+                    panic!("only a put or an arrival may find no room")
+                }
+            }
+        }
+        self.pump_arrivals();
+    }
+
+    fn on_set_rate(&mut self, now: Now, peer: Option<NodeId>, rate: Rate) {
+        match peer {
+            None => self.bucket.set_rate(now.mono, rate),
+            Some(name) => {
+                let no = self.nodes.number(&name);
+                if let Some(peer) = no.and_then(|no| self.peers.get_mut(&no)) {
+                    peer.bucket.set_rate(now.mono, rate);
+                }
+            }
+        }
+        self.dirty.extend(self.peers.keys());
+    }
+
+    fn on_drain(&mut self, now: Now) {
+        self.draining.get_or_insert(now.mono + DRAIN);
+        self.dirty.extend(self.peers.keys());
+    }
+
+    /// Ends a drain: once nothing is in flight or time is up, links are closed,
+    /// and once every ticket is durable, the daemon may end.
+    fn finish_drain(&mut self, now: Now) {
+        let Some(until) = self.draining else { return };
+        if self.drained {
+            return;
+        }
+        let flying = self
+            .peers
+            .values()
+            .any(|peer| peer.lanes.values().any(|l| l.flying > 0));
+        if !flying || now.mono >= until {
+            self.close_all(now);
+            self.flush();
+        }
+        if self.links.is_empty() && self.durable == self.issued {
+            self.drained = true;
+            self.effects.push_back(Effect::Drained);
+        }
+    }
+
+    /// The ticket that what is in the batch will share.
+    const fn batch_ticket(&self) -> Ticket {
+        Ticket(self.issued.0 + 1)
+    }
+
+    /// Asks for what the batch holds to be made durable.
+    fn flush(&mut self) {
+        if self.batch.is_empty() {
+            assert!(
+                self.batch_pending.is_empty(),
+                "what waits for a ticket has a change in it"
+            );
+            return;
+        }
+        let changes = std::mem::take(&mut self.batch);
+        let pending = std::mem::take(&mut self.batch_pending);
+        self.issue(changes, pending);
+    }
+
+    /// Asks for `changes` alone: they may be refused without the rest.
+    fn persist_alone(&mut self, changes: Vec<Change>, pending: Pending) -> Ticket {
+        self.flush();
+        self.issue(changes, vec![pending])
+    }
+
+    fn issue(&mut self, changes: Vec<Change>, pending: Vec<Pending>) -> Ticket {
+        self.issued = self.batch_ticket();
+        if !pending.is_empty() {
+            self.pending.insert(self.issued, pending);
+        }
+        self.effects
+            .push_back(Effect::Persist(self.issued, changes));
+        self.issued
+    }
+
+    /// A drawn number.
+    fn draw(&mut self) -> u64 {
+        self.chance.next_u64()
+    }
+
+    fn lane_rule(&self, no: LaneNo) -> LaneRule {
+        let name = self.lanes.name(no);
+        name.and_then(|name| self.settings.lanes.get(name))
+            .copied()
+            .unwrap_or(UNKNOWN_LANE)
+    }
+
+    /// The number of a lane, given now if it has none; `None`: the table is full.
+    fn lane_number(&mut self, name: &LaneName) -> Option<LaneNo> {
+        if let Some(no) = self.lanes.number(name) {
+            return Some(no);
+        }
+        let no = self.lanes.add(name, |given| LaneNo(given as u16 + 1))?;
+        self.batch.push(Change::Lane(no, name.clone()));
+        Some(no)
+    }
+
+    /// The number of a node, given now if it has none; `None`: the table is full.
+    fn node_number(&mut self, name: &NodeId) -> Option<NodeNo> {
+        if let Some(no) = self.nodes.number(name) {
+            return Some(no);
+        }
+        let no = self.nodes.add(name, |given| NodeNo(given as u32))?;
+        self.batch.push(Change::Node(no, name.clone()));
+        Some(no)
+    }
+
+    /// Takes up what earlier runs left: names, peers, and how much waits where.
+    fn take_up(&mut self, snapshot: &Snapshot, now: Now) {
+        assert_eq!(
+            self.nodes.name(NodeNo::LOCAL),
+            Some(&self.settings.node),
+            "number 0 is this node"
+        );
+        let configured: Vec<(NodeId, PeerRule)> = self
+            .settings
+            .peers
+            .iter()
+            .map(|(name, rule)| (name.clone(), *rule))
+            .collect();
+        for (name, rule) in configured {
+            let no = self
+                .node_number(&name)
+                .expect("the config names fewer nodes than the table holds");
+            let bucket = Bucket::new(rule.rate, now.mono);
+            let mut peer = Peer::new(no, name, bucket, now.mono);
+            (peer.configured, peer.dial) = (true, rule.dial);
+            self.peers.insert(no, peer);
+        }
+        for (no, lane, state, depth) in &snapshot.depths {
+            if *no == NodeNo::LOCAL {
+                continue;
+            }
+            let rule = self.lane_rule(*lane);
+            let peer = self.peer_entry(*no, now);
+            let lane_state = peer.lane(*lane, rule, now.mono);
+            if matches!(state, StateName::Scheduled | StateName::Failed) {
+                lane_state.unloaded += depth.parcels;
+            }
+            peer.depth.insert((*lane, *state), *depth);
+        }
+        for (no, count) in &snapshot.unsettled {
+            self.peer_entry(*no, now).unsettled.unread = *count;
+        }
+    }
+
+    /// The peer, made without a place in the config if it has none.
+    fn peer_entry(&mut self, no: NodeNo, now: Now) -> &mut Peer {
+        let name = self.nodes.name(no).expect("a numbered node has a name");
+        self.peers.entry(no).or_insert_with(|| {
+            Peer::new(
+                no,
+                name.clone(),
+                Bucket::new(Rate::UNLIMITED, now.mono),
+                now.mono,
+            )
+        })
+    }
+
+    /// The peer behind a link that is its current one.
+    fn peer_on(&self, link: LinkId) -> Option<NodeNo> {
+        let no = *self.links.get(&link)?;
+        let current = self.peers.get(&no).and_then(|peer| peer.link.up());
+        (current == Some(link)).then_some(no)
+    }
+
+    fn peer_mut(&mut self, no: NodeNo) -> &mut Peer {
+        self.peers
+            .get_mut(&no)
+            .expect("a numbered peer is in the table")
+    }
+}
+
+/// No members have rows of their own.
+fn no_exceptions() -> Arc<[u16]> {
+    Arc::new([])
+}

@@ -1,0 +1,577 @@
+//! Packs and offers of peers: new, being looked up, being persisted, known.
+//!
+//! A pack of the sender's own above the highest number heard of its ledger in
+//! its lane is new without a look-up. Everything else is looked up by id, after
+//! all earlier arrivals of that peer are durable, and never while another
+//! question about one of its ids is open: so nothing is stored twice, whatever
+//! is repeated, and however often (semantics 2.5).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::{Pending, Scheduler};
+use crate::change::{Change, Due, Nack, OwedRow, Part, ReceiptRow, Refused, Sent, Snapshot};
+use crate::delivery::State;
+use crate::event::{Arrival, BusyWhy, Effect, Heading, Ids, Known, Offer, Shape};
+use crate::id::{LaneNo, LedgerId, LinkId, NodeNo, PackNo, ReceiptNo, SegmentId, StagedId, Ticket};
+use crate::limits;
+use crate::segment::{Digest, PackInfo};
+use crate::time::Now;
+
+/// Arrivals on their way to disk.
+#[derive(Debug)]
+pub(super) struct Arrivals {
+    heard: BTreeMap<(LedgerId, LaneNo), PackNo>,
+    waiting: BTreeMap<NodeNo, VecDeque<Question>>,
+    open: BTreeMap<u64, Question>,
+    /// Ids being looked up or stored after a look-up.
+    asked: BTreeSet<(NodeNo, SegmentId)>,
+    wanted: BTreeMap<(LinkId, Sent), Question>,
+    /// The ticket of the latest arrival of each peer.
+    latest: BTreeMap<NodeNo, Ticket>,
+    next: u64,
+}
+
+/// Something that arrived and needs an answer.
+#[derive(Clone, Debug)]
+struct Question {
+    peer: NodeNo,
+    link: LinkId,
+    origin: NodeNo,
+    lane: LaneNo,
+    item: Item,
+    /// May be asked once this ticket is durable.
+    after: Ticket,
+    /// Members refused, by index in the pack as sent.
+    refused: Vec<Refused>,
+}
+
+#[derive(Clone, Debug)]
+enum Item {
+    Pack(Box<Arrival>),
+    Offer(Box<Offer>),
+}
+
+/// An arrival whose rows are on their way to disk.
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    link: LinkId,
+    staged: StagedId,
+    receipt: ReceiptRow,
+    origin: NodeNo,
+    /// Ids held in `asked`; empty if it was new without a look-up.
+    ids: Option<Ids>,
+}
+
+impl Arrivals {
+    pub(super) fn new(snapshot: &Snapshot) -> Self {
+        let heard = snapshot
+            .heard
+            .iter()
+            .map(|(ledger, lane, pack)| ((*ledger, *lane), *pack));
+        Self {
+            heard: heard.collect(),
+            waiting: BTreeMap::new(),
+            open: BTreeMap::new(),
+            asked: BTreeSet::new(),
+            wanted: BTreeMap::new(),
+            latest: BTreeMap::new(),
+            next: 0,
+        }
+    }
+
+    fn release(&mut self, origin: NodeNo, ids: &Ids) {
+        for (id, _) in ids.iter() {
+            self.asked.remove(&(origin, *id));
+        }
+    }
+
+    fn holds_any(&self, origin: NodeNo, ids: &Ids) -> bool {
+        ids.iter()
+            .any(|(id, _)| self.asked.contains(&(origin, *id)))
+    }
+
+    fn hold(&mut self, origin: NodeNo, ids: &Ids) {
+        self.asked.extend(ids.iter().map(|(id, _)| (origin, *id)));
+    }
+}
+
+impl Question {
+    fn heading(&self) -> &Heading {
+        match &self.item {
+            Item::Pack(arrival) => &arrival.heading,
+            Item::Offer(offer) => &offer.heading,
+        }
+    }
+
+    const fn ids(&self) -> &Ids {
+        match &self.item {
+            Item::Pack(arrival) => &arrival.ids,
+            Item::Offer(offer) => &offer.ids,
+        }
+    }
+
+    const fn shape(&self) -> &Shape {
+        match &self.item {
+            Item::Pack(arrival) => &arrival.shape,
+            Item::Offer(offer) => &offer.shape,
+        }
+    }
+
+    fn table(&self) -> Digest {
+        match &self.item {
+            Item::Pack(arrival) => arrival.table,
+            Item::Offer(offer) => offer.shape.table,
+        }
+    }
+
+    /// The index a member had in the pack as sent.
+    fn index(&self, member: usize) -> u16 {
+        match &self.item {
+            Item::Pack(arrival) => match &arrival.indexes {
+                Some(indexes) => indexes[member],
+                None => member as u16,
+            },
+            Item::Offer(_) => member as u16,
+        }
+    }
+
+    fn refuse_all(&mut self, why: Nack) {
+        let all: Vec<Refused> = (0..self.ids().len())
+            .map(|m| (self.index(m), why))
+            .collect();
+        self.refused.extend(all);
+    }
+
+    /// The receipt, numbered 0 until something is stored.
+    fn receipt(&self) -> ReceiptRow {
+        ReceiptRow {
+            no: ReceiptNo(0),
+            peer: self.peer,
+            sent: self.heading().sent,
+            table: self.table(),
+            count: self.ids().len() as u32 + self.early_refusals(),
+            refused: self.refused.clone(),
+            pack: PackNo(0),
+        }
+    }
+
+    fn early_refusals(&self) -> u32 {
+        match &self.item {
+            Item::Pack(arrival) => arrival.refused.len() as u32,
+            Item::Offer(_) => 0,
+        }
+    }
+}
+
+impl Scheduler {
+    pub(super) fn on_arrived(&mut self, now: Now, link: LinkId, arrival: Arrival) {
+        let Some(peer) = self.peer_on(link) else {
+            return self.effects.push_back(Effect::Discard(arrival.staged));
+        };
+        let sent = arrival.heading.sent;
+        if let Some(mut question) = self.arrivals.wanted.remove(&(link, sent)) {
+            // Its ids were asked about when it was offered, and are still held.
+            question.refused.extend(arrival.refused.iter().copied());
+            let offered = question.ids().clone();
+            question.item = Item::Pack(Box::new(arrival));
+            if question.shape().count == 0 {
+                self.arrivals.release(question.origin, &offered);
+                return self.answer(question);
+            }
+            return self.store_arrival(now, question, Some(offered));
+        }
+        let refused = arrival.refused.clone();
+        if let Some(question) = self.admit(peer, link, Item::Pack(Box::new(arrival)), refused) {
+            self.take_in(now, question);
+        }
+    }
+
+    pub(super) fn on_offered(&mut self, now: Now, link: LinkId, offer: Offer) {
+        let Some(peer) = self.peer_on(link) else {
+            return;
+        };
+        if let Some(question) = self.admit(peer, link, Item::Offer(Box::new(offer)), Vec::new()) {
+            self.take_in(now, question);
+        }
+    }
+
+    /// What may come in at all; everything else is answered here.
+    fn admit(
+        &mut self,
+        peer: NodeNo,
+        link: LinkId,
+        item: Item,
+        refused: Vec<Refused>,
+    ) -> Option<Question> {
+        let mut question = Question {
+            peer,
+            link,
+            origin: peer,
+            lane: LaneNo(0),
+            item,
+            after: self.arrivals.latest.get(&peer).copied().unwrap_or_default(),
+            refused,
+        };
+        if let Some(why) = self.busy_with(peer) {
+            self.send_busy(&question, why);
+            return None;
+        }
+        let heading = question.heading().clone();
+        let own = heading
+            .origin
+            .as_ref()
+            .is_none_or(|name| self.nodes.number(name) == Some(peer));
+        let max = self.settings.limits.max_put;
+        let lane = self.lane_number(&heading.lane);
+        let why = if !own {
+            Some(Nack::NotAllowed)
+        } else if heading.hops > limits::MAX_HOPS {
+            Some(Nack::HopLimit)
+        } else if question.shape().bytes > max {
+            Some(Nack::TooLarge)
+        } else if lane.is_none() {
+            Some(Nack::NotAllowed)
+        } else {
+            None
+        };
+        question.lane = lane.unwrap_or_default();
+        if let Some(why) = why {
+            question.refuse_all(why);
+            self.answer(question);
+            return None;
+        }
+        if question.shape().count == 0 {
+            self.answer(question);
+            return None;
+        }
+        Some(question)
+    }
+
+    fn busy_with(&self, peer: NodeNo) -> Option<BusyWhy> {
+        let limits = &self.settings.limits;
+        let waiting = self.arrivals.waiting.get(&peer).map_or(0, VecDeque::len);
+        if self.draining.is_some() {
+            Some(BusyWhy::Draining)
+        } else if self.peers[&peer].unsettled.count() >= limits.unsettled
+            || waiting >= limits.arrivals
+        {
+            Some(BusyWhy::Unsettled)
+        } else if self.space.inbox >= self.space.inbox_ceiling {
+            Some(BusyWhy::InboxFull)
+        } else if self.space.used >= self.space.ceiling {
+            Some(BusyWhy::StorageFull)
+        } else {
+            None
+        }
+    }
+
+    /// New without a look-up, or a question.
+    fn take_in(&mut self, now: Now, question: Question) {
+        let sent = question.heading().sent;
+        let heard = self.arrivals.heard.get(&(sent.ledger, question.lane));
+        let new = sent.part == Part::Rest && heard.is_none_or(|heard| sent.pack > *heard);
+        if !new || self.arrivals.holds_any(question.origin, question.ids()) {
+            self.arrivals
+                .waiting
+                .entry(question.peer)
+                .or_default()
+                .push_back(question);
+            return self.pump_arrivals();
+        }
+        if matches!(question.item, Item::Offer(_)) {
+            self.arrivals.hold(question.origin, question.ids());
+            return self.want(question);
+        }
+        self.store_arrival(now, question, None);
+    }
+
+    /// Asks about what waits, peer by peer, in order.
+    pub(super) fn pump_arrivals(&mut self) {
+        let peers: Vec<NodeNo> = self.arrivals.waiting.keys().copied().collect();
+        for peer in peers {
+            while let Some(front) = self.arrivals.waiting.get(&peer).and_then(VecDeque::front) {
+                let held = self.arrivals.holds_any(front.origin, front.ids());
+                if held || front.after > self.durable {
+                    break;
+                }
+                let queue = self
+                    .arrivals
+                    .waiting
+                    .get_mut(&peer)
+                    .expect("it has a front");
+                let question = queue.pop_front().expect("it has a front");
+                self.arrivals.hold(question.origin, question.ids());
+                self.arrivals.next += 1;
+                let number = self.arrivals.next;
+                let (origin, ids) = (question.origin, question.ids().clone());
+                self.effects.push_back(Effect::LookUp {
+                    question: number,
+                    origin,
+                    ids,
+                });
+                self.arrivals.open.insert(number, question);
+            }
+            if self
+                .arrivals
+                .waiting
+                .get(&peer)
+                .is_some_and(VecDeque::is_empty)
+            {
+                self.arrivals.waiting.remove(&peer);
+            }
+        }
+    }
+
+    pub(super) fn on_looked_up(&mut self, now: Now, number: u64, known: &[Known]) {
+        let Some(mut question) = self.arrivals.open.remove(&number) else {
+            return;
+        };
+        if self.peer_on(question.link) != Some(question.peer) {
+            return self.drop_question(&question);
+        }
+        let conflicts = known
+            .iter()
+            .enumerate()
+            .filter(|(_, k)| **k == Known::Other);
+        let conflicts: Vec<Refused> = conflicts
+            .map(|(m, _)| (question.index(m), Nack::IdConflict))
+            .collect();
+        question.refused.extend(conflicts);
+        let keep: Vec<u16> = (0u16..)
+            .zip(known)
+            .filter(|(_, k)| **k == Known::No)
+            .map(|(m, _)| m)
+            .collect();
+        if keep.is_empty() {
+            let ids = question.ids().clone();
+            self.arrivals.release(question.origin, &ids);
+            self.answer(question);
+            return self.pump_arrivals();
+        }
+        match &question.item {
+            Item::Offer(_) => self.want(question),
+            Item::Pack(_) if keep.len() == known.len() => {
+                let ids = question.ids().clone();
+                self.store_arrival(now, question, Some(ids));
+            }
+            Item::Pack(arrival) => {
+                let staged = arrival.staged;
+                self.effects.push_back(Effect::Trim {
+                    question: number,
+                    staged,
+                    keep,
+                });
+                self.arrivals.open.insert(number, question);
+            }
+        }
+    }
+
+    pub(super) fn on_trimmed(&mut self, now: Now, number: u64, staged: StagedId, shape: Shape) {
+        let Some(mut question) = self.arrivals.open.remove(&number) else {
+            return self.effects.push_back(Effect::Discard(staged));
+        };
+        if let Item::Pack(arrival) = &mut question.item {
+            arrival.staged = staged;
+            arrival.shape = shape;
+        }
+        if self.peer_on(question.link) != Some(question.peer) {
+            return self.drop_question(&question);
+        }
+        let ids = question.ids().clone();
+        self.store_arrival(now, question, Some(ids));
+    }
+
+    fn want(&mut self, question: Question) {
+        let (link, sent) = (question.link, question.heading().sent);
+        self.effects.push_back(Effect::Want {
+            link,
+            sent,
+            from: 0,
+        });
+        if let Some(earlier) = self.arrivals.wanted.insert((link, sent), question) {
+            let ids = earlier.ids().clone();
+            self.arrivals.release(earlier.origin, &ids);
+        }
+    }
+
+    /// Answers without storing anything.
+    fn answer(&mut self, question: Question) {
+        match &question.item {
+            Item::Pack(arrival) => self.effects.push_back(Effect::Discard(arrival.staged)),
+            Item::Offer(offer) => {
+                let (link, sent) = (question.link, offer.heading.sent);
+                self.effects.push_back(Effect::Have { link, sent });
+            }
+        }
+        self.acknowledge(question.peer, question.link, question.receipt());
+    }
+
+    fn store_arrival(&mut self, now: Now, question: Question, ids: Option<Ids>) {
+        let receipt = self.number_receipt(&question);
+        let Item::Pack(arrival) = question.item else {
+            unreachable!("only what is here is stored")
+        };
+        let shape = arrival.shape;
+        let info = PackInfo {
+            lane: question.lane,
+            origin: question.origin,
+            hops: arrival.heading.hops,
+            count: shape.count,
+            bytes: shape.bytes,
+            table_len: shape.table_len,
+            table: shape.table,
+            first: shape.first,
+            last: shape.last,
+            created: now.unix,
+            expires: arrival.heading.ttl.map(|ttl| now.unix + ttl),
+        };
+        let row = inbox_row(now, receipt.pack, &info);
+        let mut changes = vec![
+            Change::Pack {
+                no: receipt.pack,
+                staged: arrival.staged,
+                info,
+            },
+            Change::Owed(row),
+            Change::Receipt(receipt.clone()),
+        ];
+        let sent = receipt.sent;
+        let heard = self
+            .arrivals
+            .heard
+            .entry((sent.ledger, question.lane))
+            .or_default();
+        if sent.pack > *heard {
+            *heard = sent.pack;
+            changes.push(Change::Heard(sent.ledger, question.lane, sent.pack));
+        }
+        let stored = Stored {
+            link: question.link,
+            staged: arrival.staged,
+            receipt,
+            origin: question.origin,
+            ids,
+        };
+        let ticket = self.persist_alone(changes, Pending::Arrival(stored));
+        self.arrivals.latest.insert(question.peer, ticket);
+    }
+
+    fn number_receipt(&mut self, question: &Question) -> ReceiptRow {
+        self.last_pack.0 += 1;
+        self.last_receipt.0 += 1;
+        let (no, pack) = (self.last_receipt, self.last_pack);
+        self.peer_mut(question.peer).unsettled.known.insert(no);
+        ReceiptRow {
+            no,
+            pack,
+            ..question.receipt()
+        }
+    }
+
+    pub(super) fn on_arrival_stored(&mut self, stored: Stored) {
+        if let Some(ids) = &stored.ids {
+            self.arrivals.release(stored.origin, ids);
+        }
+        self.acknowledge(stored.receipt.peer, stored.link, stored.receipt);
+    }
+
+    pub(super) fn on_arrival_refused(&mut self, stored: Stored) {
+        if let Some(ids) = &stored.ids {
+            self.arrivals.release(stored.origin, ids);
+        }
+        let (peer, sent) = (stored.receipt.peer, stored.receipt.sent);
+        self.peer_mut(peer)
+            .unsettled
+            .known
+            .remove(&stored.receipt.no);
+        self.effects.push_back(Effect::Discard(stored.staged));
+        if self.peer_on(stored.link) == Some(peer) {
+            let retry_after = self.settings.limits.busy_retry;
+            let (link, why) = (stored.link, BusyWhy::StorageFull);
+            self.effects.push_back(Effect::Busy {
+                link,
+                sent,
+                why,
+                retry_after,
+            });
+        }
+    }
+
+    fn send_busy(&mut self, question: &Question, why: BusyWhy) {
+        if let Item::Pack(arrival) = &question.item {
+            self.effects.push_back(Effect::Discard(arrival.staged));
+        }
+        let retry_after: Duration = self.settings.limits.busy_retry;
+        let (link, sent) = (question.link, question.heading().sent);
+        self.effects.push_back(Effect::Busy {
+            link,
+            sent,
+            why,
+            retry_after,
+        });
+    }
+
+    fn drop_question(&mut self, question: &Question) {
+        let ids = question.ids().clone();
+        self.arrivals.release(question.origin, &ids);
+        if let Item::Pack(arrival) = &question.item {
+            self.effects.push_back(Effect::Discard(arrival.staged));
+        }
+        self.pump_arrivals();
+    }
+
+    pub(super) fn on_offer_lost(&mut self, link: LinkId, sent: Sent) {
+        if let Some(question) = self.arrivals.wanted.remove(&(link, sent)) {
+            self.drop_question(&question);
+        }
+    }
+
+    /// A link is gone: what was only promised on it is dropped; what is on its
+    /// way to disk goes on.
+    pub(super) fn forget_arrivals(&mut self, link: LinkId) {
+        let gone: Vec<(LinkId, Sent)> = self
+            .arrivals
+            .wanted
+            .keys()
+            .filter(|(l, _)| *l == link)
+            .copied()
+            .collect();
+        for key in gone {
+            if let Some(question) = self.arrivals.wanted.remove(&key) {
+                self.drop_question(&question);
+            }
+        }
+        for queue in self.arrivals.waiting.values_mut() {
+            let (stale, kept): (Vec<_>, Vec<_>) = queue.drain(..).partition(|q| q.link == link);
+            queue.extend(kept);
+            for question in stale {
+                if let Item::Pack(arrival) = question.item {
+                    self.effects.push_back(Effect::Discard(arrival.staged));
+                }
+            }
+        }
+        self.pump_arrivals();
+    }
+}
+
+/// The inbox's row of an arrival: `scheduled` there reads "ready".
+fn inbox_row(now: Now, pack: PackNo, info: &PackInfo) -> OwedRow {
+    OwedRow {
+        due: Due {
+            peer: NodeNo::LOCAL,
+            pack,
+            part: Part::Rest,
+        },
+        lane: info.lane,
+        count: info.count,
+        bytes: info.bytes,
+        state: State::Scheduled,
+        spent: 0,
+        attempt: None,
+        rescued: false,
+        queued: now.unix,
+        updated: now.unix,
+        error: None,
+    }
+}

@@ -1,0 +1,149 @@
+//! What must hold after every `handle`. The simulator always asks; the driver
+//! does in debug builds.
+
+use std::collections::BTreeMap;
+
+use super::Scheduler;
+use crate::delivery::StateName;
+use crate::id::LaneNo;
+use crate::peer::{Peer, Phase};
+
+impl Scheduler {
+    /// Asserts the invariants of the state.
+    ///
+    /// # Panics
+    /// If one is broken.
+    pub fn check(&self) {
+        for peer in self.peers.values() {
+            check_phases(peer);
+            check_windows(peer);
+            self.check_deadline(peer);
+        }
+        assert!(self.batch.is_empty(), "every change has a ticket");
+        assert!(
+            self.durable <= self.issued,
+            "nothing is durable before it was asked for"
+        );
+    }
+
+    /// What waits for time has a deadline.
+    fn check_deadline(&self, peer: &Peer) {
+        let waits = !peer.resting.is_empty() || !peer.awaiting.is_empty();
+        let dials = self.redial_at(peer).is_some();
+        if waits || dials {
+            assert!(
+                self.deadline().is_some(),
+                "{}: what waits for time has a deadline",
+                peer.name
+            );
+        }
+    }
+}
+
+fn check_phases(peer: &Peer) {
+    let up = peer.link.up().is_some();
+    for (key, parcel) in &peer.parcels {
+        let lane = &peer.lanes[&parcel.row.lane];
+        let state = parcel.row.state.name();
+        let ready = lane.ready.contains(key) || lane.ready_large.contains(key);
+        let in_outbox = lane.outbox.contains(key);
+        let (may_state, may_ready) = match &parcel.phase {
+            Phase::Storing => (
+                matches!(state, StateName::Scheduled | StateName::Inflight),
+                false,
+            ),
+            Phase::Ready => (state == StateName::Scheduled, true),
+            Phase::Marking(_) | Phase::Outbox | Phase::Offered | Phase::Leaving | Phase::Sent => {
+                assert!(
+                    up,
+                    "{} {key:?}: nothing is in flight on a link that is down",
+                    peer.name
+                );
+                (state == StateName::Inflight, false)
+            }
+            Phase::Judging(_) => (!state.is_terminal(), false),
+            Phase::Resting(until) => {
+                assert!(
+                    peer.resting.contains(&(*until, *key)),
+                    "a resting parcel has a timer"
+                );
+                (state == StateName::Failed, false)
+            }
+            Phase::Settling(_) => (state.is_terminal(), false),
+        };
+        assert!(
+            may_state,
+            "{} {key:?}: {state} while {:?}",
+            peer.name, parcel.phase
+        );
+        assert_eq!(
+            ready, may_ready,
+            "{} {key:?}: ready while {:?}",
+            peer.name, parcel.phase
+        );
+        assert_eq!(
+            in_outbox,
+            parcel.phase == Phase::Outbox,
+            "{} {key:?}: outbox",
+            peer.name
+        );
+        let timed = matches!(parcel.phase, Phase::Offered | Phase::Sent);
+        assert_eq!(
+            parcel.awaiting.is_some(),
+            timed,
+            "{} {key:?}: ack timer",
+            peer.name
+        );
+    }
+    for (_, key) in &peer.awaiting {
+        assert!(
+            peer.parcels.contains_key(key),
+            "a timed parcel is in memory"
+        );
+    }
+}
+
+fn check_windows(peer: &Peer) {
+    let mut flying: BTreeMap<LaneNo, (usize, u64)> = BTreeMap::new();
+    let mut large = 0;
+    for parcel in peer.parcels.values().filter(|parcel| parcel.is_flying()) {
+        let lane = flying.entry(parcel.row.lane).or_default();
+        lane.0 += 1;
+        lane.1 += parcel.weight();
+        large += usize::from(parcel.info.is_large());
+    }
+    assert_eq!(peer.large, large, "{}: large parcels in flight", peer.name);
+    for (no, lane) in &peer.lanes {
+        let counted = flying.get(no).copied().unwrap_or_default();
+        assert_eq!(
+            (lane.flying, lane.flying_bytes),
+            counted,
+            "{}: window of lane {no}",
+            peer.name
+        );
+        let depth = |state| {
+            peer.depth
+                .get(&(*no, state))
+                .copied()
+                .unwrap_or_default()
+                .parcels
+        };
+        assert_eq!(
+            depth(StateName::Inflight),
+            counted.0 as u64,
+            "{}: depth of {no}",
+            peer.name
+        );
+        let waiting = depth(StateName::Scheduled) + depth(StateName::Failed);
+        let loaded = peer.parcels.values().filter(|parcel| {
+            let state = parcel.row.state.name();
+            parcel.row.lane == *no && matches!(state, StateName::Scheduled | StateName::Failed)
+        });
+        let known = loaded.count() as u64 + lane.unloaded + lane.storing.len() as u64;
+        assert!(
+            known >= waiting.min(known) && known <= waiting,
+            "{}: waiting in {no}",
+            peer.name
+        );
+    }
+}

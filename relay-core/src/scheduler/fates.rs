@@ -1,0 +1,332 @@
+//! What becomes of a parcel: acked, failed, parked, given back. Each is one
+//! move along the table, one row, and the books.
+
+use std::sync::Arc;
+
+use super::{Pending, Scheduler};
+use crate::change::{Book, Change, Due, OwedRow, Part, close_attempt};
+use crate::delivery::{Cause, Move, Outcome, State, StateName};
+use crate::event::Effect;
+use crate::id::{NodeNo, Ticket};
+use crate::peer::{Parcel, Peer, Phase};
+use crate::queue::Key;
+use crate::time::{Now, Unix};
+
+impl Scheduler {
+    /// Settles a parcel as acked; answers the ticket that makes it true.
+    pub(super) fn settle(&mut self, now: Now, no: NodeNo, key: Key) -> Ticket {
+        let peer = self.peer_mut(no);
+        let from = peer.parcels[&key].row.state.name();
+        let wanted = if from == StateName::Inflight {
+            Move::Ack
+        } else {
+            Move::AckLate
+        };
+        self.leave(no, key);
+        let row = self.moved(
+            now,
+            no,
+            key,
+            wanted,
+            State::Acked,
+            Some(Outcome::Acked),
+            None,
+        );
+        self.book(&row, Book::Acked, i64::from(row.count));
+        self.retire(no, key)
+    }
+
+    /// Returns a parcel in flight to its queue; nothing is spent.
+    pub(super) fn give_back(&mut self, now: Now, no: NodeNo, key: Key, outcome: Outcome) {
+        self.reset_stream(no, key);
+        self.leave(no, key);
+        self.moved(
+            now,
+            no,
+            key,
+            Move::Return,
+            State::Scheduled,
+            Some(outcome),
+            None,
+        );
+        self.peer_mut(no).make_ready(key);
+        self.dirty.insert(no);
+    }
+
+    /// An attempt failed: the parcel rests, or is parked once its budget is spent.
+    pub(super) fn fail(&mut self, now: Now, no: NodeNo, key: Key, outcome: Outcome, error: &str) {
+        self.reset_stream(no, key);
+        self.leave(no, key);
+        let drawn = self.draw();
+        let lane = self.peers[&no].parcels[&key].row.lane;
+        let budget = self.lane_rule(lane).budget;
+        let retry = self.settings.retry;
+        let parcel = self
+            .peer_mut(no)
+            .parcels
+            .get_mut(&key)
+            .expect("a failing parcel is in memory");
+        assert!(
+            outcome.spends_budget(),
+            "only what spends budget is a failure"
+        );
+        parcel.row.spent += 1;
+        let spent = parcel.row.spent;
+        let wait = retry.wait(spent, drawn);
+        let state = State::Failed {
+            until: now.unix + wait,
+        };
+        self.moved(now, no, key, Move::Fail, state, Some(outcome), Some(error));
+        if spent >= budget {
+            self.park(now, no, key, Cause::RetriesExhausted, outcome, None);
+            return;
+        }
+        let until = now.mono + wait;
+        let peer = self.peer_mut(no);
+        peer.parcels
+            .get_mut(&key)
+            .expect("a failing parcel is in memory")
+            .phase = Phase::Resting(until);
+        peer.resting.insert((until, key));
+    }
+
+    /// Parks a parcel in the deadletter, from wherever it stands.
+    pub(super) fn park(
+        &mut self,
+        now: Now,
+        no: NodeNo,
+        key: Key,
+        cause: Cause,
+        outcome: Outcome,
+        error: Option<&str>,
+    ) -> Ticket {
+        self.reset_stream(no, key);
+        self.leave(no, key);
+        let wanted = match cause {
+            Cause::RetriesExhausted => Move::Exhaust,
+            Cause::SegmentMissing
+            | Cause::Corrupt
+            | Cause::Rejected
+            | Cause::Expired
+            | Cause::Forced
+            | Cause::Cancelled => Move::Park,
+        };
+        let state = State::Deadletter { cause };
+        let row = self.moved(now, no, key, wanted, state, Some(outcome), error);
+        self.book(&row, Book::Deadletter, i64::from(row.count));
+        self.retire(no, key)
+    }
+
+    /// Puts a deadlettered row back to work: attempts start again at zero.
+    pub(super) fn retry(&mut self, now: Now, parcel: Parcel) {
+        let (no, key) = (parcel.row.due.peer, parcel.key());
+        let rule = self.lane_rule(parcel.row.lane);
+        let peer = self.peer_mut(no);
+        peer.lane(parcel.row.lane, rule, now.mono);
+        peer.parcels.insert(key, parcel);
+        self.peer_mut(no)
+            .parcels
+            .get_mut(&key)
+            .expect("it was just put there")
+            .row
+            .spent = 0;
+        let row = self.moved(now, no, key, Move::Retry, State::Scheduled, None, None);
+        self.book(&row, Book::Deadletter, -i64::from(row.count));
+        self.peer_mut(no).make_ready(key);
+        self.dirty.insert(no);
+    }
+
+    /// Removes a deadlettered row for good.
+    pub(super) fn purge(&mut self, now: Now, parcel: Parcel) {
+        let row = parcel.row.clone();
+        let (no, key, by) = (row.due.peer, parcel.key(), i64::from(row.count));
+        let rule = self.lane_rule(row.lane);
+        let peer = self.peer_mut(no);
+        peer.lane(row.lane, rule, now.mono);
+        peer.parcels.insert(key, parcel);
+        peer.shift(
+            row.lane,
+            Some(row.state.name()),
+            Move::Remove,
+            Peer::depth_of(&row),
+        );
+        self.batch.push(Change::Gone(row.due));
+        self.book(&row, Book::Deadletter, -by);
+        self.book(&row, Book::Purged, by);
+        self.retire(no, key);
+    }
+
+    /// Members of a parcel go their own way: each becomes a parcel of its own,
+    /// standing where the rest stands. Answers their keys.
+    pub(super) fn split(&mut self, no: NodeNo, key: Key, members: &[(u16, u64)]) -> Vec<Key> {
+        if let Part::Member(_) = key.1 {
+            return vec![key];
+        }
+        let peer = self
+            .peers
+            .get_mut(&no)
+            .expect("a numbered peer is in the table");
+        let rest = peer
+            .parcels
+            .get_mut(&key)
+            .expect("a parcel to split is in memory");
+        let heavy = rest.weight();
+        let mut except: Vec<u16> = rest.except.to_vec();
+        let mut parts = Vec::with_capacity(members.len());
+        for (member, length) in members {
+            rest.row.count -= 1;
+            rest.row.bytes -= length;
+            except.push(*member);
+            let due = Due {
+                part: Part::Member(*member),
+                ..rest.row.due
+            };
+            let row = OwedRow {
+                due,
+                count: 1,
+                bytes: *length,
+                ..rest.row.clone()
+            };
+            parts.push(Parcel::new(
+                row,
+                rest.info.clone(),
+                super::no_exceptions(),
+                rest.phase.clone(),
+            ));
+        }
+        except.sort_unstable();
+        rest.except = except.into();
+        let (lane, state) = (rest.row.lane, rest.row.state.name());
+        let large = rest.info.is_large();
+        let flying = rest.is_flying();
+        let lighter = heavy - rest.weight();
+        self.batch.push(Change::Owed(rest.row.clone()));
+        if flying {
+            peer.lanes
+                .get_mut(&lane)
+                .expect("a parcel's lane is there")
+                .flying_bytes -= lighter;
+        }
+        let depth = peer.depth.entry((lane, state)).or_default();
+        depth.parcels += parts.len() as u64;
+        let keys = parts.iter().map(Parcel::key).collect();
+        for part in parts {
+            let weight = part.weight();
+            self.batch.push(Change::Owed(part.row.clone()));
+            let peer = self.peer_mut(no);
+            peer.parcels.insert(part.key(), part);
+            if flying {
+                peer.take_off(lane, weight, large);
+            }
+        }
+        keys
+    }
+
+    /// Takes a parcel out of whatever it is in: flight, ready set, rest.
+    pub(super) fn leave(&mut self, no: NodeNo, key: Key) {
+        let peer = self.peer_mut(no);
+        if peer.parcels[&key].is_flying() {
+            peer.land(key);
+        } else {
+            peer.unwait(key);
+        }
+    }
+
+    /// The one place where a parcel's row changes state: table, depths, row.
+    #[expect(clippy::too_many_arguments, reason = "a move is all of these at once")]
+    fn moved(
+        &mut self,
+        now: Now,
+        no: NodeNo,
+        key: Key,
+        wanted: Move,
+        to: State,
+        outcome: Option<Outcome>,
+        error: Option<&str>,
+    ) -> OwedRow {
+        let peer = self.peer_mut(no);
+        let parcel = peer
+            .parcels
+            .get_mut(&key)
+            .expect("a moving parcel is in memory");
+        let from = parcel.row.state.name();
+        if let Some(error) = error {
+            parcel.row.error = Some(error.to_owned());
+        }
+        let sent = parcel.sent;
+        let closed = outcome.and_then(|outcome| close(&mut parcel.row, now.unix, outcome, sent));
+        parcel.row.state = to;
+        parcel.row.updated = now.unix;
+        let row = parcel.row.clone();
+        let landed = peer.shift(row.lane, Some(from), wanted, Peer::depth_of(&row));
+        assert_eq!(landed, Some(to.name()), "the row says what the table says");
+        self.batch.extend(closed.map(Change::Attempt));
+        self.batch.push(Change::Owed(row.clone()));
+        row
+    }
+
+    fn book(&mut self, row: &OwedRow, entry: Book, by: i64) {
+        self.batch.push(Change::Book {
+            peer: row.due.peer,
+            lane: row.lane,
+            entry,
+            by,
+        });
+    }
+
+    /// A parcel stays in memory until its last change is durable, so that no
+    /// older row of it is read back.
+    fn retire(&mut self, no: NodeNo, key: Key) -> Ticket {
+        let ticket = self.batch_ticket();
+        let parcel = self
+            .peer_mut(no)
+            .parcels
+            .get_mut(&key)
+            .expect("a retiring parcel is in memory");
+        parcel.phase = Phase::Settling(ticket);
+        parcel.except = Arc::new([]);
+        self.batch_pending.push(Pending::Settled { peer: no, key });
+        self.dirty.insert(no);
+        ticket
+    }
+
+    pub(super) fn on_settled(&mut self, ticket: Ticket, no: NodeNo, key: Key) {
+        let peer = self.peer_mut(no);
+        if peer
+            .parcels
+            .get(&key)
+            .is_some_and(|p| p.phase == Phase::Settling(ticket))
+        {
+            peer.parcels.remove(&key);
+        }
+    }
+
+    /// Stops a large parcel's own stream, and frees what it held of the connection.
+    fn reset_stream(&mut self, no: NodeNo, key: Key) {
+        let peer = self.peer_mut(no);
+        let (link, parcel) = (peer.link.up(), &peer.parcels[&key]);
+        let streaming = parcel.info.is_large()
+            && matches!(
+                parcel.phase,
+                Phase::Offered | Phase::Outbox | Phase::Leaving | Phase::Sent
+            );
+        let (Some(link), true) = (link, streaming) else {
+            return;
+        };
+        peer.unsent.0 = peer.unsent.0.saturating_sub(parcel.sent - parcel.taken);
+        let due = parcel.row.due;
+        self.effects.push_back(Effect::Reset { link, due });
+    }
+}
+
+/// Closes the open attempt; one that was acked lives in its row alone.
+fn close(
+    row: &mut OwedRow,
+    at: Unix,
+    outcome: Outcome,
+    sent: u64,
+) -> Option<crate::change::AttemptRow> {
+    let mut closed = close_attempt(row, at, outcome)?;
+    closed.sent = sent;
+    (outcome != Outcome::Acked).then_some(closed)
+}

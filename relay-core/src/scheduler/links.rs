@@ -1,0 +1,190 @@
+//! Links that come and go: dialling, greeting, duplicates, interruption.
+
+use super::{Pending, Scheduler};
+use crate::delivery::Outcome;
+use crate::event::{CloseWhy, Effect, Greeting};
+use crate::id::{LinkId, NodeId, NodeNo, ReceiptNo};
+use crate::link::{Link, Verdict, judge};
+use crate::peer::{Peer, Phase, SettleLine};
+use crate::queue::Key;
+use crate::time::{Mono, Now};
+
+impl Scheduler {
+    /// When `peer` is to be dialled, if it is to be.
+    pub(super) fn redial_at(&self, peer: &Peer) -> Option<Mono> {
+        match peer.link {
+            Link::Down { redial } if peer.dial && self.draining.is_none() => Some(redial),
+            Link::Down { .. } | Link::Dialing | Link::Up { .. } => None,
+        }
+    }
+
+    /// Dials `no` if it is time to.
+    pub(super) fn redial(&mut self, now: Now, no: NodeNo) {
+        let due = self
+            .redial_at(&self.peers[&no])
+            .is_some_and(|at| at <= now.mono);
+        if due {
+            let peer = self.peer_mut(no);
+            peer.link = Link::Dialing;
+            let name = peer.name.clone();
+            self.effects.push_back(Effect::Dial(name));
+        }
+    }
+
+    pub(super) fn on_link_up(&mut self, now: Now, name: &NodeId, link: LinkId, greeting: Greeting) {
+        let known = self.settings.peers.contains_key(name);
+        if !known && !self.settings.admit_any || *name == self.settings.node {
+            return self.effects.push_back(Effect::Close {
+                link,
+                why: CloseWhy::UnknownPeer,
+            });
+        }
+        if self.draining.is_some() {
+            return self.effects.push_back(Effect::Close {
+                link,
+                why: CloseWhy::Draining,
+            });
+        }
+        let Some(no) = self.node_number(name) else {
+            return self.effects.push_back(Effect::Close {
+                link,
+                why: CloseWhy::UnknownPeer,
+            });
+        };
+        let ours = self.settings.node.clone();
+        let peer = self.peer_entry(no, now);
+        if let Link::Up {
+            link: held,
+            greeting: held_greeting,
+        } = &peer.link
+        {
+            let held = *held;
+            let verdict = judge(&ours, name, held_greeting, &greeting);
+            let loser = match verdict {
+                Verdict::Keep => link,
+                Verdict::Replace => held,
+            };
+            self.effects.push_back(Effect::Close {
+                link: loser,
+                why: CloseWhy::Duplicate,
+            });
+            match verdict {
+                Verdict::Keep => return,
+                Verdict::Replace => self.drop_link(now, no, held),
+            }
+        }
+        self.links.insert(link, no);
+        let peer = self.peer_mut(no);
+        peer.link = Link::Up { link, greeting };
+        peer.breaker.reset();
+        peer.last_error = None;
+        peer.last_heard = now.mono;
+        peer.busy = None;
+        self.recall(no);
+        self.dirty.insert(no);
+    }
+
+    pub(super) fn on_link_down(
+        &mut self,
+        now: Now,
+        name: &NodeId,
+        link: Option<LinkId>,
+        why: String,
+    ) {
+        let Some(no) = self
+            .nodes
+            .number(name)
+            .filter(|no| self.peers.contains_key(no))
+        else {
+            return;
+        };
+        let drawn = self.draw();
+        let backoff = self.settings.redial;
+        match link {
+            None => {
+                let peer = self.peer_mut(no);
+                if peer.link == Link::Dialing {
+                    peer.last_error = Some(why);
+                    let redial = peer.breaker.fail(&backoff, now.mono, drawn);
+                    peer.link = Link::Down { redial };
+                }
+            }
+            Some(link) if self.peers[&no].link.up() == Some(link) => {
+                self.drop_link(now, no, link);
+                let peer = self.peer_mut(no);
+                peer.last_error = Some(why);
+                let redial = peer.breaker.fail(&backoff, now.mono, drawn);
+                peer.link = Link::Down { redial };
+            }
+            Some(link) => {
+                self.links.remove(&link);
+            }
+        }
+        self.dirty.insert(no);
+    }
+
+    /// Forgets a link: what was on it returns to the queue, unspent.
+    fn drop_link(&mut self, now: Now, no: NodeNo, link: LinkId) {
+        self.links.remove(&link);
+        self.forget_arrivals(link);
+        let peer = self.peer_mut(no);
+        peer.unsent = (0, 0);
+        peer.line = SettleLine::default();
+        peer.unsettled.recalling = None;
+        peer.unsettled.said = ReceiptNo(0);
+        peer.unsettled.held.clear();
+        peer.link = Link::Down { redial: now.mono };
+        let flying: Vec<Key> = peer
+            .parcels
+            .values()
+            .filter(|parcel| parcel.is_flying() && parcel.phase != Phase::Storing)
+            .map(crate::peer::Parcel::key)
+            .collect();
+        for key in flying {
+            self.interrupt(now, no, key);
+        }
+    }
+
+    /// Returns a parcel in flight to its queue: nothing is spent.
+    pub(super) fn interrupt(&mut self, now: Now, no: NodeNo, key: Key) {
+        self.give_back(now, no, key, Outcome::Interrupted);
+    }
+
+    /// Closes every link for good: the daemon goes down.
+    pub(super) fn close_all(&mut self, now: Now) {
+        let links: Vec<(LinkId, NodeNo)> = self.links.iter().map(|(l, n)| (*l, *n)).collect();
+        for (link, no) in links {
+            self.effects.push_back(Effect::Close {
+                link,
+                why: CloseWhy::Draining,
+            });
+            self.drop_link(now, no, link);
+        }
+    }
+
+    /// Marks of `keys` are durable: what still flies on `link` may be sent.
+    pub(super) fn on_marked(
+        &mut self,
+        now: Now,
+        ticket: crate::id::Ticket,
+        no: NodeNo,
+        link: LinkId,
+        keys: &[Key],
+    ) {
+        if self.peers[&no].link.up() != Some(link) {
+            return;
+        }
+        for key in keys {
+            let phase = self.peers[&no].parcels.get(key).map(|parcel| &parcel.phase);
+            if phase == Some(&Phase::Marking(ticket)) {
+                self.enter_outbox(now, no, *key);
+            }
+        }
+        self.dirty.insert(no);
+    }
+
+    /// The pending of a batch of marks.
+    pub(super) const fn marked(peer: NodeNo, link: LinkId, keys: Vec<Key>) -> Pending {
+        Pending::Marked { peer, link, keys }
+    }
+}

@@ -1,0 +1,187 @@
+//! From scheduled to in flight: the mark is durable before the first byte.
+
+use super::Scheduler;
+use crate::change::Change;
+use crate::delivery::{Attempt, Cause, Move, Outcome, State, StateName};
+use crate::id::{LaneNo, NodeNo};
+use crate::peer::{Peer, Phase};
+use crate::queue::Key;
+use crate::time::{Mono, Now};
+
+impl Scheduler {
+    /// Whether bytes may go to `no` at all just now.
+    pub(super) fn may_send(&self, now: Now, no: NodeNo) -> bool {
+        let Some(peer) = self.peers.get(&no) else {
+            return false;
+        };
+        let busy = peer.busy.is_some_and(|(until, _)| now.mono < until);
+        self.draining.is_none() && peer.configured && peer.link.up().is_some() && !busy
+    }
+
+    /// Pages in, marks and sends for every peer something happened to.
+    pub(super) fn pump(&mut self, now: Now) {
+        let dirty = std::mem::take(&mut self.dirty);
+        for no in &dirty {
+            let busy_over = self.peers[no]
+                .busy
+                .is_some_and(|(until, _)| until <= now.mono);
+            if busy_over {
+                self.peer_mut(*no).busy = None;
+            }
+            self.page_more(*no);
+            self.mark(now, *no);
+        }
+        self.send_round(now, &dirty);
+    }
+
+    /// Marks what the windows of `no` allow, most urgent lanes first.
+    fn mark(&mut self, now: Now, no: NodeNo) {
+        if !self.may_send(now, no) {
+            return;
+        }
+        let link = self.peers[&no]
+            .link
+            .up()
+            .expect("a peer that may be sent to has a link");
+        let mut lanes: Vec<(u8, LaneNo)> = self.peers[&no]
+            .lanes
+            .iter()
+            .map(|(lane, l)| (l.rule.class.level(), *lane))
+            .collect();
+        lanes.sort_unstable();
+        let mut keys = Vec::new();
+        for (_, lane) in lanes {
+            while let Some(key) = self.next_ready(no, lane) {
+                if self.has_expired(now, no, key) {
+                    self.park(now, no, key, Cause::Expired, Outcome::Interrupted, None);
+                } else {
+                    self.mark_one(now, no, key);
+                    keys.push(key);
+                }
+            }
+        }
+        if !keys.is_empty() {
+            self.batch_pending.push(Self::marked(no, link, keys));
+        }
+    }
+
+    /// The oldest parcel of `lane` that its windows have room for.
+    fn next_ready(&self, no: NodeNo, lane: LaneNo) -> Option<Key> {
+        let (peer, limits) = (&self.peers[&no], &self.settings.limits);
+        let lane = &peer.lanes[&lane];
+        let open = lane.flying == 0
+            || (lane.flying < limits.window_parcels && lane.flying_bytes < limits.window_bytes);
+        if !open {
+            return None;
+        }
+        let small = lane.ready.first().copied();
+        let large = lane
+            .ready_large
+            .first()
+            .copied()
+            .filter(|_| peer.large < limits.large);
+        match (small, large) {
+            (Some(small), Some(large)) => Some(small.min(large)),
+            (small, large) => small.or(large),
+        }
+    }
+
+    fn has_expired(&self, now: Now, no: NodeNo, key: Key) -> bool {
+        let expires = self.peers[&no].parcels[&key].info.expires;
+        expires.is_some_and(|at| at <= now.unix)
+    }
+
+    fn mark_one(&mut self, now: Now, no: NodeNo, key: Key) {
+        let (ticket, epoch) = (self.batch_ticket(), self.epoch);
+        let peer = self.peer_mut(no);
+        peer.unwait(key);
+        let parcel = peer
+            .parcels
+            .get_mut(&key)
+            .expect("a ready parcel is in memory");
+        let number = parcel.row.attempt.map_or(0, |attempt| attempt.number) + 1;
+        parcel.row.attempt = Some(Attempt {
+            number,
+            epoch,
+            started: now.unix,
+            ended: None,
+        });
+        parcel.row.state = State::Inflight;
+        parcel.row.updated = now.unix;
+        parcel.phase = Phase::Marking(ticket);
+        let (row, weight, large) = (parcel.row.clone(), parcel.weight(), parcel.info.is_large());
+        peer.shift(
+            row.lane,
+            Some(StateName::Scheduled),
+            Move::Send,
+            Peer::depth_of(&row),
+        );
+        peer.take_off(row.lane, weight, large);
+        self.batch.push(Change::Owed(row));
+    }
+
+    /// A parcel whose mark is durable waits to be cut into chunks.
+    pub(super) fn enter_outbox(&mut self, now: Now, no: NodeNo, key: Key) {
+        let peer = self.peer_mut(no);
+        let class = |lane: &crate::queue::Lane| lane.rule.class;
+        let parcel = peer
+            .parcels
+            .get_mut(&key)
+            .expect("a marked parcel is in memory");
+        parcel.phase = Phase::Outbox;
+        let lane_no = parcel.row.lane;
+        let ours = class(&peer.lanes[&lane_no]);
+        let busy = peer
+            .lanes
+            .values()
+            .filter(|l| class(l) == ours && !l.outbox.is_empty());
+        let floor = busy.map(crate::queue::Lane::served).min().unwrap_or(0);
+        let lane = peer
+            .lanes
+            .get_mut(&lane_no)
+            .expect("a parcel's lane is there");
+        lane.enter(key, floor, now.mono);
+        self.dirty.insert(no);
+    }
+
+    /// Wakes what has rested long enough.
+    pub(super) fn wake_resting(&mut self, now: Now, no: NodeNo) {
+        while let Some((until, key)) = self.peers[&no].resting.first().copied() {
+            if until > now.mono {
+                break;
+            }
+            let peer = self.peer_mut(no);
+            peer.unwait(key);
+            let parcel = peer
+                .parcels
+                .get_mut(&key)
+                .expect("a resting parcel is in memory");
+            parcel.row.state = State::Scheduled;
+            parcel.row.updated = now.unix;
+            let row = parcel.row.clone();
+            peer.shift(
+                row.lane,
+                Some(StateName::Failed),
+                Move::Wake,
+                Peer::depth_of(&row),
+            );
+            peer.make_ready(key);
+            self.batch.push(Change::Owed(row));
+        }
+    }
+
+    /// When the buckets will admit what `peer` has in its outboxes; `None` if
+    /// they do now or nothing is there.
+    pub(super) fn tokens_at(&self, peer: &Peer) -> Option<Mono> {
+        if peer.lanes.values().all(|lane| lane.outbox.is_empty()) || self.is_clogged(peer) {
+            return None;
+        }
+        self.bucket.opens().max(peer.bucket.opens())
+    }
+
+    /// Whether the connection has as much as it should hold.
+    pub(super) fn is_clogged(&self, peer: &Peer) -> bool {
+        let limits = &self.settings.limits;
+        peer.unsent.0 >= limits.unsent_bytes || peer.unsent.1 >= limits.unsent_chunks
+    }
+}

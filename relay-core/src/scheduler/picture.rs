@@ -1,0 +1,137 @@
+//! Where the scheduler stands, for `relay status` and metrics: plain data, taken
+//! at one moment.
+
+use super::Scheduler;
+use crate::change::Depth;
+use crate::delivery::{StateName, WaitingOn};
+use crate::event::{BusyWhy, Space};
+use crate::id::{BootEpoch, LaneName, LedgerId, LinkId, NodeId};
+use crate::peer::Peer;
+use crate::time::{Mono, Now};
+use crate::units::Rate;
+
+/// The whole node at one moment.
+#[derive(Clone, Debug)]
+pub struct Picture {
+    /// This node.
+    pub node: NodeId,
+    /// This ledger.
+    pub ledger: LedgerId,
+    /// This run.
+    pub epoch: BootEpoch,
+    /// Deliveries found with an open attempt at start.
+    pub rescued: u64,
+    /// Whether the daemon is going down.
+    pub draining: bool,
+    /// The global rate.
+    pub rate: Rate,
+    /// Bytes the global rate admits at once; `None` when unlimited.
+    pub tokens: Option<u64>,
+    /// Admissions delayed by a rate.
+    pub throttled: u64,
+    /// How full the node is.
+    pub space: Space,
+    /// Every peer with a place in the config or with work.
+    pub peers: Vec<PeerPicture>,
+}
+
+/// One peer at one moment.
+#[derive(Clone, Debug)]
+pub struct PeerPicture {
+    /// Its name.
+    pub name: NodeId,
+    /// Whether it is in the config.
+    pub configured: bool,
+    /// `down`, `dialing` or `up`.
+    pub link_state: &'static str,
+    /// The connection, while it is up.
+    pub link: Option<LinkId>,
+    /// When it is dialled next, if it is down.
+    pub redial: Option<Mono>,
+    /// Why the last link ended or dial failed.
+    pub last_error: Option<String>,
+    /// It asked to be left alone, until then.
+    pub busy: Option<(Mono, BusyWhy)>,
+    /// What stands where, by lane and state.
+    pub depths: Vec<(LaneName, StateName, Depth)>,
+    /// What its waiting deliveries wait on, if any wait.
+    pub waiting_on: Option<WaitingOn>,
+    /// Packs of it that it has not settled.
+    pub unsettled: u64,
+}
+
+impl Scheduler {
+    /// The node as it stands.
+    #[must_use]
+    pub fn picture(&self, now: Now) -> Picture {
+        Picture {
+            node: self.settings.node.clone(),
+            ledger: self.ledger,
+            epoch: self.epoch,
+            rescued: self.rescued,
+            draining: self.draining.is_some(),
+            rate: self.bucket.rate(),
+            tokens: self.bucket.available(now.mono),
+            throttled: self.throttled,
+            space: self.space,
+            peers: self
+                .peers
+                .values()
+                .map(|peer| self.peer_picture(now, peer))
+                .collect(),
+        }
+    }
+
+    fn peer_picture(&self, now: Now, peer: &Peer) -> PeerPicture {
+        let unnamed = || "default".parse().expect("a lane name");
+        let depths = peer.depth.iter().filter(|(_, depth)| depth.count > 0);
+        let depths = depths.map(|((lane, state), depth)| {
+            (
+                self.lanes.name(*lane).cloned().unwrap_or_else(unnamed),
+                *state,
+                *depth,
+            )
+        });
+        PeerPicture {
+            name: peer.name.clone(),
+            configured: peer.configured,
+            link_state: peer.link.as_str(),
+            link: peer.link.up(),
+            redial: self.redial_at(peer),
+            last_error: peer.last_error.clone(),
+            busy: peer.busy,
+            depths: depths.collect(),
+            waiting_on: self.waiting_on(now, peer),
+            unsettled: peer.unsettled.count(),
+        }
+    }
+
+    /// What a peer's waiting deliveries wait on: the first that holds.
+    fn waiting_on(&self, now: Now, peer: &Peer) -> Option<WaitingOn> {
+        let in_state = |wanted: StateName| {
+            peer.depth
+                .iter()
+                .any(|((_, state), depth)| *state == wanted && depth.count > 0)
+        };
+        let (scheduled, failed) = (in_state(StateName::Scheduled), in_state(StateName::Failed));
+        if !scheduled && !failed {
+            return None;
+        }
+        let tokens = self.bucket.ready(now.mono).is_err() || peer.bucket.ready(now.mono).is_err();
+        Some(if !peer.configured {
+            WaitingOn::PeerRemoved
+        } else if peer.link.up().is_none() {
+            WaitingOn::PeerDown
+        } else if peer.busy.is_some_and(|(until, _)| now.mono < until) {
+            WaitingOn::PeerBusy
+        } else if !scheduled {
+            WaitingOn::Backoff
+        } else if tokens {
+            WaitingOn::Tokens
+        } else if peer.lanes.values().any(|lane| lane.flying > 0) {
+            WaitingOn::Window
+        } else {
+            WaitingOn::Turn
+        })
+    }
+}

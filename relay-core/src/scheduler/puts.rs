@@ -1,0 +1,353 @@
+//! Puts of local clients: refused before their bytes where possible, durable
+//! before accepted, and at most once per idempotency key.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::{CONTROL_LANE, Pending, Scheduler, no_exceptions};
+use crate::change::{Book, Change, Depth, Due, KeyName, KeyRow, OwedRow, Part};
+use crate::delivery::{Attempt, Move, State, StateName};
+use crate::event::{Effect, Put, Refusal};
+use crate::id::{LaneName, LaneNo, NodeId, NodeNo, PutId, StagedId};
+use crate::limits;
+use crate::peer::{Parcel, Peer, Phase, rest_of};
+use crate::segment::PackInfo;
+use crate::time::{Now, Unix};
+
+/// How long a key is remembered, 24 h (semantics 2.7).
+const KEY_LIFE_MS: u64 = 24 * 60 * 60 * 1000;
+/// Puts stop when this much of the ceiling is used, in percent (semantics 9).
+const PUTS_STOP_AT: u64 = 90;
+
+/// Keyed puts on their way.
+#[derive(Debug, Default)]
+pub(super) struct Puts {
+    /// Puts whose key is being looked up.
+    asked: BTreeMap<PutId, Put>,
+    /// Keys in use, each with the puts that wait for it.
+    busy: BTreeMap<KeyName, VecDeque<Put>>,
+}
+
+/// A put whose rows are on their way to disk.
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    put: PutId,
+    staged: StagedId,
+    key: Option<KeyName>,
+    lane: LaneNo,
+    dues: Vec<Due>,
+    depth: Depth,
+}
+
+impl Scheduler {
+    pub(super) fn on_announced(
+        &mut self,
+        put: PutId,
+        length: u64,
+        lane: &LaneName,
+        peers: &[NodeId],
+    ) {
+        let answer = match self.try_put(length, lane, peers) {
+            Ok(_) => Effect::Admit(put),
+            Err(why) => Effect::Refuse(put, why),
+        };
+        self.effects.push_back(answer);
+    }
+
+    pub(super) fn on_put(&mut self, now: Now, put: Put) {
+        if let Err(why) = self.try_put(put.shape.bytes, &put.lane, &put.peers) {
+            return self.refuse(put.put, put.staged, why);
+        }
+        let Some((name, _)) = put.key.clone() else {
+            return self.store_put(now, put, None);
+        };
+        if let Some(waiting) = self.puts.busy.get_mut(&name) {
+            waiting.push_back(put);
+            return;
+        }
+        self.puts.busy.insert(name.clone(), VecDeque::new());
+        self.effects.push_back(Effect::FindKey(put.put, name));
+        self.puts.asked.insert(put.put, put);
+    }
+
+    pub(super) fn on_key_found(&mut self, now: Now, id: PutId, row: Option<KeyRow>) {
+        let Some(put) = self.puts.asked.remove(&id) else {
+            return;
+        };
+        let (name, digest) = put.key.clone().expect("only keyed puts are asked about");
+        let row = row.filter(|row| now.unix.0.saturating_sub(row.at.0) < KEY_LIFE_MS);
+        let targets = match self.try_put(put.shape.bytes, &put.lane, &put.peers) {
+            Ok((_, targets)) => targets,
+            Err(why) => {
+                self.refuse(put.put, put.staged, why);
+                return self.release_key(&name);
+            }
+        };
+        match row {
+            None => {
+                let row = KeyRow {
+                    name,
+                    id: put.shape.first,
+                    digest,
+                    targets,
+                    at: now.unix,
+                };
+                return self.store_put(now, put, Some(row));
+            }
+            Some(row) if row.digest == digest && row.targets == targets => {
+                self.effects.push_back(Effect::Discard(put.staged));
+                self.effects
+                    .push_back(Effect::AcceptAs(put.put, row.id, row.digest));
+            }
+            Some(row) => {
+                self.refuse(put.put, put.staged, Refusal::KeyConflict { first: row.id });
+            }
+        }
+        self.release_key(&name);
+    }
+
+    pub(super) fn on_put_stored(&mut self, now: Now, stored: Stored) {
+        self.effects.push_back(Effect::Accept(stored.put));
+        for due in &stored.dues {
+            self.due_stored(now, &stored, *due);
+        }
+        if let Some(name) = &stored.key {
+            self.release_key(name);
+        }
+    }
+
+    fn due_stored(&mut self, now: Now, stored: &Stored, due: Due) {
+        self.dirty.insert(due.peer);
+        let (draining, durable) = (self.draining.is_some(), self.durable);
+        let peer = self.peer_mut(due.peer);
+        let key = (due.pack, due.part);
+        let Some(parcel) = peer.parcels.get_mut(&key) else {
+            let lane = peer
+                .lanes
+                .get_mut(&stored.lane)
+                .expect("a put's lane is there");
+            lane.storing.remove(&due.pack);
+            lane.unloaded += 1;
+            return;
+        };
+        if !parcel.is_flying() {
+            return peer.make_ready(key);
+        }
+        // The link may have gone while the row became durable.
+        parcel.phase = Phase::Marking(durable);
+        if self.peers[&due.peer].link.up().is_none() || draining {
+            self.interrupt(now, due.peer, key);
+        } else {
+            self.enter_outbox(now, due.peer, key);
+        }
+    }
+
+    pub(super) fn on_put_refused(&mut self, stored: Stored) {
+        for due in &stored.dues {
+            let peer = self.peer_mut(due.peer);
+            let key = (due.pack, due.part);
+            let state = match peer.parcels.get(&key) {
+                Some(parcel) if parcel.is_flying() => {
+                    peer.land(key);
+                    StateName::Inflight
+                }
+                Some(_) | None => StateName::Scheduled,
+            };
+            peer.parcels.remove(&key);
+            let lane = peer
+                .lanes
+                .get_mut(&stored.lane)
+                .expect("a put's lane is there");
+            lane.storing.remove(&due.pack);
+            // Not a move: the delivery never was.
+            let depth = peer.depth.entry((stored.lane, state)).or_default();
+            depth.parcels -= 1;
+            depth.count -= stored.depth.count;
+            depth.bytes -= stored.depth.bytes;
+        }
+        let why = Refusal::StorageFull(self.space);
+        self.refuse(stored.put, stored.staged, why);
+        if let Some(name) = &stored.key {
+            self.release_key(name);
+        }
+    }
+
+    /// The lane and the peers of a put, ascending, if it may come in.
+    fn try_put(
+        &mut self,
+        length: u64,
+        lane: &LaneName,
+        peers: &[NodeId],
+    ) -> Result<(LaneNo, Vec<NodeNo>), Refusal> {
+        if self.draining.is_some() {
+            return Err(Refusal::Draining);
+        }
+        if lane.as_str() == CONTROL_LANE {
+            return Err(Refusal::ReservedLane(lane.clone()));
+        }
+        if !self.settings.lanes.contains_key(lane) {
+            return Err(Refusal::UnknownLane(lane.clone()));
+        }
+        let max = self.settings.limits.max_put.min(limits::MAX_SEGMENT);
+        if length > max {
+            return Err(Refusal::TooLarge { length, max });
+        }
+        let mut targets = Vec::with_capacity(peers.len());
+        for name in peers {
+            let known = self
+                .nodes
+                .number(name)
+                .filter(|no| self.peers.contains_key(no));
+            match known {
+                Some(no) if self.peers[&no].configured => targets.push(no),
+                Some(_) | None => return Err(Refusal::UnknownPeer(name.clone())),
+            }
+        }
+        targets.sort_unstable();
+        targets.dedup();
+        if targets.is_empty() {
+            return Err(Refusal::NoPeer);
+        }
+        if self.space.used >= self.space.ceiling / 100 * PUTS_STOP_AT {
+            return Err(Refusal::StorageFull(self.space));
+        }
+        let lane = self.lane_number(lane).ok_or(Refusal::TooManyNames)?;
+        Ok((lane, targets))
+    }
+
+    fn store_put(&mut self, now: Now, put: Put, key: Option<KeyRow>) {
+        let (lane, targets) = self
+            .try_put(put.shape.bytes, &put.lane, &put.peers)
+            .expect("a put is stored after it was tried");
+        let shape = put.shape;
+        let info = PackInfo {
+            lane,
+            origin: NodeNo::LOCAL,
+            hops: 0,
+            count: shape.count,
+            bytes: shape.bytes,
+            table_len: shape.table_len,
+            table: shape.table,
+            first: shape.first,
+            last: shape.last,
+            created: now.unix,
+            expires: put.ttl.map(|ttl| now.unix + ttl),
+        };
+        self.last_pack.0 += 1;
+        let no = self.last_pack;
+        let depth = Depth {
+            parcels: 1,
+            count: u64::from(shape.count),
+            bytes: shape.bytes,
+        };
+        let mut changes = vec![Change::Pack {
+            no,
+            staged: put.staged,
+            info: info.clone(),
+        }];
+        let mut dues = Vec::with_capacity(targets.len());
+        for target in targets {
+            let due = Due {
+                peer: target,
+                pack: no,
+                part: Part::Rest,
+            };
+            let row = self.owe(now, due, &info);
+            changes.push(Change::Owed(row));
+            let by = i64::from(shape.count);
+            changes.push(Change::Book {
+                peer: target,
+                lane,
+                entry: Book::Put,
+                by,
+            });
+            dues.push(due);
+        }
+        let name = key.as_ref().map(|row| row.name.clone());
+        changes.extend(key.map(Change::Key));
+        let stored = Stored {
+            put: put.put,
+            staged: put.staged,
+            key: name,
+            lane,
+            dues,
+            depth,
+        };
+        self.persist_alone(changes, Pending::Put(stored));
+    }
+
+    /// The first row of a delivery: in flight at once if nothing is before it
+    /// and the window is open, otherwise waiting in memory or in the ledger.
+    fn owe(&mut self, now: Now, due: Due, info: &PackInfo) -> OwedRow {
+        let rule = self.lane_rule(info.lane);
+        let (epoch, limits) = (self.epoch, self.settings.limits.clone());
+        let may_send = self.may_send(now, due.peer) && info.expires.is_none();
+        let peer = self.peer_mut(due.peer);
+        let mut row = OwedRow {
+            due,
+            lane: info.lane,
+            count: info.count,
+            bytes: info.bytes,
+            state: State::Scheduled,
+            spent: 0,
+            attempt: None,
+            rescued: false,
+            queued: now.unix,
+            updated: now.unix,
+            error: None,
+        };
+        let depth = Peer::depth_of(&row);
+        peer.shift(info.lane, None, Move::Enqueue, depth);
+        let large_open = !info.is_large() || peer.large < limits.large;
+        let lane = peer.lane(info.lane, rule, now.mono);
+        if !lane.is_caught_up() || lane.loaded() >= limits.active {
+            lane.storing.insert(due.pack);
+            return row;
+        }
+        let window_open = lane.flying == 0
+            || (lane.flying < limits.window_parcels && lane.flying_bytes < limits.window_bytes);
+        let fly = may_send && window_open && large_open && lane.loaded() == 0;
+        if fly {
+            row.state = State::Inflight;
+            row.attempt = Some(first_attempt(epoch, now.unix));
+            peer.shift(info.lane, Some(StateName::Scheduled), Move::Send, depth);
+        }
+        let parcel = Parcel::new(row.clone(), info.clone(), no_exceptions(), Phase::Storing);
+        let (weight, large) = (parcel.weight(), info.is_large());
+        peer.parcels.insert(rest_of(due.pack), parcel);
+        if fly {
+            peer.take_off(info.lane, weight, large);
+        }
+        row
+    }
+
+    fn refuse(&mut self, put: PutId, staged: StagedId, why: Refusal) {
+        self.effects.push_back(Effect::Discard(staged));
+        self.effects.push_back(Effect::Refuse(put, why));
+    }
+
+    /// Lets the next put with this key ask.
+    fn release_key(&mut self, name: &KeyName) {
+        let Some(waiting) = self.puts.busy.get_mut(name) else {
+            return;
+        };
+        match waiting.pop_front() {
+            Some(next) => {
+                self.effects
+                    .push_back(Effect::FindKey(next.put, name.clone()));
+                self.puts.asked.insert(next.put, next);
+            }
+            None => {
+                self.puts.busy.remove(name);
+            }
+        }
+    }
+}
+
+const fn first_attempt(epoch: crate::id::BootEpoch, started: Unix) -> Attempt {
+    Attempt {
+        number: 1,
+        epoch,
+        started,
+        ended: None,
+    }
+}

@@ -1,0 +1,121 @@
+//! Receipts, both ways: when ours may be forgotten, and when to say that
+//! theirs are settled for good (semantics 2.5).
+
+use super::Scheduler;
+use crate::change::{Change, ReceiptRow};
+use crate::event::Effect;
+use crate::id::{LinkId, NodeNo, ReceiptNo};
+
+impl Scheduler {
+    /// Starts to repeat what `no` has not settled, before anything new.
+    pub(super) fn recall(&mut self, no: NodeNo) {
+        let peer = self.peer_mut(no);
+        if peer.unsettled.count() == 0 {
+            return;
+        }
+        self.ask_recall(no, ReceiptNo(0));
+    }
+
+    fn ask_recall(&mut self, peer: NodeNo, after: ReceiptNo) {
+        let limit = self.settings.limits.page;
+        self.questions += 1;
+        let question = self.questions;
+        self.peer_mut(peer).unsettled.recalling = Some(question);
+        self.effects.push_back(Effect::Recall {
+            question,
+            peer,
+            after,
+            limit,
+        });
+    }
+
+    pub(super) fn on_recalled(&mut self, question: u64, no: NodeNo, rows: Vec<ReceiptRow>) {
+        let limit = self.settings.limits.page;
+        let Some(peer) = self.peers.get_mut(&no) else {
+            return;
+        };
+        let Some(link) = peer.link.up() else { return };
+        if peer.unsettled.recalling != Some(question) {
+            // The answer to a question of an earlier link.
+            return;
+        }
+        let more = rows.len() >= limit;
+        let mut last = peer.unsettled.said;
+        for row in rows {
+            last = last.max(row.no);
+            if peer.unsettled.known.insert(row.no) {
+                peer.unsettled.unread = peer.unsettled.unread.saturating_sub(1);
+            }
+            self.effects.push_back(ack_of(link, row));
+        }
+        peer.unsettled.said = last;
+        if more {
+            return self.ask_recall(no, last);
+        }
+        peer.unsettled.recalling = None;
+        // Rows that could not be read back will never be settled by name.
+        peer.unsettled.unread = 0;
+        let held = std::mem::take(&mut peer.unsettled.held);
+        self.effects
+            .extend(held.into_iter().filter(|effect| receipt_of(effect) > last));
+    }
+
+    /// Acknowledges on `link`, in the order of receipts.
+    pub(super) fn acknowledge(&mut self, no: NodeNo, link: LinkId, row: ReceiptRow) {
+        if self.peers[&no].link.up() != Some(link) {
+            // The link is gone: the next one begins with what is not settled.
+            return;
+        }
+        let stored = row.no.0 != 0;
+        let ack = ack_of(link, row);
+        let peer = self.peer_mut(no);
+        if stored && peer.unsettled.recalling.is_some() {
+            peer.unsettled.held.push_back(ack);
+        } else {
+            self.effects.push_back(ack);
+        }
+    }
+
+    pub(super) fn on_peer_settled(&mut self, link: LinkId, receipt: ReceiptNo) {
+        let Some(no) = self.peer_on(link) else { return };
+        let peer = self.peer_mut(no);
+        let kept = peer
+            .unsettled
+            .known
+            .split_off(&ReceiptNo(receipt.0.saturating_add(1)));
+        let settled = std::mem::replace(&mut peer.unsettled.known, kept);
+        // Only what we said on some link can be settled: no more than that is written.
+        if let Some(last) = settled.last() {
+            self.batch.push(Change::Settled(no, *last));
+        }
+    }
+
+    /// Tells each peer how far its receipts are settled for good.
+    pub(super) fn say_settled(&mut self) {
+        let durable = self.durable;
+        for peer in self.peers.values_mut() {
+            let Some(link) = peer.link.up() else { continue };
+            if let Some(receipt) = peer.line.say(durable) {
+                self.effects.push_back(Effect::Settle { link, receipt });
+            }
+        }
+    }
+}
+
+fn ack_of(link: LinkId, row: ReceiptRow) -> Effect {
+    Effect::Ack {
+        link,
+        receipt: row.no,
+        sent: row.sent,
+        table: row.table,
+        count: row.count,
+        refused: row.refused,
+    }
+}
+
+const fn receipt_of(effect: &Effect) -> ReceiptNo {
+    match effect {
+        Effect::Ack { receipt, .. } => *receipt,
+        _ => ReceiptNo(0),
+    }
+}

@@ -1,0 +1,345 @@
+//! What a peer says about our packs: acked, refused in part, busy, silent.
+
+use std::time::Duration;
+
+use super::{Scheduler, paging};
+use crate::change::{Due, Part};
+use crate::delivery::{Cause, Outcome, StateName};
+use crate::event::{Ack, BusyWhy, Effect, SendTrouble};
+use crate::id::{LinkId, NodeNo, ReceiptNo, Ticket};
+use crate::peer::{Judgement, Phase};
+use crate::queue::Key;
+use crate::time::Now;
+
+/// The longest a peer may ask us to wait.
+const LONGEST_BUSY: Duration = Duration::from_secs(60);
+
+impl Scheduler {
+    pub(super) fn on_acked(&mut self, now: Now, link: LinkId, ack: Ack) {
+        let Some(no) = self.peer_on(link) else { return };
+        let peer = self.peer_mut(no);
+        peer.last_heard = now.mono;
+        peer.line.hear(ack.receipt);
+        self.judge_ack(now, no, ack);
+    }
+
+    /// Acts on an ack, whatever the parcel it names is doing.
+    pub(super) fn judge_ack(&mut self, now: Now, no: NodeNo, ack: Ack) {
+        let key = (ack.pack, ack.part);
+        let (receipt, durable) = (ack.receipt, self.durable);
+        let peer = self.peer_mut(no);
+        let Some(parcel) = peer.parcels.get_mut(&key) else {
+            return self.ask(
+                Due {
+                    peer: no,
+                    pack: key.0,
+                    part: key.1,
+                },
+                paging::Ask::Ack(ack),
+            );
+        };
+        match parcel.phase {
+            Phase::Settling(ticket) => return peer.line.settle(receipt, ticket),
+            // Not durable here, so never sent: the peer speaks of another life.
+            Phase::Storing => return peer.line.settle(receipt, durable),
+            Phase::Judging(_) => return,
+            Phase::Ready
+            | Phase::Marking(_)
+            | Phase::Outbox
+            | Phase::Offered
+            | Phase::Leaving
+            | Phase::Sent
+            | Phase::Resting(_) => {}
+        }
+        if ack.table == parcel.info.table && ack.refused.is_empty() {
+            let ticket = self.settle(now, no, key);
+            self.peer_mut(no).line.settle(receipt, ticket);
+        } else {
+            self.look_at(no, key, Judgement::Answer(ack));
+        }
+    }
+
+    pub(super) fn on_send_failed(&mut self, link: LinkId, due: Due, trouble: SendTrouble) {
+        let Some(no) = self.peer_on(link).filter(|no| *no == due.peer) else {
+            return;
+        };
+        let key = (due.pack, due.part);
+        let phase = self.peers[&no]
+            .parcels
+            .get(&key)
+            .map(|parcel| parcel.phase.clone());
+        if let Some(Phase::Outbox | Phase::Offered | Phase::Leaving | Phase::Sent) = phase {
+            self.look_at(no, key, Judgement::Trouble(trouble));
+        }
+    }
+
+    /// Our own bytes are read again before a bad word about them is believed.
+    fn look_at(&mut self, no: NodeNo, key: Key, judgement: Judgement) {
+        let peer = self.peer_mut(no);
+        let parcel = peer
+            .parcels
+            .get_mut(&key)
+            .expect("a judged parcel is in memory");
+        let flying = parcel.is_flying();
+        let due = parcel.row.due;
+        if !flying {
+            peer.unwait(key);
+        } else if parcel.phase == Phase::Outbox {
+            let lane = parcel.row.lane;
+            peer.lanes
+                .get_mut(&lane)
+                .expect("a parcel's lane is there")
+                .outbox
+                .retain(|k| *k != key);
+        }
+        let parcel = peer
+            .parcels
+            .get_mut(&key)
+            .expect("a judged parcel is in memory");
+        parcel.phase = Phase::Judging(judgement);
+        if let Some(since) = parcel.awaiting.take() {
+            peer.awaiting.remove(&(since, key));
+        }
+        self.effects.push_back(Effect::Verify(due));
+    }
+
+    pub(super) fn on_verified(&mut self, now: Now, due: Due, bad: &[u16], lengths: &[u64]) {
+        let (no, key) = (due.peer, (due.pack, due.part));
+        let Some(peer) = self.peers.get(&no) else {
+            return;
+        };
+        let Some(parcel) = peer.parcels.get(&key) else {
+            return;
+        };
+        let Phase::Judging(judgement) = parcel.phase.clone() else {
+            return;
+        };
+        let ours: Vec<u16> = match due.part {
+            Part::Rest => bad
+                .iter()
+                .copied()
+                .filter(|m| !parcel.except.contains(m))
+                .collect(),
+            Part::Member(member) => bad.iter().copied().filter(|m| *m == member).collect(),
+        };
+        let receipt = match &judgement {
+            Judgement::Answer(ack) => ack.receipt,
+            Judgement::Trouble(_) => ReceiptNo(0),
+        };
+        let ticket = if lengths.is_empty() {
+            self.lose(now, no, key, &judgement)
+        } else {
+            self.decide(now, no, key, judgement, &ours, lengths)
+        };
+        self.peer_mut(no).line.settle(receipt, ticket);
+        self.dirty.insert(no);
+    }
+
+    /// The whole pack cannot be read.
+    fn lose(&mut self, now: Now, no: NodeNo, key: Key, judgement: &Judgement) -> Ticket {
+        let corrupt = matches!(judgement, Judgement::Trouble(SendTrouble::Corrupt));
+        let (cause, outcome) = if corrupt {
+            (Cause::Corrupt, Outcome::Corrupt)
+        } else {
+            (Cause::SegmentMissing, Outcome::SegmentMissing)
+        };
+        self.park(
+            now,
+            no,
+            key,
+            cause,
+            outcome,
+            Some("its bytes cannot be read here"),
+        )
+    }
+
+    /// Each member meets its fate; answers the ticket that makes all of it true.
+    fn decide(
+        &mut self,
+        now: Now,
+        no: NodeNo,
+        key: Key,
+        judgement: Judgement,
+        bad: &[u16],
+        lengths: &[u64],
+    ) -> Ticket {
+        let table = self.peers[&no].parcels[&key].info.table;
+        let (whole_failed, refused) = match judgement {
+            Judgement::Trouble(_) => (None, Vec::new()),
+            Judgement::Answer(ack) if ack.table != table => {
+                (Some("the peer's table digest is not ours"), Vec::new())
+            }
+            Judgement::Answer(ack) => (None, ack.refused),
+        };
+        let believed = refused.is_empty();
+        for member in bad {
+            if let Some(part) = self.single_out(no, key, *member, lengths) {
+                self.park(
+                    now,
+                    no,
+                    part,
+                    Cause::Corrupt,
+                    Outcome::Corrupt,
+                    Some("its bytes are bad here"),
+                );
+            }
+        }
+        for (member, nack) in refused.iter().filter(|(member, _)| !bad.contains(member)) {
+            let Some(part) = self.single_out(no, key, *member, lengths) else {
+                continue;
+            };
+            if nack.is_permanent() {
+                let said = format!("the peer refused it: {}", nack.as_str());
+                self.park(
+                    now,
+                    no,
+                    part,
+                    Cause::Rejected,
+                    Outcome::Rejected,
+                    Some(&said),
+                );
+            } else {
+                self.fail_or_ready(now, no, part, nack.as_str());
+            }
+        }
+        let judged = |p: &crate::peer::Parcel| matches!(p.phase, Phase::Judging(_));
+        if self.peers[&no].parcels.get(&key).is_some_and(judged) {
+            match whole_failed {
+                Some(said) => self.fail_or_ready(now, no, key, said),
+                None if believed => self.give_back_or_ready(now, no, key),
+                None => {
+                    self.settle(now, no, key);
+                }
+            }
+        }
+        self.batch_ticket()
+    }
+
+    /// The parcel that stands for `member` alone; the whole one if it is all
+    /// that is left in it. `None` if the peer named a member that is not in it.
+    fn single_out(&mut self, no: NodeNo, key: Key, member: u16, lengths: &[u64]) -> Option<Key> {
+        let length = *lengths.get(usize::from(member))?;
+        let parcel = self.peers[&no].parcels.get(&key)?;
+        if !matches!(parcel.phase, Phase::Judging(_)) || parcel.except.contains(&member) {
+            return None;
+        }
+        match key.1 {
+            Part::Member(own) => (own == member).then_some(key),
+            Part::Rest if parcel.row.count == 1 => Some(key),
+            Part::Rest => self.split(no, key, &[(member, length)]).pop(),
+        }
+    }
+
+    fn fail_or_ready(&mut self, now: Now, no: NodeNo, key: Key, said: &str) {
+        if self.peers[&no].parcels[&key].is_flying() {
+            self.fail(now, no, key, Outcome::Failed, said);
+        } else {
+            self.settle_back(now, no, key);
+        }
+    }
+
+    fn give_back_or_ready(&mut self, now: Now, no: NodeNo, key: Key) {
+        if self.peers[&no].parcels[&key].is_flying() {
+            self.give_back(now, no, key, Outcome::Interrupted);
+        } else {
+            self.settle_back(now, no, key);
+        }
+    }
+
+    /// A parcel that was judged while it waited goes on waiting.
+    fn settle_back(&mut self, now: Now, no: NodeNo, key: Key) {
+        let peer = self.peer_mut(no);
+        match peer.parcels[&key].row.state.name() {
+            StateName::Failed => {
+                let until = now.mono;
+                let parcel = peer
+                    .parcels
+                    .get_mut(&key)
+                    .expect("a judged parcel is in memory");
+                parcel.phase = Phase::Resting(until);
+                peer.resting.insert((until, key));
+                self.wake_resting(now, no);
+            }
+            StateName::Scheduled
+            | StateName::Inflight
+            | StateName::Acked
+            | StateName::Deadletter => {
+                peer.make_ready(key);
+            }
+        }
+    }
+
+    pub(super) fn on_peer_busy(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        key: Key,
+        why: BusyWhy,
+        retry_after: Duration,
+    ) {
+        let Some(no) = self.peer_on(link) else { return };
+        let wait = match retry_after {
+            Duration::ZERO => self.settings.limits.busy_retry,
+            asked => asked.min(LONGEST_BUSY),
+        };
+        let peer = self.peer_mut(no);
+        peer.last_heard = now.mono;
+        peer.busy = Some((now.mono + wait, why));
+        let phase = peer.parcels.get(&key).map(|parcel| &parcel.phase);
+        if let Some(Phase::Outbox | Phase::Offered | Phase::Leaving | Phase::Sent) = phase {
+            self.give_back(now, no, key, Outcome::Deferred);
+        }
+    }
+
+    pub(super) fn on_wanted(&mut self, now: Now, link: LinkId, due: Due, from: u64) {
+        let Some(no) = self.peer_on(link).filter(|no| *no == due.peer) else {
+            return;
+        };
+        let key = (due.pack, due.part);
+        let peer = self.peer_mut(no);
+        peer.last_heard = now.mono;
+        let Some(parcel) = peer.parcels.get_mut(&key) else {
+            return;
+        };
+        if parcel.phase != Phase::Offered || from > parcel.row.bytes {
+            return;
+        }
+        (parcel.wanted, parcel.sent, parcel.taken) = (true, from, from);
+        if let Some(since) = parcel.awaiting.take() {
+            peer.awaiting.remove(&(since, key));
+        }
+        self.enter_outbox(now, no, key);
+    }
+
+    pub(super) fn on_taken(&mut self, now: Now, link: LinkId, due: Due, bytes: u64) {
+        let Some(no) = self.peer_on(link).filter(|no| *no == due.peer) else {
+            return;
+        };
+        let key = (due.pack, due.part);
+        let peer = self.peer_mut(no);
+        peer.unsent.0 = peer.unsent.0.saturating_sub(bytes);
+        peer.unsent.1 = peer.unsent.1.saturating_sub(1);
+        self.dirty.insert(no);
+        let peer = self.peer_mut(no);
+        let Some(parcel) = peer.parcels.get_mut(&key) else {
+            return;
+        };
+        parcel.taken = (parcel.taken + bytes).min(parcel.sent);
+        if parcel.phase == Phase::Leaving && parcel.taken == parcel.row.bytes {
+            parcel.phase = Phase::Sent;
+            peer.await_ack(key, now.mono);
+        }
+    }
+
+    /// Fails what has awaited an ack too long, while the peer said nothing.
+    pub(super) fn time_out(&mut self, now: Now, no: NodeNo) {
+        let timeout = self.settings.limits.ack_timeout;
+        let over = |at: crate::time::Mono| now.mono.since(at) >= timeout;
+        while let Some((since, key)) = self.peers[&no].awaiting.first().copied() {
+            if !over(since) || !over(self.peers[&no].last_heard) {
+                break;
+            }
+            self.fail(now, no, key, Outcome::Timeout, "no ack in time");
+        }
+    }
+}

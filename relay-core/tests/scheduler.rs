@@ -1,0 +1,363 @@
+//! One node's scheduler, driven by hand: the promises that need no simulator.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use relay_core::backoff::Backoff;
+use relay_core::change::{Change, Part, Snapshot};
+use relay_core::delivery::{State, StateName};
+use relay_core::event::{Ack, Effect, Greeting, Input, Put, Refusal, Shape, Space};
+use relay_core::id::{
+    BootEpoch, LedgerId, LinkId, NodeId, NodeNo, PutId, ReceiptNo, SegmentId, StagedId, Ticket,
+};
+use relay_core::limits::Limits;
+use relay_core::scheduler::{PeerRule, Scheduler, Settings};
+use relay_core::segment::{Class, Digest, LaneRule};
+use relay_core::time::{Mono, Now, Unix};
+use relay_core::units::Rate;
+
+const LINK: LinkId = LinkId(7);
+const SPACE: Space = Space {
+    used: 0,
+    ceiling: 1 << 30,
+    inbox: 0,
+    inbox_ceiling: 1 << 29,
+};
+
+/// A node `alpha` with one peer `beta`, and all it has asked for.
+struct Node {
+    scheduler: Scheduler,
+    now: Now,
+    asked: Vec<Effect>,
+    puts: u64,
+}
+
+impl Node {
+    fn new() -> Self {
+        let lane = |class: u8| LaneRule {
+            class: Class::new(class).expect("a class"),
+            weight: 1,
+            budget: 2,
+        };
+        let second = Duration::from_secs(1);
+        let settings = Settings {
+            node: name("alpha"),
+            peers: BTreeMap::from([(
+                name("beta"),
+                PeerRule {
+                    dial: true,
+                    rate: Rate::UNLIMITED,
+                },
+            )]),
+            admit_any: false,
+            lanes: [("control", 0), ("alarm", 1), ("default", 4)]
+                .map(|(lane_name, class)| (lane_name.parse().expect("a lane"), lane(class)))
+                .into(),
+            retry: Backoff {
+                first: second,
+                longest: second,
+            },
+            redial: Backoff {
+                first: second,
+                longest: second,
+            },
+            rate: Rate::UNLIMITED,
+            limits: Limits::default(),
+        };
+        let snapshot = Snapshot {
+            ledger: LedgerId(1),
+            epoch: BootEpoch(1),
+            nodes: vec![(NodeNo::LOCAL, name("alpha"))],
+            ..Snapshot::default()
+        };
+        let now = Now {
+            mono: Mono(1_000_000),
+            unix: Unix(1_000_000),
+        };
+        let scheduler = Scheduler::new(settings, snapshot, 1, now);
+        let mut node = Self {
+            scheduler,
+            now,
+            asked: Vec::new(),
+            puts: 0,
+        };
+        node.hear(Input::Wake);
+        node.persisted();
+        node
+    }
+
+    fn linked() -> Self {
+        let mut node = Self::new();
+        node.link_up();
+        node
+    }
+
+    fn link_up(&mut self) {
+        let greeting = Greeting {
+            ledger: LedgerId(2),
+            epoch: BootEpoch(1),
+            dialled: true,
+            max_segment: 1 << 32,
+        };
+        self.hear(Input::LinkUp {
+            peer: name("beta"),
+            link: LINK,
+            greeting,
+        });
+    }
+
+    fn hear(&mut self, input: Input) -> Vec<Effect> {
+        self.scheduler.handle(self.now, input);
+        let effects: Vec<Effect> = std::iter::from_fn(|| self.scheduler.poll()).collect();
+        self.scheduler.check();
+        self.asked.extend(effects.iter().cloned());
+        effects
+    }
+
+    fn put(&mut self, count: u32) -> Vec<Effect> {
+        self.puts += 1;
+        let put = put(self.puts, count, "default", &["beta"]);
+        self.hear(Input::Put(put))
+    }
+
+    fn persisted(&mut self) -> Vec<Effect> {
+        let last = self.asked.iter().filter_map(|effect| match effect {
+            Effect::Persist(ticket, _) => Some(*ticket),
+            _ => None,
+        });
+        let last = last.max().unwrap_or(Ticket(0));
+        self.hear(Input::Persisted(last, SPACE))
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.now.mono = self.now.mono + time;
+        self.now.unix = self.now.unix + time;
+    }
+
+    fn depth(&self, state: StateName) -> u64 {
+        let picture = self.scheduler.picture(self.now);
+        let depths = picture.peers.iter().flat_map(|peer| peer.depths.clone());
+        depths
+            .filter(|(_, s, _)| *s == state)
+            .map(|(_, _, depth)| depth.count)
+            .sum()
+    }
+}
+
+fn name(text: &str) -> NodeId {
+    text.parse().expect("a node id")
+}
+
+fn table(n: u64) -> Digest {
+    Digest::of(&n.to_le_bytes())
+}
+
+fn put(n: u64, count: u32, lane: &str, peers: &[&str]) -> Put {
+    let first = SegmentId::v7(n, 0);
+    let last = first.after(u64::from(count - 1));
+    Put {
+        put: PutId(n),
+        staged: StagedId(n),
+        shape: Shape {
+            count,
+            bytes: 256 * u64::from(count),
+            table_len: 56 * count,
+            table: table(n),
+            first,
+            last,
+        },
+        lane: lane.parse().expect("a lane"),
+        peers: peers
+            .iter()
+            .map(|peer| name(peer))
+            .collect::<Arc<[NodeId]>>(),
+        ttl: None,
+        key: None,
+    }
+}
+
+fn sends(effects: &[Effect]) -> usize {
+    effects
+        .iter()
+        .filter(|effect| matches!(effect, Effect::Send { .. }))
+        .count()
+}
+
+fn ack(n: u64, receipt: u64) -> Ack {
+    Ack {
+        receipt: ReceiptNo(receipt),
+        pack: relay_core::id::PackNo(n),
+        part: Part::Rest,
+        table: table(n),
+        count: 1,
+        refused: Vec::new(),
+    }
+}
+
+#[test]
+fn nothing_is_accepted_or_sent_before_it_is_durable() {
+    let mut node = Node::linked();
+
+    let effects = node.put(3);
+    assert!(
+        effects.iter().all(|e| matches!(e, Effect::Persist(..))),
+        "{effects:?}"
+    );
+
+    let effects = node.persisted();
+    assert!(effects.contains(&Effect::Accept(PutId(1))));
+    assert_eq!(sends(&effects), 1);
+    assert_eq!(node.depth(StateName::Inflight), 3);
+}
+
+#[test]
+fn an_ack_settles_and_is_settled_once_it_is_durable() {
+    let mut node = Node::linked();
+    node.put(3);
+    node.persisted();
+
+    let effects = node.hear(Input::Acked {
+        link: LINK,
+        ack: ack(1, 41),
+    });
+    assert!(!effects.iter().any(|e| matches!(e, Effect::Settle { .. })));
+    assert_eq!(node.depth(StateName::Acked), 3);
+
+    let effects = node.persisted();
+    assert!(effects.contains(&Effect::Settle {
+        link: LINK,
+        receipt: ReceiptNo(41)
+    }));
+}
+
+#[test]
+fn a_dropped_link_returns_its_segments_to_the_queue_unspent() {
+    let mut node = Node::linked();
+    node.put(3);
+    node.persisted();
+
+    let effects = node.hear(Input::LinkDown {
+        peer: name("beta"),
+        link: Some(LINK),
+        why: "cut".into(),
+    });
+
+    assert_eq!(node.depth(StateName::Scheduled), 3);
+    let spent = effects.iter().any(|effect| match effect {
+        Effect::Persist(_, changes) => changes
+            .iter()
+            .any(|c| matches!(c, Change::Owed(row) if row.spent > 0)),
+        _ => false,
+    });
+    assert!(!spent);
+    node.wait(Duration::from_secs(2));
+    let effects = node.hear(Input::Wake);
+    assert!(effects.contains(&Effect::Dial(name("beta"))));
+}
+
+#[test]
+fn silence_after_the_last_byte_spends_the_budget_and_then_parks() {
+    let mut node = Node::linked();
+    node.put(1);
+    let mut effects = node.persisted();
+
+    for _ in 0..2 {
+        let due = effects.iter().find_map(|effect| match effect {
+            Effect::Send { parcel, bytes, .. } => Some((parcel.due, *bytes)),
+            _ => None,
+        });
+        let (due, bytes) = due.expect("it is sent");
+        node.hear(Input::Taken {
+            link: LINK,
+            due,
+            bytes,
+        });
+        node.wait(Duration::from_secs(31));
+        node.hear(Input::Wake);
+        node.persisted();
+        node.wait(Duration::from_secs(2));
+        node.hear(Input::Wake);
+        effects = node.persisted();
+    }
+
+    assert_eq!(node.depth(StateName::Deadletter), 1);
+    assert_eq!(sends(&effects), 0);
+}
+
+#[test]
+fn a_refused_member_is_parked_alone() {
+    let mut node = Node::linked();
+    node.put(3);
+    node.persisted();
+    let mut refusal = ack(1, 5);
+    refusal.refused = vec![(1, relay_core::change::Nack::NotAllowed)];
+
+    let effects = node.hear(Input::Acked {
+        link: LINK,
+        ack: refusal,
+    });
+    let due = effects.iter().find_map(|effect| match effect {
+        Effect::Verify(due) => Some(*due),
+        _ => None,
+    });
+    let due = due.expect("our own bytes are looked at first");
+    let effects = node.hear(Input::Verified {
+        due,
+        bad: vec![],
+        lengths: vec![256; 3],
+    });
+
+    assert_eq!(node.depth(StateName::Acked), 2);
+    assert_eq!(node.depth(StateName::Deadletter), 1);
+    let parked = effects.iter().any(|effect| match effect {
+        Effect::Persist(_, changes) => changes.iter().any(|change| {
+            matches!(change, Change::Owed(row)
+                if row.due.part == Part::Member(1) && matches!(row.state, State::Deadletter { .. }))
+        }),
+        _ => false,
+    });
+    assert!(parked, "{effects:?}");
+}
+
+#[test]
+fn bad_puts_are_refused_with_a_reason() {
+    let mut node = Node::linked();
+    let mut refusal = |put: Put| {
+        let effects = node.hear(Input::Put(put));
+        effects.into_iter().find_map(|effect| match effect {
+            Effect::Refuse(_, why) => Some(why),
+            _ => None,
+        })
+    };
+
+    assert_eq!(
+        refusal(put(1, 1, "default", &["gamma"])),
+        Some(Refusal::UnknownPeer(name("gamma")))
+    );
+    assert!(matches!(
+        refusal(put(2, 1, "control", &["beta"])),
+        Some(Refusal::ReservedLane(_))
+    ));
+    assert!(matches!(
+        refusal(put(3, 1, "nowhere", &["beta"])),
+        Some(Refusal::UnknownLane(_))
+    ));
+    assert_eq!(refusal(put(4, 1, "default", &[])), Some(Refusal::NoPeer));
+}
+
+#[test]
+fn a_drain_ends_when_everything_is_durable() {
+    let mut node = Node::linked();
+    node.put(2);
+    node.persisted();
+
+    let effects = node.hear(Input::Drain);
+    assert!(!effects.contains(&Effect::Drained), "an ack may still come");
+    node.wait(Duration::from_secs(3));
+    node.hear(Input::Wake);
+    let effects = node.persisted();
+
+    assert!(effects.contains(&Effect::Drained));
+    assert_eq!(node.depth(StateName::Scheduled), 2);
+}
