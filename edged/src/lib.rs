@@ -4,3 +4,6 @@ pub mod cli;
 pub mod config;
 pub mod init;
 pub mod lock;
+pub mod event;
+pub mod staging;
+pub mod transport;

@@ -1,0 +1,280 @@
+//! The pack stream of one lane, both ways.
+//!
+//! A pack goes out as header, table and the bodies selected, in one or several pieces
+//! (a rate cuts it), in the order asked for, without a copy of bytes that are in memory.
+//! It comes in whole, into room taken before its first byte is read, and is hashed here,
+//! in the task of its stream.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use quinn::{RecvStream, SendStream, VarInt, WriteError};
+use relay_core::change::Due;
+use relay_core::event::{Input, Parcel, SendTrouble};
+use relay_core::pack::Table;
+use relay_core::segment::Class;
+use relay_core::wire::{Frame, Goodbye, Members, PackHeader};
+use tokio::sync::mpsc;
+use tracing::{debug, warn};
+
+use super::arrival::arrival;
+use super::error::LinkError;
+use super::frames;
+use super::link::Ended;
+use super::order::Piece;
+use super::shared::Line;
+use super::source::{self, Payload};
+use crate::event::Event;
+use crate::staging::Staged;
+
+/// Sends the packs of one lane, piece by piece, until `pieces` is closed.
+pub(crate) async fn send_packs(
+    line: Arc<Line>,
+    mut pieces: mpsc::Receiver<Box<Piece>>,
+) -> Result<Ended, LinkError> {
+    let mut sender = Sender {
+        line,
+        stream: None,
+        pack: None,
+    };
+    while let Some(piece) = pieces.recv().await {
+        sender.send(&piece).await?;
+    }
+    Ok(Ended::Lane)
+}
+
+/// Hears the packs of one stream until the peer ends it.
+pub(crate) async fn hear_packs(
+    line: Arc<Line>,
+    mut stream: RecvStream,
+) -> Result<Ended, LinkError> {
+    while let Some(frame) = frames::next(&mut stream).await? {
+        let Frame::Pack(header) = frame else {
+            return Err(LinkError::protocol(
+                "frame does not belong on a pack stream",
+            ));
+        };
+        let length = u64::from(header.table_len) + header.body_len;
+        let room = line.room.take(length).await?;
+        let mut bytes = BytesMut::zeroed(length as usize);
+        stream.read_exact(&mut bytes).await?;
+        let name = line.shared.staging.fresh();
+        let (arrival, bytes) = arrival(&header, line.ledger, bytes.freeze(), name)?;
+        let event = Event {
+            input: Input::Arrived {
+                link: line.link,
+                arrival: Box::new(arrival),
+            },
+            room: bytes.is_some().then_some(room.node),
+            staged: bytes.map(|bytes| (name, Staged::Memory(bytes))),
+        };
+        line.shared.tell(event).await?;
+    }
+    Ok(Ended::Heard)
+}
+
+/// The priority of a class among QUIC streams, where more is more urgent.
+pub(crate) fn priority(class: Class) -> i32 {
+    Class::COUNT as i32 - 1 - i32::from(class.level())
+}
+
+/// The words before a parcel whose selected bodies are `body_len` bytes.
+pub(crate) fn header(line: &Line, parcel: &Parcel, body_len: u64) -> Result<PackHeader, LinkError> {
+    let source = &line.shared.source;
+    let unknown = LinkError::Broken("a parcel names a lane or an origin without a name");
+    let Some(lane) = source.lane(parcel.info.lane) else {
+        return Err(unknown);
+    };
+    let origin = if parcel.info.origin == relay_core::id::NodeNo::LOCAL {
+        None
+    } else {
+        let Some(node) = source.node(parcel.info.origin) else {
+            return Err(unknown);
+        };
+        Some(node)
+    };
+    Ok(PackHeader::new(parcel, lane, origin, body_len))
+}
+
+/// The sending end of a lane.
+struct Sender {
+    line: Arc<Line>,
+    /// Opened with the first pack.
+    stream: Option<SendStream>,
+    /// The pack under way.
+    pack: Option<Pack>,
+}
+
+/// A pack of which some pieces are still to come.
+struct Pack {
+    due: Due,
+    payload: Payload,
+    /// Where its selected bodies lie.
+    runs: Vec<Range<u64>>,
+}
+
+impl Sender {
+    async fn send(&mut self, piece: &Piece) -> Result<(), LinkError> {
+        let due = piece.parcel.due;
+        match self.chunks(piece).await? {
+            Ok(Some(mut chunks)) => {
+                let link = self.line.link;
+                let stream = self.stream(piece.parcel.class).await?;
+                match stream.write_all_chunks(&mut chunks).await {
+                    Ok(()) => {}
+                    Err(WriteError::Stopped(_)) => {
+                        return Err(LinkError::protocol("peer stopped a pack stream"));
+                    }
+                    Err(_) => return Err(LinkError::Gone),
+                }
+                if piece.last {
+                    self.pack = None;
+                }
+                self.line
+                    .tell(Input::Taken {
+                        link,
+                        due,
+                        bytes: piece.bytes,
+                    })
+                    .await
+            }
+            // The rest of a pack that was given up: nothing of it is sent.
+            Ok(None) => Ok(()),
+            Err(trouble) => {
+                self.give_up();
+                self.line
+                    .tell(Input::SendFailed {
+                        link: self.line.link,
+                        due,
+                        trouble,
+                    })
+                    .await
+            }
+        }
+    }
+
+    /// The chunks that a piece is, `None` if its pack is not under way, or the trouble
+    /// with our own bytes.
+    async fn chunks(
+        &mut self,
+        piece: &Piece,
+    ) -> Result<Result<Option<Vec<Bytes>>, SendTrouble>, LinkError> {
+        let mut chunks = Vec::with_capacity(3);
+        if piece.from == 0 {
+            if self.pack.is_some() {
+                warn!(link = %self.line.link, due = ?piece.parcel.due, "Pack cut short");
+                self.give_up();
+            }
+            let pack = match self.load(&piece.parcel).await {
+                Ok(pack) => pack,
+                Err(trouble) => return Ok(Err(trouble)),
+            };
+            let body_len = pack.runs.iter().map(|run| run.end - run.start).sum();
+            let header = header(&self.line, &piece.parcel, body_len)?;
+            chunks.push(frames::bytes(&Frame::Pack(header))?);
+            chunks.push(pack.payload.table.clone());
+            self.pack = Some(pack);
+        }
+        let Some(pack) = self
+            .pack
+            .as_ref()
+            .filter(|pack| pack.due == piece.parcel.due)
+        else {
+            debug!(link = %self.line.link, due = ?piece.parcel.due, "Piece of no pack under way");
+            return Ok(Ok(None));
+        };
+        for run in within(&pack.runs, piece.from, piece.bytes) {
+            match source::read(&*self.line.shared.source, &pack.payload, run).await {
+                Ok(bytes) => chunks.push(bytes),
+                Err(trouble) => return Ok(Err(trouble)),
+            }
+        }
+        Ok(Ok(Some(chunks)))
+    }
+
+    async fn load(&self, parcel: &Parcel) -> Result<Pack, SendTrouble> {
+        let payload = self.line.shared.source.load(parcel.due.pack).await?;
+        if payload.table.len() != parcel.info.table_len as usize {
+            return Err(SendTrouble::Corrupt);
+        }
+        let members = Members::of(parcel.due.part, &parcel.except);
+        let runs = if members == Members::All {
+            vec![Range {
+                start: 0,
+                end: parcel.info.bytes,
+            }]
+        } else {
+            let table = Table::parse(payload.table.clone(), parcel.info.count)
+                .map_err(|_| SendTrouble::Corrupt)?;
+            members.runs(table.members())
+        };
+        Ok(Pack {
+            due: parcel.due,
+            payload,
+            runs,
+        })
+    }
+
+    async fn stream(&mut self, class: Class) -> Result<&mut SendStream, LinkError> {
+        let stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => {
+                let stream = self.line.connection.open_uni().await?;
+                // A stream that is closed has nothing to put before others.
+                let _ = stream.set_priority(priority(class));
+                stream
+            }
+        };
+        Ok(self.stream.insert(stream))
+    }
+
+    /// Leaves a pack unfinished: the next one goes on a stream of its own.
+    fn give_up(&mut self) {
+        if self.pack.take().is_some()
+            && let Some(mut stream) = self.stream.take()
+        {
+            // Already closed is as good.
+            let _ = stream.reset(VarInt::from_u32(Goodbye::Internal.code()));
+        }
+    }
+}
+
+/// The parts of `runs` that are bytes `from` to `from + length` of them laid end to end.
+fn within(runs: &[Range<u64>], from: u64, length: u64) -> Vec<Range<u64>> {
+    let (mut skip, mut left) = (from, length);
+    let mut parts = Vec::new();
+    for run in runs {
+        let held = run.end - run.start;
+        let start = run.start + skip.min(held);
+        skip -= skip.min(held);
+        let end = run.end.min(start + left);
+        if start < end {
+            left -= end - start;
+            parts.push(start..end);
+        }
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_cut_across_runs() {
+        let runs = [0..3, 7..10, 10..10, 20..24];
+
+        assert_eq!(within(&runs, 0, 10), [0..3, 7..10, 20..24]);
+        assert_eq!(within(&runs, 2, 3), [2..3, 7..9]);
+        assert_eq!(within(&runs, 6, 100), [Range { start: 20, end: 24 }]);
+        assert!(within(&runs, 0, 0).is_empty());
+    }
+
+    #[test]
+    fn a_more_urgent_class_has_the_higher_priority() {
+        let of = |level| priority(Class::new(level).expect("a class"));
+
+        assert!(of(0) > of(1) && of(6) > of(7));
+    }
+}
