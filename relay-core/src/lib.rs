@@ -36,3 +36,6 @@ pub mod queue;
 pub mod wire;
 // the machine
 pub mod scheduler;
+// the pillar
+#[cfg(feature = "ledger")]
+pub mod ledger;

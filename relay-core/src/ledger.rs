@@ -1,0 +1,293 @@
+//! The ledger: what must survive a crash, on one disk.
+//!
+//! SQLite (WAL) holds the rows; the payload log holds the bytes. One writer
+//! applies groups of [`Change`]s, all or nothing, and answers when they are on
+//! stable storage; [`Reader`]s read beside it. It promises what semantics 2, 4
+//! and 9 say: a pack is named by a row only after its bytes are synced, an attempt
+//! left open by an earlier run reads `ABANDONED`, nothing owed is evicted, and the
+//! space allocated under its folder never passes `max_bytes`.
+//!
+//! It decides nothing about delivery, owns no thread and reads no clock: every
+//! moment is passed in. Nothing else in this crate may import it.
+//!
+//! ```text
+//! commit   → apply, rows          a group of changes becomes rows
+//! files    → log                  where packs lie; payload for large ones
+//! room     → retire, sweep        what may go, and when
+//! recovery                        boot epoch, ABANDONED
+//! inbox                           take and confirm
+//! reader   → bodies, known, list  everything that is read
+//! ```
+
+mod apply;
+mod bodies;
+mod commit;
+mod counters;
+mod error;
+mod files;
+mod known;
+mod log;
+mod payload;
+mod reader;
+mod recovery;
+mod retire;
+mod room;
+mod rows;
+mod schema;
+mod sweep;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension};
+
+pub use bodies::Loaded;
+pub use commit::{GroupStats, Report, Staged};
+pub use error::{LedgerError, ReadError};
+pub use reader::Reader;
+pub use sweep::Swept;
+
+use crate::change::{Book, Depth, Snapshot};
+use crate::delivery::StateName;
+use crate::event::Space;
+use crate::id::{BootEpoch, LaneNo, LedgerId, NodeId, NodeNo, PackNo, ReceiptNo};
+use crate::time::Unix;
+use bodies::Bodies;
+use counters::Counters;
+use files::LogFiles;
+use payload::Payloads;
+
+#[cfg(doc)]
+use crate::change::Change;
+
+/// What a call of the ledger gives.
+pub type LedgerResult<T> = Result<T, LedgerError>;
+
+/// When a group counts as durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Once it is on stable storage (fdatasync of the log, `synchronous=FULL`).
+    Synced,
+    /// Once the operating system has it; a power cut may lose it.
+    Written,
+}
+
+/// How a ledger is kept.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Whose it is; a ledger opens for the node that made it only.
+    pub node: NodeId,
+    /// 64 random bits: the ledger's id, if it is made by this call.
+    pub entropy: u64,
+    /// The ceiling on space allocated under the folder.
+    pub max_bytes: u64,
+    /// The length of a log file.
+    pub log_file_bytes: u64,
+    /// What the inbox may hold; reported, not enforced, by the ledger.
+    pub inbox_max_bytes: u64,
+    /// When a group counts as durable.
+    pub durability: Durability,
+    /// How long settled packs are kept for people to inspect, if room allows.
+    pub keep_acked: Duration,
+    /// How many acked rows are kept at most.
+    pub keep_acked_rows: u64,
+    /// How long the ids of arrivals are known after their bytes have gone.
+    pub keep_known: Duration,
+    /// For how many packs at most, unsettled ones aside.
+    pub keep_known_packs: u64,
+    /// How long an idempotency key is known.
+    pub keep_keys: Duration,
+    /// How many keys are known at most.
+    pub keep_keys_rows: u64,
+}
+
+impl Options {
+    /// The defaults of semantics 2 and 9 under a ceiling of `max_bytes`.
+    #[must_use]
+    pub fn new(node: NodeId, max_bytes: u64, entropy: u64) -> Self {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        Self {
+            node,
+            entropy,
+            max_bytes,
+            log_file_bytes: (max_bytes / 32).clamp(4 << 20, 64 << 20),
+            inbox_max_bytes: max_bytes / 2,
+            durability: Durability::Synced,
+            keep_acked: DAY,
+            keep_acked_rows: 100_000,
+            keep_known: DAY,
+            keep_known_packs: 100_000,
+            keep_keys: DAY,
+            keep_keys_rows: 1_000_000,
+        }
+    }
+}
+
+/// The writing end of a ledger. One per folder: the daemon's lock sees to it.
+pub struct Ledger {
+    conn: Connection,
+    dir: PathBuf,
+    options: Options,
+    id: LedgerId,
+    epoch: BootEpoch,
+    last_pack: PackNo,
+    last_receipt: ReceiptNo,
+    log: LogFiles,
+    payloads: Payloads,
+    bodies: Bodies,
+    counters: Counters,
+    size: room::Size,
+    reserved: u64,
+    sweep_after: PackNo,
+    damaged: u64,
+    poisoned: bool,
+}
+
+impl Ledger {
+    /// Opens the ledger in `dir`, or makes one: migrates, recovers (semantics 4),
+    /// removes what no row names. Answers what start-up needs to know.
+    ///
+    /// # Errors
+    /// [`LedgerError`]: a newer schema, another node's ledger, SQLite, the file
+    /// system.
+    pub fn open(dir: &Path, options: Options, now: Unix) -> LedgerResult<(Self, Snapshot)> {
+        fs::create_dir_all(dir).map_err(LedgerError::io("create", dir))?;
+        let wal_bytes = room::wal_bytes(&options);
+        let mut conn = schema::open_writer(&dir.join(DATABASE), options.durability, wal_bytes)?;
+        let id = identity(&conn, &options)?;
+        let mut counters = Counters::load(&conn)?;
+        let recovered = recovery::run(&mut conn, &mut counters, now)?;
+        let log = LogFiles::open(&dir.join("log"), &conn, id, options.log_file_bytes)?;
+        let payloads = Payloads::open(&dir.join("payload"), &conn)?;
+        let mut ledger = Self {
+            bodies: Bodies::new(dir),
+            dir: dir.to_path_buf(),
+            id,
+            epoch: recovered.epoch,
+            last_pack: PackNo(greatest(&conn, "last_pack", "SELECT max(no) FROM pack")?),
+            last_receipt: ReceiptNo(greatest(
+                &conn,
+                "last_receipt",
+                "SELECT max(no) FROM receipt",
+            )?),
+            conn,
+            options,
+            log,
+            payloads,
+            counters,
+            size: room::Size::default(),
+            reserved: 0,
+            sweep_after: PackNo(0),
+            damaged: recovered.damaged,
+            poisoned: false,
+        };
+        ledger.measure()?;
+        let snapshot = ledger.snapshot(recovered.rescued)?;
+        Ok((ledger, snapshot))
+    }
+
+    fn snapshot(&self, rescued: u64) -> LedgerResult<Snapshot> {
+        Ok(Snapshot {
+            ledger: self.id,
+            epoch: self.epoch,
+            nodes: recovery::nodes(&self.conn)?,
+            lanes: recovery::lanes(&self.conn)?,
+            last_pack: self.last_pack,
+            last_receipt: self.last_receipt,
+            heard: recovery::heard(&self.conn)?,
+            unsettled: self.counters.unsettled(),
+            depths: self.depths(),
+            rescued,
+        })
+    }
+
+    /// A reader of its own: a read-only connection and handles, free to move to
+    /// another thread.
+    ///
+    /// # Errors
+    /// [`LedgerError::Sql`] when the database cannot be opened a second time.
+    pub fn reader(&self) -> LedgerResult<Reader> {
+        Reader::open(&self.dir)
+    }
+
+    /// The books, per peer and lane (semantics 2.4).
+    #[must_use]
+    pub fn books(&self) -> Vec<(NodeNo, LaneNo, Book, i64)> {
+        self.counters.books()
+    }
+
+    /// What stands where, per peer, lane and state.
+    #[must_use]
+    pub fn depths(&self) -> Vec<(NodeNo, LaneNo, StateName, Depth)> {
+        self.counters.depths()
+    }
+
+    /// How full the ledger is.
+    #[must_use]
+    pub fn space(&self) -> Space {
+        self.measured_space()
+    }
+
+    /// Damaged rows met since the ledger was opened, by the writer.
+    #[must_use]
+    pub const fn damaged(&self) -> u64 {
+        self.damaged
+    }
+
+    fn alive(&self) -> LedgerResult<()> {
+        if self.poisoned { Err(LedgerError::Poisoned) } else { Ok(()) }
+    }
+
+    /// After an error that leaves disk or memory in doubt nothing more is taken.
+    fn guard<T>(&mut self, result: LedgerResult<T>) -> LedgerResult<T> {
+        if let Err(error) = &result {
+            let clean = matches!(
+                error,
+                LedgerError::Unstaged(_) | LedgerError::StagedLength { .. } | LedgerError::Poisoned
+            );
+            self.poisoned |= !clean;
+        }
+        result
+    }
+}
+
+/// The name of the database inside the ledger's folder.
+const DATABASE: &str = "ledger.db";
+
+/// The id in the file, or a new one.
+fn identity(conn: &Connection, options: &Options) -> LedgerResult<LedgerId> {
+    if let Some(id) = meta(conn, "ledger")? {
+        let found: Option<String> = conn
+            .query_row("SELECT name FROM node WHERE no = 0", [], |row| row.get(0))
+            .optional()?;
+        let found = found.ok_or(LedgerError::Unreadable("the name of its node"))?;
+        if found != options.node.as_str() {
+            let found = found.parse().map_err(|_| LedgerError::Unreadable("the name of its node"))?;
+            return Err(LedgerError::OtherNode { found, given: options.node.clone() });
+        }
+        return Ok(LedgerId(id as u64));
+    }
+    let change = conn.unchecked_transaction()?;
+    change.execute("INSERT INTO meta VALUES ('ledger', ?1)", [options.entropy as i64])?;
+    change.execute("INSERT INTO node VALUES (0, ?1)", [options.node.as_str()])?;
+    change.commit().map_err(LedgerError::unknown("make ledger"))?;
+    Ok(LedgerId(options.entropy))
+}
+
+fn meta(conn: &Connection, name: &str) -> LedgerResult<Option<i64>> {
+    let mut query = conn.prepare_cached("SELECT value FROM meta WHERE name = ?1")?;
+    Ok(query.query_row([name], |row| row.get(0)).optional()?)
+}
+
+fn set_meta(conn: &Connection, name: &str, value: i64) -> rusqlite::Result<()> {
+    conn.prepare_cached("INSERT OR REPLACE INTO meta VALUES (?1, ?2)")?
+        .execute((name, value))
+        .map(drop)
+}
+
+/// The greatest number ever given: of the rows, or what was noted when rows went.
+fn greatest(conn: &Connection, noted: &str, of_rows: &str) -> LedgerResult<u64> {
+    let rows: Option<i64> = conn.query_row(of_rows, [], |row| row.get(0))?;
+    Ok(rows.unwrap_or(0).max(meta(conn, noted)?.unwrap_or(0)) as u64)
+}

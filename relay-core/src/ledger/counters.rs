@@ -1,0 +1,274 @@
+//! Small persistent numbers: the books, how much stands where, what pins what.
+//!
+//! They live in memory and in one table, and move in the transaction of the
+//! change that moves them, so that start-up and status read them without a scan.
+//! A group gathers [`Deltas`]; once it is durable they are [`Counters::merge`]d.
+
+use std::collections::BTreeMap;
+
+use rusqlite::Connection;
+
+use crate::change::{Book, Depth};
+use crate::delivery::StateName;
+use crate::id::{LaneNo, NodeNo, PackNo};
+
+/// A counter as its row names it: kind, then up to three numbers.
+type Key = [i64; 4];
+
+/// What a group moves, by how much.
+pub(super) type Deltas = BTreeMap<Key, i64>;
+
+/// Where the bytes of a pack lie, as far as keeping them is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Home {
+    /// In a log file.
+    Log(u32),
+    /// In a payload file of its own.
+    Payload(PackNo),
+}
+
+/// All counters, by key; zeros are absent, except pins of payload files.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    values: BTreeMap<Key, i64>,
+    pinned_logs: u64,
+}
+
+const BOOK: i64 = 1;
+const DEPTH: i64 = 2;
+const LOG_PINS: i64 = 3;
+const PAYLOAD_PINS: i64 = 4;
+const UNSETTLED: i64 = 5;
+const TOTAL: i64 = 6;
+
+/// A number the ledger keeps of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Total {
+    /// Rows of `put_key`.
+    Keys,
+    /// Rows of `mark`.
+    Marks,
+    /// Bytes in the `ids` of marks.
+    MarkBytes,
+    /// Rows of `pack`.
+    Packs,
+}
+
+/// One of the three numbers of a [`Depth`].
+#[derive(Clone, Copy, Debug)]
+enum Column {
+    Parcels,
+    Count,
+    Bytes,
+}
+
+pub(super) const BOOKS: [Book; 6] = [
+    Book::Put,
+    Book::Acked,
+    Book::Deadletter,
+    Book::NotNeeded,
+    Book::Purged,
+    Book::Quarantined,
+];
+
+const fn depth_key(peer: NodeNo, lane: LaneNo, state: StateName, column: Column) -> Key {
+    [DEPTH, peer.0 as i64, lane.0 as i64, state as i64 * 3 + column as i64]
+}
+
+pub(super) const fn pins_key(home: Home) -> Key {
+    match home {
+        Home::Log(file) => [LOG_PINS, file as i64, 0, 0],
+        Home::Payload(pack) => [PAYLOAD_PINS, pack.0 as i64, 0, 0],
+    }
+}
+
+pub(super) const fn book_key(peer: NodeNo, lane: LaneNo, entry: Book) -> Key {
+    [BOOK, peer.0 as i64, lane.0 as i64, entry as i64]
+}
+
+pub(super) const fn unsettled_key(peer: NodeNo) -> Key {
+    [UNSETTLED, peer.0 as i64, 0, 0]
+}
+
+pub(super) const fn total_key(total: Total) -> Key {
+    [TOTAL, total as i64, 0, 0]
+}
+
+/// Adds `by` to `key`.
+pub(super) fn bump(deltas: &mut Deltas, key: Key, by: i64) {
+    *deltas.entry(key).or_default() += by;
+}
+
+/// Moves what stands in one (peer, lane, state) by `sign` times `depth`.
+pub(super) fn bump_depth(
+    deltas: &mut Deltas,
+    (peer, lane, state): (NodeNo, LaneNo, StateName),
+    depth: Depth,
+    sign: i64,
+) {
+    bump(deltas, depth_key(peer, lane, state, Column::Parcels), sign * depth.parcels as i64);
+    bump(deltas, depth_key(peer, lane, state, Column::Count), sign * depth.count as i64);
+    bump(deltas, depth_key(peer, lane, state, Column::Bytes), sign * depth.bytes as i64);
+}
+
+impl Counters {
+    /// Reads every counter.
+    pub(super) fn load(conn: &Connection) -> rusqlite::Result<Self> {
+        let mut all = Self::default();
+        let mut query = conn.prepare("SELECT kind, a, b, c, value FROM counter")?;
+        let mut rows = query.query([])?;
+        while let Some(row) = rows.next()? {
+            let key = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?];
+            all.set(key, row.get(4)?);
+        }
+        Ok(all)
+    }
+
+    /// Writes what `deltas` would make of the counters, inside a transaction.
+    pub(super) fn write(&self, conn: &Connection, deltas: &Deltas) -> rusqlite::Result<()> {
+        let mut upsert = conn.prepare_cached(
+            "INSERT INTO counter (kind, a, b, c, value) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT DO UPDATE SET value = excluded.value",
+        )?;
+        for (key, by) in deltas.iter().filter(|(_, by)| **by != 0) {
+            upsert.execute((key[0], key[1], key[2], key[3], self.value(*key) + by))?;
+        }
+        Ok(())
+    }
+
+    /// Takes what has become durable.
+    pub(super) fn merge(&mut self, deltas: &Deltas) {
+        for (key, by) in deltas.iter().filter(|(_, by)| **by != 0) {
+            self.set(*key, self.value(*key) + by);
+        }
+    }
+
+    fn set(&mut self, key: Key, value: i64) {
+        let before = if value == 0 && key[0] != PAYLOAD_PINS {
+            self.values.remove(&key)
+        } else {
+            self.values.insert(key, value)
+        };
+        if key[0] == LOG_PINS {
+            self.pinned_logs += u64::from(value > 0);
+            self.pinned_logs -= u64::from(before.unwrap_or(0) > 0);
+        }
+    }
+
+    fn value(&self, key: Key) -> i64 {
+        self.values.get(&key).copied().unwrap_or(0)
+    }
+
+    /// Rows that keep the bytes at `home`, with what `deltas` adds.
+    pub(super) fn pins(&self, home: Home) -> u64 {
+        u64::try_from(self.value(pins_key(home))).unwrap_or(0)
+    }
+
+    /// Log files that hold something that may not go.
+    pub(super) const fn pinned_logs(&self) -> u64 {
+        self.pinned_logs
+    }
+
+    /// Packs with a payload file, and the rows that pin each.
+    pub(super) fn payloads(&self) -> impl Iterator<Item = (PackNo, u64)> {
+        self.values
+            .range([PAYLOAD_PINS, i64::MIN, i64::MIN, i64::MIN]..[PAYLOAD_PINS + 1, i64::MIN, 0, 0])
+            .map(|(key, value)| (PackNo(key[1] as u64), u64::try_from(*value).unwrap_or(0)))
+    }
+
+    /// Forgets a payload file that is gone.
+    pub(super) fn forget_payload(&mut self, pack: PackNo) {
+        self.values.remove(&pins_key(Home::Payload(pack)));
+    }
+
+    /// Makes a payload file known before any row pins it.
+    pub(super) fn note_payload(&mut self, pack: PackNo) {
+        self.values.entry(pins_key(Home::Payload(pack))).or_insert(0);
+    }
+
+    /// One number the ledger keeps of itself.
+    pub(super) fn total(&self, total: Total) -> u64 {
+        u64::try_from(self.value(total_key(total))).unwrap_or(0)
+    }
+
+    /// Receipts not yet settled, per peer.
+    pub(super) fn unsettled(&self) -> Vec<(NodeNo, u64)> {
+        self.values
+            .range([UNSETTLED, i64::MIN, i64::MIN, i64::MIN]..[UNSETTLED + 1, i64::MIN, 0, 0])
+            .map(|(key, value)| (NodeNo(key[1] as u32), *value as u64))
+            .collect()
+    }
+
+    /// The books, per peer, lane and column.
+    pub(super) fn books(&self) -> Vec<(NodeNo, LaneNo, Book, i64)> {
+        self.values
+            .range([BOOK, i64::MIN, i64::MIN, i64::MIN]..[BOOK + 1, i64::MIN, 0, 0])
+            .map(|(key, value)| {
+                (NodeNo(key[1] as u32), LaneNo(key[2] as u16), BOOKS[key[3] as usize % 6], *value)
+            })
+            .collect()
+    }
+
+    /// What stands where.
+    pub(super) fn depths(&self) -> Vec<(NodeNo, LaneNo, StateName, Depth)> {
+        let mut all: BTreeMap<(NodeNo, LaneNo, StateName), Depth> = BTreeMap::new();
+        let range = [DEPTH, i64::MIN, i64::MIN, i64::MIN]..[DEPTH + 1, i64::MIN, 0, 0];
+        for (key, value) in self.values.range(range) {
+            let state = STATES[(key[3] / 3) as usize % 5];
+            let depth =
+                all.entry((NodeNo(key[1] as u32), LaneNo(key[2] as u16), state)).or_default();
+            let value = u64::try_from(*value).unwrap_or(0);
+            match key[3] % 3 {
+                0 => depth.parcels = value,
+                1 => depth.count = value,
+                _ => depth.bytes = value,
+            }
+        }
+        all.into_iter().map(|((peer, lane, state), depth)| (peer, lane, state, depth)).collect()
+    }
+
+    /// Bytes the inbox holds that are not confirmed.
+    pub(super) fn inbox_bytes(&self) -> u64 {
+        let local = i64::from(NodeNo::LOCAL.0);
+        let range = [DEPTH, local, i64::MIN, i64::MIN]..[DEPTH, local + 1, i64::MIN, i64::MIN];
+        let held = |key: &Key| key[3] % 3 == 2 && key[3] / 3 != StateName::Acked as i64;
+        let bytes = self.values.range(range).filter(|(key, _)| held(key));
+        bytes.map(|(_, value)| u64::try_from(*value).unwrap_or(0)).sum()
+    }
+
+    /// Rows that stand as acked and are kept for people.
+    pub(super) fn acked_parcels(&self) -> u64 {
+        self.depths()
+            .into_iter()
+            .filter(|(_, _, state, _)| *state == StateName::Acked)
+            .map(|(_, _, _, depth)| depth.parcels)
+            .sum()
+    }
+}
+
+/// The states in the order of their numbers in rows and keys.
+pub(super) const STATES: [StateName; 5] = [
+    StateName::Scheduled,
+    StateName::Inflight,
+    StateName::Failed,
+    StateName::Acked,
+    StateName::Deadletter,
+];
+
+/// Removes the row of a payload file's pins; a log file's stays, at zero.
+pub(super) fn forget_pins(conn: &Connection, home: Home) -> rusqlite::Result<()> {
+    match home {
+        Home::Log(_) => Ok(()),
+        Home::Payload(pack) => conn
+            .prepare_cached("DELETE FROM counter WHERE kind = ?1 AND a = ?2")?
+            .execute((PAYLOAD_PINS, pack.0 as i64))
+            .map(drop),
+    }
+}
+
+/// Makes the row of a payload file's pins, so that one without pins is found.
+pub(super) fn note_pins(conn: &Connection, pack: PackNo) -> rusqlite::Result<()> {
+    conn.prepare_cached("INSERT OR IGNORE INTO counter VALUES (?1, ?2, 0, 0, 0)")?
+        .execute((PAYLOAD_PINS, pack.0 as i64))
+        .map(drop)
+}

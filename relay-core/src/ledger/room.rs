@@ -1,0 +1,280 @@
+//! How much room there is, and how more is made.
+//!
+//! Allocated space is log files at their full length, payload files, the database
+//! file, the WAL and its index at their bounds, and what callers have reserved.
+//! It never passes `max_bytes`: before a group is taken, room is made by using
+//! settled log files again, oldest first, by making new ones while the ceiling
+//! allows, and by dropping settled payload files. What finds none is refused. A
+//! slack is kept for settling, deletes and checkpoints, which need no log space.
+
+use rusqlite::Connection;
+
+use super::counters::Home;
+use super::schema::PAGE;
+use super::{Durability, Ledger, LedgerResult, Options};
+use crate::event::Space;
+use crate::id::PackNo;
+use crate::time::Unix;
+
+/// Log files made before settled ones are used again: a quarter of the usual 32,
+/// so that acked packs stay to be inspected while room is plenty.
+const FILES_KEPT: u64 = 8;
+/// A frame of the WAL: a page and its header.
+const FRAME: u64 = PAGE + 24;
+/// What one change adds to the database, with its share of every index: the mean
+/// of a pack row and an owed row is below half of it.
+pub(super) const CHANGE_BYTES: u64 = 1024;
+
+/// The database as last measured.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Size {
+    /// Pages of the database.
+    pub(super) pages: u64,
+    /// Those of them that hold nothing.
+    pub(super) free: u64,
+    /// Frames in the WAL since it last began anew.
+    pub(super) frames: u64,
+    /// The page bound SQLite was told.
+    told: u64,
+}
+
+/// The bound on the WAL: two log files, at most 64 MiB (semantics 9).
+pub(super) fn wal_bytes(options: &Options) -> u64 {
+    (2 * options.log_file_bytes).clamp(1 << 20, 64 << 20)
+}
+
+/// The WAL index: 32 KiB for each 4,096 frames begun.
+const fn index_bytes(wal: u64) -> u64 {
+    (wal / FRAME / 4096 + 2) * (32 << 10)
+}
+
+impl Ledger {
+    fn slack(&self) -> u64 {
+        (self.options.max_bytes / 64).clamp(256 << 10, 16 << 20)
+    }
+
+    fn outside_database(&self) -> u64 {
+        let wal = wal_bytes(&self.options);
+        self.log.allocated() + self.payloads.bytes() + self.reserved + wal + index_bytes(wal)
+    }
+
+    /// What the ceiling leaves unallocated.
+    fn unallocated(&self) -> u64 {
+        let taken = self.outside_database() + self.size.pages * PAGE;
+        self.options.max_bytes.saturating_sub(taken)
+    }
+
+    /// Whether `bytes` more may be allocated without touching the slack.
+    fn may_grow(&self, bytes: u64) -> bool {
+        self.unallocated() >= bytes + self.slack()
+    }
+
+    /// Whether the database may take rows of `bytes` without touching the slack.
+    pub(super) fn rows_fit(&self, bytes: u64) -> bool {
+        self.unallocated() + self.size.free * PAGE >= bytes + self.slack()
+    }
+
+    pub(super) fn measured_space(&self) -> Space {
+        let file = self.options.log_file_bytes;
+        let held = self.log.held_count();
+        let current_pinned = self
+            .log
+            .current()
+            .is_some_and(|no| self.counters.pins(Home::Log(no)) > 0);
+        let settled = held
+            .saturating_sub(self.counters.pinned_logs())
+            .saturating_sub(u64::from(self.log.current().is_some() && !current_pinned));
+        let filling = if self.log.is_filling() { file } else { 0 };
+        let loose = self.unallocated().saturating_sub(self.slack())
+            + (self.log.free_count() + settled) * file
+            + filling
+            + self.log.left();
+        Space {
+            used: self.options.max_bytes.saturating_sub(loose),
+            ceiling: self.options.max_bytes,
+            inbox: self.counters.inbox_bytes(),
+            inbox_ceiling: self.options.inbox_max_bytes,
+        }
+    }
+
+    /// Reads how large database and WAL are.
+    pub(super) fn measure(&mut self) -> LedgerResult<()> {
+        let number = |conn: &Connection, sql: &str, at: usize| -> rusqlite::Result<u64> {
+            conn.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(at)).map(|n| n as u64)
+        };
+        self.size.pages = number(&self.conn, "PRAGMA page_count", 0)?;
+        self.size.free = number(&self.conn, "PRAGMA freelist_count", 0)?;
+        self.size.frames = number(&self.conn, "PRAGMA wal_checkpoint(NOOP)", 1)?;
+        Ok(())
+    }
+
+    /// Tells SQLite how far the database may grow.
+    pub(super) fn bound_database(&mut self) -> LedgerResult<()> {
+        let limit = self.options.max_bytes.saturating_sub(self.outside_database()) / PAGE;
+        let limit = limit.max(self.size.pages);
+        if limit != self.size.told {
+            self.conn.pragma_update_and_check(None, "max_page_count", limit as i64, |_| Ok(()))?;
+            self.size.told = limit;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that `pages` more fit the WAL: past half its bound it is copied
+    /// back, past the bound it begins anew, waiting for readers to finish a call.
+    pub(super) fn make_wal_room(&mut self, pages: u64) -> LedgerResult<()> {
+        let bound = wal_bytes(&self.options);
+        let wanted = (self.size.frames + pages) * FRAME;
+        if wanted > bound && self.size.frames > 0 {
+            self.checkpoint("RESTART")?;
+        } else if self.size.frames * FRAME > bound / 2 {
+            self.checkpoint("PASSIVE")?;
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, how: &str) -> LedgerResult<()> {
+        let sql = format!("PRAGMA wal_checkpoint({how})");
+        let (log, done) = self
+            .conn
+            .prepare_cached(&sql)?
+            .query_row([], |row| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))?;
+        if log == done {
+            // All of it is in the database: the next write begins the WAL anew.
+            self.size.frames = 0;
+        }
+        Ok(())
+    }
+
+    /// Makes the current log file one that `length` more bytes of `pack` fit;
+    /// `false` when there is no room.
+    pub(super) fn make_log_room(
+        &mut self,
+        pack: PackNo,
+        length: u64,
+        now: Unix,
+    ) -> LedgerResult<bool> {
+        if self.log.fits(length) {
+            return Ok(true);
+        }
+        let no = match self.log.first_free() {
+            Some(no) => Some(no),
+            None => self.next_file(now)?,
+        };
+        let Some(no) = no else { return Ok(false) };
+        self.log.activate(no, pack)?;
+        Ok(self.log.fits(length))
+    }
+
+    fn next_file(&mut self, now: Unix) -> LedgerResult<Option<u32>> {
+        let few = self.log.is_filling() || self.log.count() < FILES_KEPT;
+        if few && let Some(no) = self.new_file()? {
+            return Ok(Some(no));
+        }
+        if self.retire_oldest_log(now)? {
+            return Ok(self.log.first_free());
+        }
+        if let Some(no) = self.new_file()? {
+            return Ok(Some(no));
+        }
+        while self.retire_oldest_payload(now)? {
+            if let Some(no) = self.new_file()? {
+                return Ok(Some(no));
+            }
+        }
+        Ok(None)
+    }
+
+    fn new_file(&mut self) -> LedgerResult<Option<u32>> {
+        if !self.log.is_filling() && !self.may_grow(self.options.log_file_bytes) {
+            return Ok(None);
+        }
+        match self.log.create() {
+            Ok(no) => Ok(Some(no)),
+            Err(error) if error.is_full() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Fills the next log file ahead, a little more than the group has used, when
+    /// the current one is past its middle and a new one will be wanted.
+    pub(super) fn fill_ahead(&mut self, used: u64) -> LedgerResult<()> {
+        let length = self.options.log_file_bytes;
+        if self.log.left() > length / 2 || self.log.free_count() > 0 {
+            return Ok(());
+        }
+        if !self.log.is_filling() {
+            if self.log.count() >= FILES_KEPT || !self.may_grow(length) {
+                return Ok(());
+            }
+            self.log.begin_filling()?;
+        }
+        match self.log.fill(4 * used) {
+            Err(error) if error.is_full() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Makes sure that rows of `bytes` fit the database, retiring what is settled.
+    pub(super) fn make_row_room(&mut self, bytes: u64, now: Unix) -> LedgerResult<bool> {
+        while !self.rows_fit(bytes) {
+            if self.log.drop_free()? {
+                continue;
+            }
+            if !self.retire_oldest_log(now)? && !self.retire_oldest_payload(now)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Sets `bytes` aside for a payload file that the shell is about to write,
+    /// giving settled files back as needed; `false` when there is no room. What
+    /// was set aside is used up by the commit that names the file, or given back
+    /// by [`Ledger::unreserve`].
+    ///
+    /// # Errors
+    /// [`LedgerError`] as for [`Ledger::commit`].
+    pub fn reserve(&mut self, bytes: u64, now: Unix) -> LedgerResult<bool> {
+        self.alive()?;
+        let result = self.make_free_room(bytes, now);
+        let room = self.guard(result)?;
+        if room {
+            self.reserved += bytes;
+        }
+        Ok(room)
+    }
+
+    /// Gives back what [`Ledger::reserve`] set aside and no commit has used.
+    pub const fn unreserve(&mut self, bytes: u64) {
+        self.reserved = self.reserved.saturating_sub(bytes);
+    }
+
+    fn make_free_room(&mut self, bytes: u64, now: Unix) -> LedgerResult<bool> {
+        while !self.may_grow(bytes) {
+            if self.log.drop_free()? || self.retire_oldest_payload(now)? {
+                continue;
+            }
+            if !self.retire_oldest_log(now)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Runs `work` with every commit on stable storage: what it deletes is about
+    /// to be written over.
+    pub(super) fn synced<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> LedgerResult<T>,
+    ) -> LedgerResult<T> {
+        match self.options.durability {
+            Durability::Synced => work(self),
+            Durability::Written => {
+                self.conn.pragma_update(None, "synchronous", "FULL")?;
+                let done = work(self);
+                self.conn.pragma_update(None, "synchronous", "NORMAL")?;
+                done
+            }
+        }
+    }
+}

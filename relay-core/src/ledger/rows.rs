@@ -1,0 +1,406 @@
+//! Rows as values: columns to words and back, each with a checksum.
+//!
+//! A row that does not match its checksum, or holds a code no release wrote, is
+//! [`Damaged`]: it is skipped and counted by whoever reads it, never trusted.
+
+use bytes::Bytes;
+use rusqlite::types::FromSql;
+use rusqlite::{Connection, Row, params};
+
+use crate::change::{Due, OwedRow, Part};
+use crate::delivery::{Attempt, Cause, Outcome, State};
+use crate::id::{BootEpoch, LaneNo, NodeNo, PackNo, SegmentId};
+use crate::segment::{Digest, PackInfo};
+use crate::time::Unix;
+
+/// A row that cannot be what was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Damaged;
+
+/// A row of `owed`, with what only the inbox knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stored {
+    /// The row.
+    pub(super) row: OwedRow,
+    /// Until when a local consumer has it.
+    pub(super) lease: Option<Unix>,
+}
+
+/// Where the bytes of a pack lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// A record of the log.
+    Log {
+        /// The file.
+        file: u32,
+        /// The file's generation when it was written.
+        generation: u64,
+        /// Where the record begins.
+        start: u64,
+    },
+    /// A file of its own; the table lies in the row.
+    Payload {
+        /// Its name in the payload folder.
+        name: String,
+        /// The table.
+        table: Bytes,
+    },
+}
+
+/// A row of `pack`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PackRow {
+    /// Its number.
+    pub(super) no: PackNo,
+    /// What it is.
+    pub(super) info: PackInfo,
+    /// Where it lies.
+    pub(super) place: Place,
+}
+
+/// The columns [`read_owed`] takes, in its order, of a table named `o`.
+pub(super) const OWED: &str = "o.pack, o.part, o.peer, o.lane, o.count, o.bytes, o.state, \
+     o.detail, o.lease, o.spent, o.attempt, o.epoch, o.started, o.ended, o.outcome, o.rescued, \
+     o.queued, o.updated, o.error, o.sum";
+/// How many they are.
+pub(super) const OWED_WIDTH: usize = 20;
+/// The columns [`read_pack`] takes, in its order, of a table named `p`.
+pub(super) const PACK: &str = "p.no, p.lane, p.origin, p.hops, p.count, p.bytes, p.table_len, \
+     p.digest, p.id_first, p.id_last, p.created, p.expires, p.file, p.generation, p.start, \
+     p.name, p.head, p.sum";
+
+/// A part as a number that sorts the rest before its members.
+pub(super) const fn part_code(part: Part) -> i64 {
+    match part {
+        Part::Rest => -1,
+        Part::Member(index) => index as i64,
+    }
+}
+
+/// The part a number stands for.
+pub(super) fn part(code: i64) -> Result<Part, Damaged> {
+    match code {
+        -1 => Ok(Part::Rest),
+        index => u16::try_from(index).map(Part::Member).map_err(|_| Damaged),
+    }
+}
+
+const OUTCOMES: [Outcome; 9] = [
+    Outcome::Acked,
+    Outcome::Failed,
+    Outcome::Timeout,
+    Outcome::Rejected,
+    Outcome::SegmentMissing,
+    Outcome::Corrupt,
+    Outcome::Abandoned,
+    Outcome::Interrupted,
+    Outcome::Deferred,
+];
+
+/// An outcome as its number.
+pub(super) const fn outcome_code(outcome: Outcome) -> i64 {
+    outcome as i64
+}
+
+/// The outcome a number stands for.
+pub(super) fn outcome(code: i64) -> Result<Outcome, Damaged> {
+    usize::try_from(code).ok().and_then(|n| OUTCOMES.get(n)).copied().ok_or(Damaged)
+}
+
+fn cause(code: i64) -> Result<Cause, Damaged> {
+    usize::try_from(code).ok().and_then(|n| Cause::ALL.get(n)).copied().ok_or(Damaged)
+}
+
+/// A state as its number and what it carries.
+pub(super) const fn state_codes(state: State) -> (i64, Option<i64>) {
+    let detail = match state {
+        State::Scheduled | State::Inflight | State::Acked => None,
+        State::Failed { until } => Some(until.0 as i64),
+        State::Deadletter { cause } => Some(cause as i64),
+    };
+    (state.name() as i64, detail)
+}
+
+fn state(code: i64, detail: Option<i64>) -> Result<State, Damaged> {
+    match (code, detail) {
+        (0, None) => Ok(State::Scheduled),
+        (1, None) => Ok(State::Inflight),
+        (2, Some(until)) => Ok(State::Failed { until: Unix(until as u64) }),
+        (3, None) => Ok(State::Acked),
+        (4, Some(code)) => Ok(State::Deadletter { cause: cause(code)? }),
+        _ => Err(Damaged),
+    }
+}
+
+/// A column, or [`Damaged`] if it holds another type.
+pub(super) fn column<T: FromSql>(row: &Row<'_>, at: usize) -> Result<T, Damaged> {
+    row.get(at).map_err(|_| Damaged)
+}
+
+/// A 32-bit checksum over the deciding columns of a row.
+#[derive(Default)]
+pub(super) struct Sum(crc32fast::Hasher);
+
+impl Sum {
+    /// Adds a number.
+    pub(super) fn num(mut self, value: i64) -> Self {
+        self.0.update(&value.to_le_bytes());
+        self
+    }
+
+    /// Adds a number that may be absent.
+    pub(super) fn maybe(self, value: Option<i64>) -> Self {
+        match value {
+            None => self.num(0),
+            Some(value) => self.num(1).num(value),
+        }
+    }
+
+    /// Adds bytes of any length.
+    pub(super) fn bytes(mut self, value: &[u8]) -> Self {
+        self.0.update(&(value.len() as u64).to_le_bytes());
+        self.0.update(value);
+        self
+    }
+
+    /// The checksum.
+    pub(super) fn end(self) -> i64 {
+        i64::from(self.0.finalize())
+    }
+}
+
+/// The columns of an owed row, in the order of [`OWED`], without its checksum.
+struct OwedColumns {
+    numbers: [i64; 9],
+    maybe: [Option<i64>; 7],
+}
+
+fn owed_columns(stored: &Stored) -> OwedColumns {
+    let row = &stored.row;
+    let (state, detail) = state_codes(row.state);
+    let attempt = row.attempt.as_ref();
+    let ended = attempt.and_then(|attempt| attempt.ended);
+    OwedColumns {
+        numbers: [
+            i64::from(row.lane.0),
+            i64::from(row.count),
+            row.bytes as i64,
+            state,
+            i64::from(row.spent),
+            i64::from(row.rescued),
+            row.queued.0 as i64,
+            row.updated.0 as i64,
+            i64::from(row.due.peer.0),
+        ],
+        maybe: [
+            detail,
+            stored.lease.map(|until| until.0 as i64),
+            attempt.map(|attempt| i64::from(attempt.number)),
+            attempt.map(|attempt| attempt.epoch.0 as i64),
+            attempt.map(|attempt| attempt.started.0 as i64),
+            ended.map(|(at, _)| at.0 as i64),
+            ended.map(|(_, outcome)| outcome_code(outcome)),
+        ],
+    }
+}
+
+fn owed_sum(stored: &Stored, columns: &OwedColumns) -> i64 {
+    let due = stored.row.due;
+    // One buffer, one update: the hasher pays per call.
+    let mut all = [0u8; 8 * 25];
+    let numbers = columns.numbers.iter().copied();
+    let maybe = columns.maybe.iter().flat_map(|v| [i64::from(v.is_some()), v.unwrap_or(0)]);
+    let values = [due.pack.0 as i64, part_code(due.part)].into_iter().chain(numbers).chain(maybe);
+    for (slot, value) in all.chunks_exact_mut(8).zip(values) {
+        slot.copy_from_slice(&value.to_le_bytes());
+    }
+    let error = stored.row.error.as_deref().unwrap_or("");
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(&all);
+    sum.update(error.as_bytes());
+    i64::from(sum.finalize())
+}
+
+/// Writes a row of `owed`; `known` says whether it is there already.
+pub(super) fn write_owed(conn: &Connection, stored: &Stored, known: bool) -> rusqlite::Result<()> {
+    let mut write = conn.prepare_cached(if known {
+        "UPDATE owed SET lane = ?4, count = ?5, bytes = ?6, state = ?7, detail = ?8, lease = ?9,
+           spent = ?10, attempt = ?11, epoch = ?12, started = ?13, ended = ?14, outcome = ?15,
+           rescued = ?16, queued = ?17, updated = ?18, error = ?19, sum = ?20
+         WHERE pack = ?1 AND part = ?2 AND peer = ?3"
+    } else {
+        "INSERT INTO owed VALUES
+           (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)"
+    })?;
+    let columns = owed_columns(stored);
+    let sum = owed_sum(stored, &columns);
+    let OwedColumns { numbers, maybe } = columns;
+    let [lane, count, bytes, state, spent, rescued, queued, updated, peer] = numbers;
+    let [detail, lease, attempt, epoch, started, ended, outcome] = maybe;
+    let due = stored.row.due;
+    write.execute(params![
+        due.pack.0 as i64,
+        part_code(due.part),
+        peer,
+        lane,
+        count,
+        bytes,
+        state,
+        detail,
+        lease,
+        spent,
+        attempt,
+        epoch,
+        started,
+        ended,
+        outcome,
+        rescued,
+        queued,
+        updated,
+        stored.row.error,
+        sum
+    ])?;
+    Ok(())
+}
+
+/// Reads the columns [`OWED`] that begin at `at`.
+pub(super) fn read_owed(row: &Row<'_>, at: usize) -> Result<Stored, Damaged> {
+    let maybe = |n: usize| column::<Option<i64>>(row, at + n);
+    let number = |n: usize| column::<i64>(row, at + n);
+    let small = |n: usize| number(n).and_then(|v| u32::try_from(v).map_err(|_| Damaged));
+    let ended = match (maybe(13)?, maybe(14)?) {
+        (None, None) => None,
+        (Some(when), Some(code)) => Some((Unix(when as u64), outcome(code)?)),
+        (Some(_), None) | (None, Some(_)) => return Err(Damaged),
+    };
+    let attempt = match (maybe(10)?, maybe(11)?, maybe(12)?) {
+        (Some(number), Some(epoch), Some(started)) => Some(Attempt {
+            number: u32::try_from(number).map_err(|_| Damaged)?,
+            epoch: BootEpoch(epoch as u64),
+            started: Unix(started as u64),
+            ended,
+        }),
+        _ => None,
+    };
+    let stored = Stored {
+        row: OwedRow {
+            due: Due {
+                peer: NodeNo(small(2)?),
+                pack: PackNo(number(0)? as u64),
+                part: part(number(1)?)?,
+            },
+            lane: LaneNo(u16::try_from(number(3)?).map_err(|_| Damaged)?),
+            count: small(4)?,
+            bytes: number(5)? as u64,
+            state: state(number(6)?, maybe(7)?)?,
+            spent: small(9)?,
+            attempt,
+            rescued: number(15)? != 0,
+            queued: Unix(number(16)? as u64),
+            updated: Unix(number(17)? as u64),
+            error: column(row, at + 18)?,
+        },
+        lease: maybe(8)?.map(|until| Unix(until as u64)),
+    };
+    if owed_sum(&stored, &owed_columns(&stored)) == number(19)? {
+        Ok(stored)
+    } else {
+        Err(Damaged)
+    }
+}
+
+fn pack_sum(pack: &PackRow) -> i64 {
+    let info = &pack.info;
+    let sum = Sum::default()
+        .num(pack.no.0 as i64)
+        .num(i64::from(info.lane.0))
+        .num(i64::from(info.origin.0))
+        .num(i64::from(info.hops))
+        .num(i64::from(info.count))
+        .num(info.bytes as i64)
+        .num(i64::from(info.table_len))
+        .bytes(&info.table.0)
+        .bytes(&info.first.0)
+        .bytes(&info.last.0)
+        .num(info.created.0 as i64)
+        .maybe(info.expires.map(|at| at.0 as i64));
+    match &pack.place {
+        Place::Log { file, generation, start } => {
+            sum.num(i64::from(*file)).num(*generation as i64).num(*start as i64).end()
+        }
+        Place::Payload { name, table: _ } => sum.bytes(name.as_bytes()).end(),
+    }
+}
+
+/// Writes a row of `pack`; one of the same number is replaced.
+pub(super) fn write_pack(conn: &Connection, pack: &PackRow) -> rusqlite::Result<()> {
+    let mut write = conn.prepare_cached(
+        "INSERT OR REPLACE INTO pack VALUES
+         (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+    )?;
+    let info = &pack.info;
+    let (file, generation, start, name, head) = match &pack.place {
+        Place::Log { file, generation, start } => {
+            (Some(*file), Some(*generation as i64), Some(*start as i64), None, None)
+        }
+        Place::Payload { name, table } => (None, None, None, Some(name), Some(table.as_ref())),
+    };
+    write.execute(params![
+        pack.no.0 as i64,
+        info.lane.0,
+        info.origin.0,
+        info.hops,
+        info.count,
+        info.bytes as i64,
+        info.table_len,
+        info.table.0,
+        info.first.0,
+        info.last.0,
+        info.created.0 as i64,
+        info.expires.map(|at| at.0 as i64),
+        file,
+        generation,
+        start,
+        name,
+        head,
+        pack_sum(pack)
+    ])?;
+    Ok(())
+}
+
+/// Reads the columns [`PACK`] that begin at `at`.
+pub(super) fn read_pack(row: &Row<'_>, at: usize) -> Result<PackRow, Damaged> {
+    let number = |n: usize| column::<i64>(row, at + n);
+    let maybe = |n: usize| column::<Option<i64>>(row, at + n);
+    let small = |n: usize| number(n).and_then(|v| u32::try_from(v).map_err(|_| Damaged));
+    let place = match (maybe(12)?, maybe(13)?, maybe(14)?) {
+        (Some(file), Some(generation), Some(start)) => Place::Log {
+            file: u32::try_from(file).map_err(|_| Damaged)?,
+            generation: generation as u64,
+            start: start as u64,
+        },
+        (None, None, None) => Place::Payload {
+            name: column(row, at + 15)?,
+            table: column::<Vec<u8>>(row, at + 16)?.into(),
+        },
+        _ => return Err(Damaged),
+    };
+    let pack = PackRow {
+        no: PackNo(number(0)? as u64),
+        info: PackInfo {
+            lane: LaneNo(u16::try_from(number(1)?).map_err(|_| Damaged)?),
+            origin: NodeNo(small(2)?),
+            hops: u8::try_from(number(3)?).map_err(|_| Damaged)?,
+            count: small(4)?,
+            bytes: number(5)? as u64,
+            table_len: small(6)?,
+            table: Digest(column(row, at + 7)?),
+            first: SegmentId(column(row, at + 8)?),
+            last: SegmentId(column(row, at + 9)?),
+            created: Unix(number(10)? as u64),
+            expires: maybe(11)?.map(|at| Unix(at as u64)),
+        },
+        place,
+    };
+    if pack_sum(&pack) == number(17)? { Ok(pack) } else { Err(Damaged) }
+}

@@ -1,0 +1,160 @@
+//! The tables, their numbered migrations, and how a connection is opened.
+//!
+//! `user_version` counts the migrations a file has seen. A file from a later
+//! release is refused; nothing is guessed. Numbers that are unsigned in Rust lie
+//! here as the signed integer of the same bits.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::error::LedgerError;
+use super::{Durability, LedgerResult};
+
+/// SQLite pages: larger ones gained nothing (`performance.md`, fact 9).
+pub(super) const PAGE: u64 = 4096;
+
+/// Each entry takes the schema one number further; none is ever edited.
+const MIGRATIONS: [&str; 1] = [FIRST];
+
+const FIRST: &str = "
+CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE node (no INTEGER PRIMARY KEY, name TEXT NOT NULL);
+CREATE TABLE lane (no INTEGER PRIMARY KEY, name TEXT NOT NULL);
+
+-- Small numbers that every group moves, together on a page: books, depths, pins.
+CREATE TABLE counter (
+  kind INTEGER NOT NULL, a INTEGER NOT NULL, b INTEGER NOT NULL, c INTEGER NOT NULL,
+  value INTEGER NOT NULL, PRIMARY KEY (kind, a, b, c)
+) WITHOUT ROWID;
+
+-- Log files that hold rows; a file on disk without a row here is free.
+CREATE TABLE log_file (
+  no INTEGER PRIMARY KEY, generation INTEGER NOT NULL,
+  first INTEGER NOT NULL, last INTEGER NOT NULL
+);
+
+-- A place is (file, generation, start) in the log, or a payload file's name with
+-- the table kept here as head.
+CREATE TABLE pack (
+  no INTEGER PRIMARY KEY, lane INTEGER NOT NULL, origin INTEGER NOT NULL,
+  hops INTEGER NOT NULL, count INTEGER NOT NULL, bytes INTEGER NOT NULL,
+  table_len INTEGER NOT NULL, digest BLOB NOT NULL,
+  id_first BLOB NOT NULL, id_last BLOB NOT NULL,
+  created INTEGER NOT NULL, expires INTEGER,
+  file INTEGER, generation INTEGER, start INTEGER, name TEXT, head BLOB,
+  sum INTEGER NOT NULL
+);
+CREATE INDEX pack_by_id ON pack (id_first, id_last);
+CREATE UNIQUE INDEX pack_by_name ON pack (name) WHERE name IS NOT NULL;
+
+-- part -1 is the rest of the pack, otherwise the member that has left it.
+-- state 0 scheduled, 1 inflight, 2 failed, 3 acked, 4 deadletter.
+CREATE TABLE owed (
+  pack INTEGER NOT NULL, part INTEGER NOT NULL, peer INTEGER NOT NULL,
+  lane INTEGER NOT NULL, count INTEGER NOT NULL, bytes INTEGER NOT NULL,
+  state INTEGER NOT NULL, detail INTEGER, lease INTEGER, spent INTEGER NOT NULL,
+  attempt INTEGER, epoch INTEGER, started INTEGER, ended INTEGER, outcome INTEGER,
+  rescued INTEGER NOT NULL, queued INTEGER NOT NULL, updated INTEGER NOT NULL,
+  error TEXT, sum INTEGER NOT NULL, PRIMARY KEY (pack, part, peer)
+) WITHOUT ROWID;
+CREATE INDEX owed_waiting ON owed (peer, lane, pack, part) WHERE state IN (0, 2);
+CREATE INDEX owed_inflight ON owed (pack, part, peer) WHERE state = 1;
+CREATE INDEX owed_parked ON owed (pack, part, peer) WHERE state = 4;
+
+CREATE TABLE attempt (
+  pack INTEGER NOT NULL, part INTEGER NOT NULL, peer INTEGER NOT NULL,
+  number INTEGER NOT NULL, epoch INTEGER NOT NULL, started INTEGER NOT NULL,
+  ended INTEGER NOT NULL, outcome INTEGER NOT NULL, sent INTEGER NOT NULL, error TEXT,
+  PRIMARY KEY (pack, part, peer, number)
+) WITHOUT ROWID;
+
+CREATE TABLE receipt (
+  no INTEGER PRIMARY KEY, peer INTEGER NOT NULL, ledger INTEGER NOT NULL,
+  sent_pack INTEGER NOT NULL, sent_part INTEGER NOT NULL, digest BLOB NOT NULL,
+  count INTEGER NOT NULL, refused BLOB, pack INTEGER NOT NULL, sum INTEGER NOT NULL
+);
+CREATE INDEX receipt_by_peer ON receipt (peer, no);
+
+-- What is still known of packs whose bytes have gone: ids and digests.
+CREATE TABLE mark (
+  pack INTEGER PRIMARY KEY, origin INTEGER NOT NULL, id_first BLOB NOT NULL,
+  id_last BLOB NOT NULL, ids BLOB NOT NULL, at INTEGER NOT NULL
+);
+CREATE INDEX mark_by_id ON mark (id_first, id_last);
+
+CREATE TABLE heard (
+  ledger INTEGER NOT NULL, lane INTEGER NOT NULL, pack INTEGER NOT NULL,
+  PRIMARY KEY (ledger, lane)
+) WITHOUT ROWID;
+
+CREATE TABLE put_key (
+  uid INTEGER NOT NULL, key TEXT NOT NULL, id BLOB NOT NULL, digest BLOB NOT NULL,
+  targets BLOB NOT NULL, at INTEGER NOT NULL, sum INTEGER NOT NULL,
+  PRIMARY KEY (uid, key)
+) WITHOUT ROWID;
+CREATE INDEX put_key_by_age ON put_key (at);
+";
+
+/// The one writing connection, migrated to the newest schema.
+pub(super) fn open_writer(
+    path: &Path,
+    durability: Durability,
+    wal_bytes: u64,
+) -> LedgerResult<Connection> {
+    let mut conn = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    conn.busy_timeout(BUSY)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    let found: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let known = MIGRATIONS.len() as i64;
+    if found > known {
+        return Err(LedgerError::TooNew { path: path.to_path_buf(), found, known });
+    }
+    // These two only take before the first table.
+    conn.pragma_update(None, "page_size", PAGE as i64)?;
+    conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    conn.pragma_update(
+        None,
+        "synchronous",
+        match durability {
+            Durability::Synced => "FULL",
+            Durability::Written => "NORMAL",
+        },
+    )?;
+    conn.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
+    conn.pragma_update_and_check(None, "journal_size_limit", wal_bytes as i64, |_| Ok(()))?;
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
+    for (n, migration) in (0i64..).zip(MIGRATIONS).skip(found as usize) {
+        let change = conn.transaction()?;
+        change.execute_batch(migration)?;
+        change.pragma_update(None, "user_version", n + 1)?;
+        change.commit().map_err(LedgerError::unknown("migrate ledger"))?;
+    }
+    Ok(conn)
+}
+
+/// A connection that reads beside the writer.
+pub(super) fn open_reader(path: &Path) -> LedgerResult<Connection> {
+    let conn = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    conn.busy_timeout(BUSY)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    // A page of work is read once; a large cache would only hold memory.
+    conn.pragma_update(None, "cache_size", -512)?;
+    Ok(conn)
+}
+
+/// How long one connection waits for another: a reader holds its snapshot for
+/// one call only, so this is never reached unless something hangs.
+const BUSY: Duration = Duration::from_secs(5);
+/// Every statement of the hot path stays prepared.
+const STATEMENTS: usize = 64;
