@@ -1,12 +1,16 @@
-//! What reaches the driver: an input for the core, and the bytes it names.
+//! What reaches the driver: inputs for the core with the bytes they name, puts
+//! of local clients with whom to answer, questions about where things stand.
 
-use relay_core::event::Input;
-use relay_core::id::StagedId;
-use tokio::sync::OwnedSemaphorePermit;
+use relay_core::event::{Input, Refusal};
+use relay_core::id::{PutId, SegmentId, StagedId};
+use relay_core::scheduler::Picture;
+use relay_core::segment::Digest;
+use relay_core::time::Now;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::staging::Staged;
 
-/// One thing that happened.
+/// One thing that happened on a link or in the ledger.
 #[derive(Debug)]
 pub struct Event {
     /// For the core.
@@ -21,4 +25,33 @@ impl From<Input> for Event {
     fn from(input: Input) -> Self {
         Self { input, staged: None, room: None }
     }
+}
+
+/// Something a local client wants.
+#[derive(Debug)]
+pub enum Local {
+    /// An announcement or a put; the answer goes to `answer`.
+    Put {
+        /// What the core hears.
+        event: Event,
+        /// The put in it.
+        put: PutId,
+        /// Whom to tell.
+        answer: oneshot::Sender<Answer>,
+    },
+    /// Where does everything stand?
+    Look(oneshot::Sender<(Picture, Now)>),
+}
+
+/// What became of a put or an announcement.
+#[derive(Debug)]
+pub enum Answer {
+    /// Its bytes are welcome.
+    Admitted,
+    /// It is durable.
+    Accepted,
+    /// Its key already named this segment; nothing was stored.
+    Known(SegmentId, Digest),
+    /// No, and nothing of it is kept.
+    Refused(Refusal),
 }

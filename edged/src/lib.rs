@@ -1,9 +1,39 @@
-//! Being built.
+//! The daemon: everything that touches the world, and decides nothing.
+//!
+//! A segment's way through it: [`socket`] takes a put and stages its bytes,
+//! [`driver`] tells the core, [`journal`] makes it durable, [`transport`] sends
+//! it, and on the other node the same parts in reverse. [`daemon`] raises and
+//! lowers them all. What to do, and when, is `relay-core`'s.
+//!
+//! | module | is |
+//! |---|---|
+//! | [`config`] | as written → as meant |
+//! | [`daemon`] | the parts, raised in order |
+//! | [`driver`] | the loop around the scheduler |
+//! | [`journal`], [`readers`] | the ledger's threads |
+//! | [`payloads`], [`staging`] | bytes on their way out and in |
+//! | [`transport`] | QUIC |
+//! | [`socket`], [`desk`] | local clients |
+//! | [`init`], [`cli`], [`lock`], [`clock`], [`signals`], [`telemetry`] | the rest of a daemon |
 
 pub mod cli;
+pub mod clock;
+pub mod command;
 pub mod config;
-pub mod init;
-pub mod lock;
+pub mod daemon;
+pub mod demo;
+pub mod desk;
+pub mod driver;
 pub mod event;
+pub mod init;
+pub mod journal;
+pub mod lock;
+pub mod payloads;
+pub mod readers;
+pub mod signals;
+pub mod socket;
 pub mod staging;
+pub mod telemetry;
 pub mod transport;
+
+pub use daemon::run;

@@ -16,19 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use relay_core::id::StagedId;
 
-/// Bytes that wait for a place in the ledger.
-#[derive(Clone, Debug)]
-pub enum Staged {
-    /// Table and bodies, contiguous.
-    Memory(Bytes),
-    /// A pack of one whose body is a file, already fsynced.
-    File {
-        /// The table.
-        table: Bytes,
-        /// The name inside [`Staging::folder`].
-        name: String,
-    },
-}
+pub use relay_core::ledger::Staged;
 
 /// Hands out names for staged bytes and opens staged files.
 #[derive(Clone, Debug)]

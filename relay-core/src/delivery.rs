@@ -64,8 +64,13 @@ impl State {
 
 impl StateName {
     /// All five, in the order they are shown.
-    pub const ALL: [Self; 5] =
-        [Self::Scheduled, Self::Inflight, Self::Acked, Self::Failed, Self::Deadletter];
+    pub const ALL: [Self; 5] = [
+        Self::Scheduled,
+        Self::Inflight,
+        Self::Acked,
+        Self::Failed,
+        Self::Deadletter,
+    ];
 
     /// The name in code, CLI, JSON and metrics.
     #[must_use]
@@ -268,10 +273,7 @@ pub struct IllegalMove {
 ///
 /// # Errors
 /// [`IllegalMove`], naming both ends, for whatever the table does not list.
-pub const fn step(
-    from: Option<StateName>,
-    wanted: Move,
-) -> Result<Option<StateName>, IllegalMove> {
+pub const fn step(from: Option<StateName>, wanted: Move) -> Result<Option<StateName>, IllegalMove> {
     use StateName as S;
     let to = match (from, wanted) {
         (None, Move::Enqueue) => Some(S::Scheduled),
@@ -287,8 +289,7 @@ pub const fn step(
         (Some(S::Deadletter), Move::Retry) => Some(S::Scheduled),
         (Some(S::Deadletter | S::Acked), Move::Remove) => None,
         (
-            None
-            | Some(S::Scheduled | S::Inflight | S::Failed | S::Acked | S::Deadletter),
+            None | Some(S::Scheduled | S::Inflight | S::Failed | S::Acked | S::Deadletter),
             Move::Enqueue
             | Move::Send
             | Move::Ack
@@ -399,7 +400,10 @@ mod tests {
         for state in StateName::ALL.into_iter().filter(|s| s.is_terminal()) {
             for wanted in Move::ALL {
                 if step(Some(state), wanted).is_ok() {
-                    assert!(matches!(wanted, Move::Retry | Move::Remove), "{state} {wanted:?}");
+                    assert!(
+                        matches!(wanted, Move::Retry | Move::Remove),
+                        "{state} {wanted:?}"
+                    );
                 }
             }
         }

@@ -460,6 +460,8 @@ pub enum Effect {
         question: u64,
         /// The bytes.
         staged: StagedId,
+        /// What they are.
+        shape: Shape,
         /// Members to keep, ascending.
         keep: Vec<u16>,
     },

@@ -117,7 +117,7 @@ mod tests {
     fn both_ends_keep_the_same_link() {
         let (a, b): (NodeId, NodeId) = ("alpha".parse().expect("id"), "beta".parse().expect("id"));
         // One link dialled by alpha, one by beta; each end sees them in either order.
-        let at_alpha = |fresh_dialled| {
+        let at_alpha = |fresh_dialled: bool| {
             judge(
                 &a,
                 &b,
@@ -125,7 +125,7 @@ mod tests {
                 &greeting(fresh_dialled, 1),
             )
         };
-        let at_beta = |fresh_dialled| {
+        let at_beta = |fresh_dialled: bool| {
             judge(
                 &b,
                 &a,

@@ -96,7 +96,10 @@ impl Table {
         }
         let fixed = count as usize * ENTRY;
         if bytes.len() < fixed {
-            return Err(PackError::ShortTable { found: bytes.len(), count });
+            return Err(PackError::ShortTable {
+                found: bytes.len(),
+                count,
+            });
         }
         let mut members = Vec::with_capacity(count as usize);
         let mut metas = Vec::with_capacity(count as usize);
@@ -115,7 +118,12 @@ impl Table {
             }
             let id: [u8; 16] = entry[..16].try_into().expect("16 of 56 bytes");
             let digest: [u8; 32] = entry[16..48].try_into().expect("32 of 56 bytes");
-            members.push(Member { id: SegmentId(id), digest: Digest(digest), offset, length });
+            members.push(Member {
+                id: SegmentId(id),
+                digest: Digest(digest),
+                offset,
+                length,
+            });
             metas.push((meta_at, meta_len));
             offset += length;
             meta_at += u32::from(meta_len);
@@ -123,10 +131,18 @@ impl Table {
         if meta_at as usize != bytes.len() {
             return Err(PackError::Meta(count - 1));
         }
-        let table = Self { bytes, members, metas, body_len: offset };
+        let table = Self {
+            bytes,
+            members,
+            metas,
+            body_len: offset,
+        };
         table.check_ids()?;
         for n in 0..count {
-            table.meta(n as usize)?.check().map_err(|_| PackError::Meta(n))?;
+            table
+                .meta(n as usize)?
+                .check()
+                .map_err(|_| PackError::Meta(n))?;
         }
         Ok(table)
     }
@@ -194,7 +210,10 @@ impl Table {
     /// [`PackError::BodyLength`] when the bodies are not as long as they should be.
     pub fn verify(&self, bodies: &[u8]) -> Result<Vec<u16>, PackError> {
         if bodies.len() as u64 != self.body_len {
-            return Err(PackError::BodyLength { found: bodies.len() as u64, wanted: self.body_len });
+            return Err(PackError::BodyLength {
+                found: bodies.len() as u64,
+                wanted: self.body_len,
+            });
         }
         let mut bad = Vec::new();
         for (n, member) in (0u16..).zip(&self.members) {
@@ -285,9 +304,13 @@ impl Builder {
     /// # Panics
     /// If the member does not fit: [`Builder::fits`] is asked first.
     pub fn push(&mut self, fresh: SegmentId, meta: &[u8], body: &[u8]) -> SegmentId {
-        assert!(self.fits(body.len() as u64, meta), "a member is asked for before it is added");
+        assert!(
+            self.fits(body.len() as u64, meta),
+            "a member is asked for before it is added"
+        );
         let id = self.first.get_or_insert(fresh).after(u64::from(self.count));
-        self.fixed.put_slice(&entry(id, Digest::of(body), body.len() as u64, meta));
+        self.fixed
+            .put_slice(&entry(id, Digest::of(body), body.len() as u64, meta));
         self.metas.put_slice(meta);
         self.bodies.put_slice(body);
         self.count += 1;
@@ -305,7 +328,13 @@ impl Builder {
         bytes.put_slice(&self.metas);
         bytes.put_slice(&self.bodies);
         let (first, last) = (first.min(last), first.max(last));
-        Some(Built { count: self.count, bytes: bytes.freeze(), table_len, first, last })
+        Some(Built {
+            count: self.count,
+            bytes: bytes.freeze(),
+            table_len,
+            first,
+            last,
+        })
     }
 }
 
@@ -343,9 +372,16 @@ mod tests {
 
     fn built(bodies: &[&[u8]]) -> Built {
         let mut pack = Builder::new();
-        let meta = Meta { topic: "a/b".parse().ok(), labels: vec![("k".into(), "v".into())] };
+        let meta = Meta {
+            topic: "a/b".parse().ok(),
+            labels: vec![("k".into(), "v".into())],
+        };
         for (n, body) in bodies.iter().enumerate() {
-            let meta = if n % 2 == 0 { encode_meta(&meta) } else { Vec::new() };
+            let meta = if n % 2 == 0 {
+                encode_meta(&meta)
+            } else {
+                Vec::new()
+            };
             pack.push(SegmentId::v7(1_000, 7), &meta, body);
         }
         pack.finish().expect("it has members")
@@ -354,7 +390,10 @@ mod tests {
     fn parsed(pack: &Built) -> (Table, Bytes) {
         let table = pack.bytes.slice(..pack.table_len as usize);
         let bodies = pack.bytes.slice(pack.table_len as usize..);
-        (Table::parse(table, pack.count).expect("a built table parses"), bodies)
+        (
+            Table::parse(table, pack.count).expect("a built table parses"),
+            bodies,
+        )
     }
 
     #[test]
@@ -381,7 +420,10 @@ mod tests {
 
         assert_eq!(table.verify(&bodies), Ok(vec![1]));
         bodies.pop();
-        assert!(matches!(table.verify(&bodies), Err(PackError::BodyLength { found: 10, .. })));
+        assert!(matches!(
+            table.verify(&bodies),
+            Err(PackError::BodyLength { found: 10, .. })
+        ));
     }
 
     #[test]
@@ -399,7 +441,10 @@ mod tests {
                 let _ = Table::parse(bad.into(), 3);
             }
         }
-        assert_eq!(Table::parse(Bytes::new(), 0), Err(PackError::MemberCount(0)));
+        assert_eq!(
+            Table::parse(Bytes::new(), 0),
+            Err(PackError::MemberCount(0))
+        );
     }
 
     #[test]

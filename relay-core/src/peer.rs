@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::bandwidth::Bucket;
-use crate::change::{Depth, Due, OwedRow, Part};
+use crate::change::{Depth, Due, OwedRow, Part, ReceiptRow};
 use crate::delivery::{Move, StateName, step};
 use crate::event::{Ack, BusyWhy, SendTrouble};
 use crate::id::{LaneNo, NodeId, NodeNo, PackNo, ReceiptNo, Ticket};
@@ -160,8 +160,8 @@ pub struct Unsettled {
     pub recalling: Option<u64>,
     /// The last receipt said on this link.
     pub said: ReceiptNo,
-    /// Acks that must wait for the repetition to end, rising.
-    pub held: VecDeque<crate::event::Effect>,
+    /// Receipts whose acks must wait for the repetition to end, rising.
+    pub held: VecDeque<ReceiptRow>,
 }
 
 impl Unsettled {

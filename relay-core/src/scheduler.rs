@@ -269,7 +269,8 @@ impl Scheduler {
                 first = Some(Deadline { at, why });
             }
         };
-        if let (Some(until), false) = (self.draining, self.drained) {
+        // Once the links are closed a drain waits for tickets alone.
+        if let (Some(until), false) = (self.draining, self.links.is_empty()) {
             offer(until, Why::Drain);
         }
         for peer in self.peers.values() {

@@ -33,7 +33,9 @@ impl fmt::Display for Digest {
 
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.0[..4]
+            .iter()
+            .try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -48,7 +50,11 @@ impl Class {
     /// The class `level`, if it is at most 7.
     #[must_use]
     pub const fn new(level: u8) -> Option<Self> {
-        if level < Self::COUNT as u8 { Some(Self(level)) } else { None }
+        if level < Self::COUNT as u8 {
+            Some(Self(level))
+        } else {
+            None
+        }
     }
 
     /// 0 (most urgent) to 7.
@@ -100,7 +106,7 @@ impl PackInfo {
     /// Whether it is one segment that travels by offer and answer.
     #[must_use]
     pub const fn is_large(&self) -> bool {
-        self.bytes > limits::SMALL_SEGMENT
+        self.count == 1 && self.bytes > limits::SMALL_SEGMENT
     }
 
     /// Table and bodies together.
@@ -142,7 +148,9 @@ pub enum MetaError {
     #[error("{0} labels, at most 16 are allowed")]
     TooManyLabels(usize),
     /// A label key or value outside its bounds, or with control characters.
-    #[error("label {0:?} needs a key of 1-64 B and a value of at most 256 B without control characters")]
+    #[error(
+        "label {0:?} needs a key of 1-64 B and a value of at most 256 B without control characters"
+    )]
     Label(String),
 }
 
@@ -213,7 +221,15 @@ mod tests {
         for good in ["a", "alarm/pump-7/over.heat", "a/b/c/d/e/f/g/h"] {
             assert!(good.parse::<Topic>().is_ok(), "{good}");
         }
-        for bad in ["", "/a", "a//b", "a/b/c/d/e/f/g/h/i", "a b", "ä", &"x".repeat(256)] {
+        for bad in [
+            "",
+            "/a",
+            "a//b",
+            "a/b/c/d/e/f/g/h/i",
+            "a b",
+            "ä",
+            &"x".repeat(256),
+        ] {
             assert!(bad.parse::<Topic>().is_err(), "{bad}");
         }
     }
@@ -229,7 +245,10 @@ mod tests {
         assert!(meta("", "x").check().is_err());
         assert!(meta("k", "\u{1b}[31m").check().is_err());
         assert!(meta("k", &"v".repeat(257)).check().is_err());
-        let many = Meta { topic: None, labels: vec![("k".into(), "v".into()); 17] };
+        let many = Meta {
+            topic: None,
+            labels: vec![("k".into(), "v".into()); 17],
+        };
         assert_eq!(many.check(), Err(MetaError::TooManyLabels(17)));
     }
 }

@@ -10,11 +10,15 @@ use serde::{Deserialize, Serialize};
 
 /// Time since an arbitrary start of this run, in microseconds. Counts suspended
 /// time (CLOCK_BOOTTIME), never goes back, means nothing after a restart.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Mono(pub u64);
 
 /// Milliseconds since 1970-01-01 UTC, as the wall clock claims. May jump.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Unix(pub u64);
 
 /// Both clocks, read once.

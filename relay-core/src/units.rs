@@ -11,11 +11,15 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// A count of bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct ByteCount(pub u64);
 
 /// Bytes per second; zero means unlimited wherever a limit is set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Rate(pub u64);
 
 /// Why a text is not a number of bytes or a rate.
@@ -91,7 +95,9 @@ impl FromStr for ByteCount {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
-        let split = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
+        let split = text
+            .find(|c: char| !c.is_ascii_digit() && c != '_')
+            .unwrap_or(text.len());
         let (number, unit) = text.split_at(split);
         let number = number.replace('_', "");
         if number.is_empty() {
@@ -101,7 +107,10 @@ impl FromStr for ByteCount {
         let Some((_, scale)) = UNITS.iter().find(|(name, _)| *name == unit) else {
             return Err(UnitError::UnknownUnit(text.to_owned()));
         };
-        let bytes = number.parse::<u64>().ok().and_then(|n| n.checked_mul(*scale));
+        let bytes = number
+            .parse::<u64>()
+            .ok()
+            .and_then(|n| n.checked_mul(*scale));
         bytes
             .filter(|n| *n <= 1 << 63)
             .map(Self)
@@ -124,7 +133,12 @@ impl FromStr for Rate {
 
 impl fmt::Display for ByteCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scales = [("TiB", 1u64 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+        let scales = [
+            ("TiB", 1u64 << 40),
+            ("GiB", 1 << 30),
+            ("MiB", 1 << 20),
+            ("KiB", 1 << 10),
+        ];
         for (name, scale) in scales {
             if self.0 >= scale {
                 let tenths = (u128::from(self.0) * 10) / u128::from(scale);
@@ -159,8 +173,14 @@ mod tests {
         assert_eq!("100_000".parse(), Ok(ByteCount(100_000)));
         assert_eq!("1MiB/s".parse(), Ok(Rate(1 << 20)));
         assert_eq!("0".parse(), Ok(Rate::UNLIMITED));
-        assert_eq!("5 mb".parse::<ByteCount>(), Err(UnitError::UnknownUnit("5 mb".into())));
-        assert_eq!("5MiB".parse::<Rate>(), Err(UnitError::NotARate("5MiB".into())));
+        assert_eq!(
+            "5 mb".parse::<ByteCount>(),
+            Err(UnitError::UnknownUnit("5 mb".into()))
+        );
+        assert_eq!(
+            "5MiB".parse::<Rate>(),
+            Err(UnitError::NotARate("5MiB".into()))
+        );
         assert!("MiB".parse::<ByteCount>().is_err());
         assert!("99999999999 TiB".parse::<ByteCount>().is_err());
     }
@@ -174,7 +194,10 @@ mod tests {
 
     #[test]
     fn bytes_print_humanely() {
-        assert_eq!(ByteCount(18 * (1 << 20) + (400 << 10)).to_string(), "18.3 MiB");
+        assert_eq!(
+            ByteCount(18 * (1 << 20) + (400 << 10)).to_string(),
+            "18.3 MiB"
+        );
         assert_eq!(ByteCount::mib(1).to_string(), "1 MiB");
         assert_eq!(ByteCount(17).to_string(), "17 B");
     }

@@ -356,10 +356,11 @@ impl Scheduler {
                 self.store_arrival(now, question, Some(ids));
             }
             Item::Pack(arrival) => {
-                let staged = arrival.staged;
+                let (staged, shape) = (arrival.staged, arrival.shape);
                 self.effects.push_back(Effect::Trim {
                     question: number,
                     staged,
+                    shape,
                     keep,
                 });
                 self.arrivals.open.insert(number, question);

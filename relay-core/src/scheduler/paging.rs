@@ -151,10 +151,8 @@ impl Scheduler {
             )
         };
         let mut parked = row.filter(|_| !known);
-        if parked.as_ref().is_some_and(waits) {
-            if let Some(row) = parked.take() {
-                self.load(now, row);
-            }
+        if let Some(row) = parked.take_if(|row| waits(row)) {
+            self.load(now, row);
         }
         for ask in asks {
             let known = self

@@ -56,8 +56,8 @@ impl Scheduler {
         // Rows that could not be read back will never be settled by name.
         peer.unsettled.unread = 0;
         let held = std::mem::take(&mut peer.unsettled.held);
-        self.effects
-            .extend(held.into_iter().filter(|effect| receipt_of(effect) > last));
+        let later = held.into_iter().filter(|row| row.no > last);
+        self.effects.extend(later.map(|row| ack_of(link, row)));
     }
 
     /// Acknowledges on `link`, in the order of receipts.
@@ -66,13 +66,11 @@ impl Scheduler {
             // The link is gone: the next one begins with what is not settled.
             return;
         }
-        let stored = row.no.0 != 0;
-        let ack = ack_of(link, row);
         let peer = self.peer_mut(no);
-        if stored && peer.unsettled.recalling.is_some() {
-            peer.unsettled.held.push_back(ack);
+        if row.no.0 != 0 && peer.unsettled.recalling.is_some() {
+            peer.unsettled.held.push_back(row);
         } else {
-            self.effects.push_back(ack);
+            self.effects.push_back(ack_of(link, row));
         }
     }
 
@@ -110,12 +108,5 @@ fn ack_of(link: LinkId, row: ReceiptRow) -> Effect {
         table: row.table,
         count: row.count,
         refused: row.refused,
-    }
-}
-
-const fn receipt_of(effect: &Effect) -> ReceiptNo {
-    match effect {
-        Effect::Ack { receipt, .. } => *receipt,
-        _ => ReceiptNo(0),
     }
 }

@@ -1,0 +1,24 @@
+//! The only reader of the operating system's clocks.
+
+use nix::time::{ClockId, clock_gettime};
+use relay_core::time::{Mono, Now, Unix};
+
+/// Both clocks, read once: CLOCK_BOOTTIME, which counts suspended time, for
+/// timers, and the wall clock for rows and people.
+#[must_use]
+pub fn now() -> Now {
+    let mono = read(ClockId::CLOCK_BOOTTIME);
+    let unix = read(ClockId::CLOCK_REALTIME);
+    Now {
+        mono: Mono(u64::try_from(mono.as_micros()).unwrap_or(u64::MAX)),
+        unix: Unix(u64::try_from(unix.as_millis()).unwrap_or(u64::MAX)),
+    }
+}
+
+/// A clock the kernel always has; one that stands before 1970 reads as 1970.
+fn read(clock: ClockId) -> std::time::Duration {
+    clock_gettime(clock).map_or(std::time::Duration::ZERO, |time| {
+        let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
+        std::time::Duration::new(seconds, u32::try_from(time.tv_nsec()).unwrap_or(0))
+    })
+}

@@ -1,0 +1,271 @@
+//! Raises the parts in order, lowers them in reverse. The one file that knows
+//! them all.
+//!
+//! Up: the state folder is locked, the ledger recovers, readers and journal
+//! start, the identity is read, the endpoint binds, the socket listens. Down:
+//! the socket stops accepting, the driver drains, links close, the journal
+//! writes what was asked of it, the lock is given back.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use certs::{DefaultTimeProvider, Identity};
+use relay_core::backoff::Backoff;
+use relay_core::change::Snapshot;
+use relay_core::ledger::{Ledger, Options};
+use relay_core::limits::Limits;
+use relay_core::scheduler::{PeerRule, Scheduler, Settings};
+use relay_core::segment::LaneRule;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::clock;
+use crate::config::{Config, Durability, Peer, PeerName};
+use crate::desk::{Desk, Parts};
+use crate::driver::{Driver, Ears, Hands};
+use crate::journal::{Journal, JournalThread};
+use crate::lock::StateLock;
+use crate::payloads::Payloads;
+use crate::readers::{ReaderThreads, Readers};
+use crate::socket::Socket;
+use crate::staging::Staging;
+use crate::transport::{Admit, Ground, Transport, TransportConfig};
+
+/// Inputs of links that wait to be heard: a few for each stream.
+const EVENTS: usize = 1024;
+/// Puts of local clients that wait to be heard: a few batches of packs.
+const LOCALS: usize = 1024;
+/// The wait after a failed dial, doubling.
+const REDIAL: Backoff =
+    Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(15) };
+
+/// Runs a daemon until `stop`, then until everything is durable.
+///
+/// # Errors
+/// Why it cannot start, or cannot go on.
+pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let config = Arc::new(config);
+    let lock = StateLock::take(&config.node.state_dir).context("cannot start edged")?;
+    let (ledger, snapshot) = open_ledger(&config).context("cannot start edged")?;
+    let stores = Stores::start(ledger).context("cannot start edged")?;
+    let result = serve(&config, &snapshot, &stores, stop).await;
+    stores.lower();
+    drop(lock);
+    info!("Stopped");
+    result
+}
+
+/// The threads that hold the ledger.
+struct Stores {
+    journal: Journal,
+    journal_thread: JournalThread,
+    reports: std::sync::Mutex<Option<mpsc::UnboundedReceiver<crate::journal::Report>>>,
+    readers: Readers,
+    reader_threads: ReaderThreads,
+}
+
+impl Stores {
+    fn start(ledger: Ledger) -> anyhow::Result<Self> {
+        let (readers, reader_threads) = Readers::start(&ledger)?;
+        let (journal, journal_thread, reports) = Journal::start(ledger)?;
+        let reports = std::sync::Mutex::new(Some(reports));
+        Ok(Self { journal, journal_thread, reports, readers, reader_threads })
+    }
+
+    /// Waits for the threads; every other handle on them is gone by now.
+    fn lower(self) {
+        drop((self.journal, self.readers));
+        self.journal_thread.join();
+        self.reader_threads.join();
+    }
+}
+
+async fn serve(
+    config: &Arc<Config>,
+    snapshot: &Snapshot,
+    stores: &Stores,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let staging = Staging::new(&payload_folder(config), snapshot.epoch.0);
+    let payloads = Payloads::new(stores.readers.clone());
+    snapshot.nodes.iter().for_each(|(no, name)| payloads.name_node(*no, name.clone()));
+    snapshot.lanes.iter().for_each(|(no, name)| payloads.name_lane(*no, name.clone()));
+    let (events, heard_events) = mpsc::channel(EVENTS);
+    let (locals, heard_locals) = mpsc::channel(LOCALS);
+    let transport = bind(config, snapshot, &payloads, &staging, events).context("cannot start edged")?;
+    let transport = Arc::new(transport);
+    let socket = Socket::bind(&config.rpc).context("cannot start edged")?;
+    let seed = random()?;
+    let desk = Desk::new(Parts {
+        config: Arc::clone(config),
+        epoch: snapshot.epoch,
+        locals,
+        readers: stores.readers.clone(),
+        journal: stores.journal.clone(),
+        payloads: payloads.clone(),
+        staging: staging.clone(),
+        transport: Arc::clone(&transport),
+        seed,
+    });
+    let scheduler = Scheduler::new(settings(config), snapshot.clone(), random()?, clock::now());
+    let hands = Hands {
+        journal: stores.journal.clone(),
+        readers: stores.readers.clone(),
+        payloads,
+        transport: Arc::clone(&transport),
+        staging,
+        addresses: addresses(config),
+        dial_timeout: config.relay.dial_timeout,
+    };
+    let reports = stores.reports.lock().ok().and_then(|mut reports| reports.take());
+    let reports = reports.context("the journal reports once")?;
+    let ears = Ears { reports, events: heard_events, locals: heard_locals };
+    info!(
+        node = %config.node.id, epoch = snapshot.epoch.0, rescued = snapshot.rescued,
+        quic = %transport.local_addr()?, socket = %config.rpc.socket.display(), "Started"
+    );
+    let socket_stop = CancellationToken::new();
+    let clients = tokio::spawn(socket.serve(desk, socket_stop.clone()));
+    tell_systemd(&sd_notify::NotifyState::Ready);
+    let ended = Driver::new(scheduler, hands).run(ears, stop).await;
+    tell_systemd(&sd_notify::NotifyState::Stopping);
+    socket_stop.cancel();
+    // The clients' tasks end with the token; a panic of theirs has aborted us.
+    let _ = clients.await;
+    transport.close().await;
+    ended.map_err(Into::into)
+}
+
+/// Says to the service manager how far we are, if there is one.
+fn tell_systemd(state: &sd_notify::NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(std::slice::from_ref(state)) {
+        tracing::debug!(%error, "No service manager was told");
+    }
+}
+
+fn open_ledger(config: &Config) -> anyhow::Result<(Ledger, Snapshot)> {
+    let node = config.node.id.clone();
+    let mut options = Options::new(node, config.storage.max_bytes.0, random()?);
+    options.log_file_bytes = config.storage.log_file().0;
+    options.inbox_max_bytes = config.inbox.max_bytes.0;
+    options.durability = match config.storage.durability {
+        Durability::Synced => relay_core::ledger::Durability::Synced,
+        Durability::Written => relay_core::ledger::Durability::Written,
+    };
+    options.keep_acked = config.storage.keep_acked;
+    options.keep_acked_rows = u64::from(config.storage.keep_acked_rows);
+    options.keep_known = config.inbox.keep_known;
+    let now = clock::now().unix;
+    Ok(Ledger::open(&config.node.state_dir, options, now)?)
+}
+
+/// Where payloads that are files lie: the ledger's own folder for them.
+fn payload_folder(config: &Config) -> PathBuf {
+    config.node.state_dir.join("payload")
+}
+
+fn bind(
+    config: &Config,
+    snapshot: &Snapshot,
+    payloads: &Payloads,
+    staging: &Staging,
+    events: mpsc::Sender<crate::event::Event>,
+) -> anyhow::Result<Transport> {
+    let identity = Identity::load(&config.tls.bundle, &config.tls.ca)?;
+    let named = identity.leaf().name.node.as_str();
+    anyhow::ensure!(
+        named == config.node.id.as_str(),
+        "certificate {} names node {named:?}, the config says {:?} (wrong_node)",
+        config.tls.bundle.display(),
+        config.node.id.as_str(),
+    );
+    let mut settings = TransportConfig::new(
+        config.listen.quic,
+        config.node.id.clone(),
+        snapshot.ledger,
+        snapshot.epoch,
+    );
+    settings.max_segment = max_put(config);
+    settings.handshake = config.relay.dial_timeout;
+    settings.durability = match config.storage.durability {
+        Durability::Synced => relay_core::wire::Durability::Synced,
+        Durability::Written => relay_core::wire::Durability::Written,
+    };
+    if let Some(peer) = config.peers.first() {
+        (settings.keep_alive, settings.idle) = (peer.keep_alive, peer.idle_timeout);
+    }
+    let ground = Ground {
+        identity: Arc::new(identity),
+        clock: Arc::new(DefaultTimeProvider),
+        admit: admit(config),
+        source: Arc::new(payloads.clone()),
+        staging: staging.clone(),
+        events,
+    };
+    Ok(Transport::bind(&settings, ground)?)
+}
+
+fn admit(config: &Config) -> Admit {
+    let named = |peer: &Peer| match &peer.id {
+        PeerName::Node(id) => Some(id.clone()),
+        PeerName::Any => None,
+    };
+    if config.peers.iter().any(|peer| peer.id == PeerName::Any) {
+        return Admit::Any;
+    }
+    Admit::Known(config.peers.iter().filter_map(named).collect())
+}
+
+/// The largest put and arrival: a quarter of the ceiling (semantics 9).
+fn max_put(config: &Config) -> u64 {
+    config.storage.max_bytes.0 / 4
+}
+
+fn addresses(config: &Config) -> std::collections::BTreeMap<relay_core::id::NodeId, Vec<String>> {
+    let of = |peer: &Peer| match &peer.id {
+        PeerName::Node(id) => {
+            Some((id.clone(), peer.addresses.iter().map(ToString::to_string).collect()))
+        }
+        PeerName::Any => None,
+    };
+    config.peers.iter().filter_map(of).collect()
+}
+
+/// The config as the core wants it.
+fn settings(config: &Config) -> Settings {
+    let rule = |peer: &Peer| match &peer.id {
+        PeerName::Node(id) => {
+            let rule = PeerRule { dial: !peer.addresses.is_empty(), rate: peer.bytes_per_second };
+            Some((id.clone(), rule))
+        }
+        PeerName::Any => None,
+    };
+    let lanes = config.lanes.iter().map(|(name, lane)| {
+        let rule = LaneRule { class: lane.class, weight: lane.weight, budget: lane.budget };
+        (name.clone(), rule)
+    });
+    let limits = Limits {
+        large: config.relay.workers as usize,
+        ack_timeout: config.relay.ack_timeout,
+        max_starvation: config.relay.max_starvation,
+        max_put: max_put(config),
+        ..Limits::default()
+    };
+    Settings {
+        node: config.node.id.clone(),
+        peers: config.peers.iter().filter_map(rule).collect(),
+        admit_any: config.peers.iter().any(|peer| peer.id == PeerName::Any),
+        lanes: lanes.collect(),
+        retry: Backoff { first: config.relay.retry.first, longest: config.relay.retry.longest },
+        redial: REDIAL,
+        rate: config.bandwidth.bytes_per_second,
+        limits,
+    }
+}
+
+fn random() -> anyhow::Result<u64> {
+    getrandom::u64().context("the operating system gives no random bytes")
+}

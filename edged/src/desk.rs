@@ -1,0 +1,152 @@
+//! What a local client's task may use: one value, cloned for each.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use relay_core::event::Input;
+use relay_core::id::{BootEpoch, PutId, SegmentId};
+use relay_core::scheduler::Picture;
+use relay_core::time::Now;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::clock;
+use crate::config::Config;
+use crate::event::{Answer, Event, Local};
+use crate::journal::Journal;
+use crate::payloads::Payloads;
+use crate::readers::Readers;
+use crate::staging::Staging;
+use crate::transport::Transport;
+
+/// Handles on everything a client may ask of.
+#[derive(Clone)]
+pub struct Desk {
+    /// What the operator set.
+    pub config: Arc<Config>,
+    /// This run.
+    pub epoch: BootEpoch,
+    /// The driver.
+    pub locals: mpsc::Sender<Local>,
+    /// Reads of the ledger.
+    pub readers: Readers,
+    /// Takes and confirms; the books.
+    pub journal: Journal,
+    /// Names and bytes of packs.
+    pub payloads: Payloads,
+    /// Bytes on their way in.
+    pub staging: Staging,
+    /// Memory for puts that are not yet durable, in bytes.
+    pub room: Arc<Semaphore>,
+    /// Where links stand.
+    pub transport: Arc<Transport>,
+    puts: Arc<AtomicU64>,
+    chance: Arc<AtomicU64>,
+}
+
+/// The daemon is going down and answers nothing more.
+#[derive(Debug, thiserror::Error)]
+#[error("the daemon is going down")]
+pub struct GoingDown;
+
+/// Handles of the daemon's parts, from which a [`Desk`] is made.
+pub struct Parts {
+    /// See [`Desk::config`].
+    pub config: Arc<Config>,
+    /// See [`Desk::epoch`].
+    pub epoch: BootEpoch,
+    /// See [`Desk::locals`].
+    pub locals: mpsc::Sender<Local>,
+    /// See [`Desk::readers`].
+    pub readers: Readers,
+    /// See [`Desk::journal`].
+    pub journal: Journal,
+    /// See [`Desk::payloads`].
+    pub payloads: Payloads,
+    /// See [`Desk::staging`].
+    pub staging: Staging,
+    /// See [`Desk::transport`].
+    pub transport: Arc<Transport>,
+    /// 64 random bits for segment ids.
+    pub seed: u64,
+}
+
+/// Memory for puts that are not yet durable: a few groups at the fastest intake.
+const ROOM: usize = 16 << 20;
+
+impl Desk {
+    /// A desk over `parts`.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts { config, epoch, locals, readers, journal, payloads, staging, transport, seed } =
+            parts;
+        Self {
+            config,
+            epoch,
+            locals,
+            readers,
+            journal,
+            payloads,
+            staging,
+            room: Arc::new(Semaphore::new(ROOM)),
+            transport,
+            puts: Arc::new(AtomicU64::new(1)),
+            chance: Arc::new(AtomicU64::new(seed)),
+        }
+    }
+
+    /// How many bytes [`Desk::room`] has in all.
+    #[must_use]
+    pub const fn room_bytes() -> usize {
+        ROOM
+    }
+
+    /// A name for one put, never used twice in this run.
+    #[must_use]
+    pub fn fresh_put(&self) -> PutId {
+        PutId(self.puts.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A segment id made now. Its random bits are a counter from a random start,
+    /// scattered: two runs do not meet, and two ids of one run differ.
+    #[must_use]
+    pub fn fresh_id(&self) -> SegmentId {
+        // Runs of members follow an id; the step keeps runs apart.
+        let n = self.chance.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        let scattered = u128::from(n.wrapping_mul(0xd134_2543_de82_ef95));
+        SegmentId::v7(clock::now().unix.0, (scattered << 64) | u128::from(n))
+    }
+
+    /// Tells the core of a put or an announcement and waits for its answer.
+    ///
+    /// # Errors
+    /// [`GoingDown`].
+    pub async fn put(&self, event: Event, put: PutId) -> Result<Answer, GoingDown> {
+        self.begin_put(event, put).await?.await.map_err(|_| GoingDown)
+    }
+
+    /// Tells the core of a put; the answer comes later.
+    ///
+    /// # Errors
+    /// [`GoingDown`].
+    pub async fn begin_put(
+        &self,
+        event: Event,
+        put: PutId,
+    ) -> Result<oneshot::Receiver<Answer>, GoingDown> {
+        let (answer, heard) = oneshot::channel();
+        debug_assert!(matches!(event.input, Input::Put(_) | Input::Announced { .. }));
+        let local = Local::Put { event, put, answer };
+        self.locals.send(local).await.map_err(|_| GoingDown)?;
+        Ok(heard)
+    }
+
+    /// Where everything stands.
+    ///
+    /// # Errors
+    /// [`GoingDown`].
+    pub async fn look(&self) -> Result<(Picture, Now), GoingDown> {
+        let (answer, heard) = oneshot::channel();
+        self.locals.send(Local::Look(answer)).await.map_err(|_| GoingDown)?;
+        heard.await.map_err(|_| GoingDown)
+    }
+}

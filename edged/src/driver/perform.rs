@@ -1,0 +1,198 @@
+//! Performing effects: each arm hands the work to whoever does it.
+
+
+use bytes::{BufMut, Bytes, BytesMut};
+use relay_core::change::{Change, Due};
+use relay_core::event::{Effect, Input, SendTrouble, Shape};
+use relay_core::id::{NodeNo, StagedId, Ticket};
+use relay_core::ledger::{ReadError, Reader};
+use relay_core::pack::Table;
+use relay_core::segment::Digest;
+use tokio::sync::mpsc;
+use tracing::error;
+
+use super::Driver;
+use crate::event::{Answer, Event};
+use crate::payloads::Payloads;
+use crate::staging::Staged;
+use crate::transport::{Bodies, Payload, Source as _};
+
+impl Driver {
+    pub(super) fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Admit(put) => self.answer(put, Answer::Admitted),
+            Effect::Accept(put) => self.answer(put, Answer::Accepted),
+            Effect::AcceptAs(put, id, digest) => self.answer(put, Answer::Known(id, digest)),
+            Effect::Refuse(put, why) => self.answer(put, Answer::Refused(why)),
+            Effect::Discard(staged) => self.discard(staged),
+            Effect::Persist(ticket, changes) => self.persist(ticket, changes),
+            Effect::FindKey(put, name) => self.ask(move |reader| {
+                reader.find_key(&name).map(|row| Input::KeyFound { put, row })
+            }),
+            Effect::Page { peer, lane, after, limit } => self.ask(move |reader| {
+                let rows = reader.page(peer, lane, after, limit)?;
+                Ok(Input::Paged { peer, lane, rows })
+            }),
+            Effect::Fetch(due) => self.ask(move |reader| {
+                Ok(Input::Fetched { due, row: reader.fetch(due)?.map(Box::new) })
+            }),
+            Effect::LookUp { question, origin, ids } => self.ask(move |reader| {
+                Ok(Input::LookedUp { question, known: reader.look_up(origin, &ids)? })
+            }),
+            Effect::Recall { question, peer, after, limit } => self.ask(move |reader| {
+                Ok(Input::Recalled { question, peer, rows: reader.recall(peer, after, limit)? })
+            }),
+            Effect::Trim { question, staged, shape, keep } => {
+                self.trim(question, staged, &shape, &keep);
+            }
+            Effect::Verify(due) => self.verify(due),
+            Effect::Dial(peer) => {
+                let addresses = self.hands.addresses.get(&peer).cloned().unwrap_or_default();
+                self.hands.transport.dial(peer, addresses, self.hands.dial_timeout);
+            }
+            Effect::Drained => self.drained = true,
+            Effect::Close { .. }
+            | Effect::Offer { .. }
+            | Effect::Send { .. }
+            | Effect::Reset { .. }
+            | Effect::Want { .. }
+            | Effect::Have { .. }
+            | Effect::Ack { .. }
+            | Effect::Busy { .. }
+            | Effect::Settle { .. } => self.hands.transport.perform(effect),
+        }
+    }
+
+    fn persist(&mut self, ticket: Ticket, changes: Vec<Change>) {
+        let mut bytes = Vec::new();
+        for change in &changes {
+            match change {
+                Change::Pack { no, staged, info } => {
+                    let Some(held) = self.staged.remove(staged) else { continue };
+                    if let (Staged::Memory(whole), NodeNo::LOCAL) = (&held, info.origin) {
+                        self.hands.payloads.keep(*no, whole.clone(), info.table_len);
+                    }
+                    bytes.push((*staged, held));
+                }
+                Change::Node(no, name) => self.hands.payloads.name_node(*no, name.clone()),
+                Change::Lane(no, name) => self.hands.payloads.name_lane(*no, name.clone()),
+                Change::Owed(_)
+                | Change::Gone(_)
+                | Change::Attempt(_)
+                | Change::Book { .. }
+                | Change::Heard(..)
+                | Change::Receipt(_)
+                | Change::Settled(..)
+                | Change::Key(_) => {}
+            }
+        }
+        self.hands.journal.persist(ticket, changes, bytes);
+    }
+
+    fn discard(&mut self, id: StagedId) {
+        self.rooms.remove(&id);
+        if let Some(Staged::File { name, .. }) = self.staged.remove(&id) {
+            let path = self.hands.staging.folder().join(name);
+            // A leftover is removed at the next start all the same.
+            tokio::task::spawn_blocking(move || drop(std::fs::remove_file(path)));
+        }
+    }
+
+    /// Asks a reader thread; its answer is heard like anything else.
+    fn ask(&self, question: impl FnOnce(&mut Reader) -> Result<Input, ReadError> + Send + 'static) {
+        let replies = self.replies.clone();
+        self.hands.readers.spawn(move |reader| match question(reader) {
+            Ok(input) => reply(&replies, input),
+            Err(error) => error!(%error, "The ledger cannot be read"),
+        });
+    }
+
+    /// Cuts staged bytes down to some members.
+    fn trim(&mut self, question: u64, staged: StagedId, whole: &Shape, keep: &[u16]) {
+        let Some(Staged::Memory(bytes)) = self.staged.remove(&staged) else {
+            return error!(%staged, "Nothing in memory to cut down");
+        };
+        let room = self.rooms.remove(&staged);
+        let id = self.hands.staging.fresh();
+        let Some((bytes, shape)) = subset(&bytes, whole, keep) else {
+            return error!(%staged, "A staged pack does not parse");
+        };
+        let event = Event {
+            input: Input::Trimmed { question, staged: id, shape },
+            staged: Some((id, Staged::Memory(bytes))),
+            room,
+        };
+        // The driver holds the other end.
+        let _ = self.replies.send(event);
+    }
+
+    /// Reads our own bytes again and checks every member.
+    fn verify(&self, due: Due) {
+        let (payloads, replies) = (self.hands.payloads.clone(), self.replies.clone());
+        tokio::spawn(async move {
+            let (bad, lengths) = checked(&payloads, due).await.unwrap_or_default();
+            reply(&replies, Input::Verified { due, bad, lengths });
+        });
+    }
+}
+
+fn reply(replies: &mpsc::UnboundedSender<Event>, input: Input) {
+    // Nobody left to hear means the daemon is ending.
+    let _ = replies.send(input.into());
+}
+
+/// The members whose bytes are bad, and the length of each.
+async fn checked(payloads: &Payloads, due: Due) -> Result<(Vec<u16>, Vec<u64>), SendTrouble> {
+    let payload = payloads.read_back(due.pack).await?;
+    let table = payloads.table(due.pack).await?;
+    let lengths: Vec<u64> = table.members().iter().map(|member| member.length).collect();
+    let bad = match &payload.bodies {
+        Bodies::Memory(bodies) => table.verify(bodies).map_err(|_| SendTrouble::Corrupt)?,
+        Bodies::File { .. } => {
+            let digest = hash_file(payloads, &payload, table.body_len()).await?;
+            let sound = table.members().first().is_some_and(|member| member.digest == digest);
+            if sound { Vec::new() } else { vec![0] }
+        }
+    };
+    Ok((bad, lengths))
+}
+
+async fn hash_file(
+    payloads: &Payloads,
+    payload: &Payload,
+    length: u64,
+) -> Result<Digest, SendTrouble> {
+    const CHUNK: u64 = 256 << 10;
+    let mut hasher = blake3::Hasher::new();
+    let mut from = 0;
+    while from < length {
+        let bytes = payloads.chunk(payload, from, CHUNK.min(length - from)).await?;
+        hasher.update(&bytes);
+        from += bytes.len() as u64;
+    }
+    Ok(Digest(*hasher.finalize().as_bytes()))
+}
+
+/// A pack of some members of a staged one.
+fn subset(bytes: &Bytes, whole: &Shape, keep: &[u16]) -> Option<(Bytes, Shape)> {
+    let table_len = whole.table_len as usize;
+    let whole = Table::parse(bytes.slice(..table_len), whole.count).ok()?;
+    let bodies = bytes.slice(table_len..);
+    let table = whole.subset(keep);
+    let mut cut = BytesMut::with_capacity(table.bytes().len() + table.body_len() as usize);
+    cut.put_slice(table.bytes());
+    for member in keep.iter().map(|n| &whole.members()[usize::from(*n)]) {
+        cut.put_slice(&bodies[member.offset as usize..(member.offset + member.length) as usize]);
+    }
+    let (first, last) = table.id_range();
+    let shape = Shape {
+        count: keep.len() as u32,
+        bytes: table.body_len(),
+        table_len: table.bytes().len() as u32,
+        table: Digest::of(table.bytes()),
+        first,
+        last,
+    };
+    Some((cut.freeze(), shape))
+}
+

@@ -1,0 +1,269 @@
+//! The ledger's thread: gathers what is asked for, commits it as one group,
+//! reports the highest ticket.
+//!
+//! A group is everything that waits when the last one is done, never a timer.
+//! Both channels are unbounded by themselves and bounded by what feeds them:
+//! puts and arrivals hold room until they are durable, marks and settles are
+//! bounded by the windows. A bound here could deadlock by construction: the
+//! driver waits for the journal, the journal for the driver.
+//!
+//! After an error of which the outcome is unknown the thread reports once and
+//! ends; the daemon then ends too, and the next start decides from disk.
+
+use std::collections::HashMap;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::thread::JoinHandle;
+
+use relay_core::change::{Book, Change};
+use relay_core::event::Space;
+use relay_core::id::{LaneNo, NodeNo, PackNo, SegmentId, StagedId, Ticket};
+use relay_core::ledger::{ConfirmOutcome, InboxFilter, InboxItem, Ledger, LedgerError};
+use relay_core::time::Unix;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock;
+use crate::staging::Staged;
+
+/// The books: columns per peer and lane.
+pub type Books = Vec<(NodeNo, LaneNo, Book, i64)>;
+
+/// One group's worth of waiting is taken at most; it bounds a transaction.
+const GROUP: usize = 4096;
+
+/// What the journal does.
+enum Job {
+    Persist { ticket: Ticket, changes: Vec<Change>, staged: Vec<(StagedId, Staged)> },
+    Take { filter: InboxFilter, max: usize, until: Unix, answer: Answer<Vec<InboxItem>> },
+    Confirm { ids: Vec<SegmentId>, answer: Answer<Vec<ConfirmOutcome>> },
+    Books(oneshot::Sender<Books>),
+}
+
+type Answer<T> = oneshot::Sender<Result<T, String>>;
+
+/// What the journal reports.
+#[derive(Debug)]
+pub enum Report {
+    /// A group is durable, but for the tickets that found no room.
+    Committed {
+        /// All tickets up to this one.
+        upto: Ticket,
+        /// Tickets of which nothing is durable.
+        refused: Vec<Ticket>,
+        /// Where staged bytes now lie.
+        placed: Vec<(StagedId, PackNo)>,
+        /// How full the node is.
+        space: Space,
+    },
+    /// The outcome of the last group is unknown; the daemon must end.
+    Broken(LedgerError),
+}
+
+/// A handle on the thread: the only way to write the ledger.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    jobs: Sender<Job>,
+}
+
+/// The thread, to be waited for.
+#[derive(Debug)]
+pub struct JournalThread(JoinHandle<()>);
+
+impl JournalThread {
+    /// Waits until the thread has done everything asked of it; every [`Journal`]
+    /// must be dropped first.
+    pub fn join(self) {
+        // A panic of ours aborts the process; there is nothing left to pass on.
+        let _ = self.0.join();
+    }
+}
+
+impl Journal {
+    /// Starts the thread, which owns `ledger` from here on.
+    ///
+    /// # Errors
+    /// What the operating system said about a new thread.
+    pub fn start(
+        ledger: Ledger,
+    ) -> std::io::Result<(Self, JournalThread, mpsc::UnboundedReceiver<Report>)> {
+        let (jobs, inbox) = channel();
+        let (reports, heard) = mpsc::unbounded_channel();
+        let thread = std::thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || Worker { ledger, inbox, reports, last: Ticket(0) }.run())?;
+        Ok((Self { jobs }, JournalThread(thread), heard))
+    }
+
+    /// Asks for `changes` to be made durable; `staged` are the bytes they name.
+    pub fn persist(&self, ticket: Ticket, changes: Vec<Change>, staged: Vec<(StagedId, Staged)>) {
+        // A thread that has ended has reported why.
+        let _ = self.jobs.send(Job::Persist { ticket, changes, staged });
+    }
+
+    /// Leases up to `max` inbox segments until `until`; durable when it answers.
+    ///
+    /// # Errors
+    /// What the ledger said.
+    pub async fn take(
+        &self,
+        filter: InboxFilter,
+        max: usize,
+        until: Unix,
+    ) -> Result<Vec<InboxItem>, String> {
+        self.ask(|answer| Job::Take { filter, max, until, answer }).await?
+    }
+
+    /// Confirms inbox segments; durable when it answers.
+    ///
+    /// # Errors
+    /// What the ledger said.
+    pub async fn confirm(&self, ids: Vec<SegmentId>) -> Result<Vec<ConfirmOutcome>, String> {
+        self.ask(|answer| Job::Confirm { ids, answer }).await?
+    }
+
+    /// The books as of the last group.
+    ///
+    /// # Errors
+    /// When the journal has ended.
+    pub async fn books(&self) -> Result<Books, String> {
+        self.ask(Job::Books).await
+    }
+
+    async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, String> {
+        let ended = || "the journal has ended".to_owned();
+        let (answer, heard) = oneshot::channel();
+        self.jobs.send(job(answer)).map_err(|_| ended())?;
+        heard.await.map_err(|_| ended())
+    }
+}
+
+struct Worker {
+    ledger: Ledger,
+    inbox: Receiver<Job>,
+    reports: mpsc::UnboundedSender<Report>,
+    last: Ticket,
+}
+
+impl Worker {
+    fn run(mut self) {
+        while let Ok(first) = self.inbox.recv() {
+            if let Err(error) = self.round(first) {
+                // Nobody left to hear means the daemon is already ending.
+                let _ = self.reports.send(Report::Broken(error));
+                return;
+            }
+        }
+    }
+
+    /// Everything that waits: one group, then what needs the ledger alone.
+    fn round(&mut self, first: Job) -> Result<(), LedgerError> {
+        let mut items = Vec::new();
+        let mut bytes: HashMap<StagedId, Staged> = HashMap::new();
+        let mut next = Some(first);
+        while let Some(job) = next {
+            match job {
+                Job::Persist { ticket, changes, staged } => {
+                    bytes.extend(staged);
+                    items.push((ticket, changes));
+                }
+                other @ (Job::Take { .. } | Job::Confirm { .. } | Job::Books(_)) => {
+                    self.commit(&mut items, &mut bytes)?;
+                    self.alone(other)?;
+                }
+            }
+            next = match self.inbox.try_recv() {
+                Ok(job) if items.len() < GROUP => Some(job),
+                Ok(job) => {
+                    self.commit(&mut items, &mut bytes)?;
+                    Some(job)
+                }
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
+            };
+        }
+        self.commit(&mut items, &mut bytes)
+    }
+
+    fn commit(
+        &mut self,
+        items: &mut Vec<(Ticket, Vec<Change>)>,
+        bytes: &mut HashMap<StagedId, Staged>,
+    ) -> Result<(), LedgerError> {
+        let Some((upto, _)) = items.last() else { return Ok(()) };
+        let upto = *upto;
+        let now = clock::now().unix;
+        let report = self.ledger.commit(items, &mut |id| bytes.remove(&id), now)?;
+        let placed = placed(items, &report.refused);
+        items.clear();
+        bytes.clear();
+        self.last = upto;
+        self.tell(upto, report.refused, placed, report.space);
+        Ok(())
+    }
+
+    fn alone(&mut self, job: Job) -> Result<(), LedgerError> {
+        let now = clock::now().unix;
+        match job {
+            Job::Take { filter, max, until, answer } => {
+                let taken = self.ledger.take(&filter, max, until, now);
+                answer_with(answer, taken)
+            }
+            Job::Confirm { ids, answer } => {
+                let confirmed = self.ledger.confirm(&ids, now);
+                // What is confirmed gives room back, and no ticket will say so.
+                let space = self.ledger.space();
+                self.tell(self.last, Vec::new(), Vec::new(), space);
+                answer_with(answer, confirmed)
+            }
+            Job::Books(answer) => {
+                // A client that hung up wants no answer.
+                let _ = answer.send(self.ledger.books());
+                Ok(())
+            }
+            Job::Persist { .. } => Ok(()),
+        }
+    }
+
+    fn tell(
+        &self,
+        upto: Ticket,
+        refused: Vec<Ticket>,
+        placed: Vec<(StagedId, PackNo)>,
+        space: Space,
+    ) {
+        // Nobody left to hear means the daemon is already ending.
+        let _ = self.reports.send(Report::Committed { upto, refused, placed, space });
+    }
+}
+
+/// Where the staged bytes of a group went.
+fn placed(items: &[(Ticket, Vec<Change>)], refused: &[Ticket]) -> Vec<(StagedId, PackNo)> {
+    let stored = items.iter().filter(|(ticket, _)| !refused.contains(ticket));
+    let packs = stored.flat_map(|(_, changes)| changes).filter_map(|change| match change {
+        Change::Pack { no, staged, .. } => Some((*staged, *no)),
+        Change::Node(..)
+        | Change::Lane(..)
+        | Change::Owed(_)
+        | Change::Gone(_)
+        | Change::Attempt(_)
+        | Change::Book { .. }
+        | Change::Heard(..)
+        | Change::Receipt(_)
+        | Change::Settled(..)
+        | Change::Key(_) => None,
+    });
+    packs.collect()
+}
+
+/// Answers the client, and passes on what must end the daemon.
+fn answer_with<T>(answer: Answer<T>, result: Result<T, LedgerError>) -> Result<(), LedgerError> {
+    match result {
+        Ok(value) => {
+            // A client that hung up wants no answer.
+            let _ = answer.send(Ok(value));
+            Ok(())
+        }
+        Err(error) => {
+            let _ = answer.send(Err(error.to_string()));
+            Err(error)
+        }
+    }
+}
