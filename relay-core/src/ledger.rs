@@ -25,7 +25,9 @@ mod commit;
 mod counters;
 mod error;
 mod files;
+mod inbox;
 mod known;
+mod list;
 mod log;
 mod payload;
 mod reader;
@@ -45,6 +47,8 @@ use rusqlite::{Connection, OptionalExtension};
 pub use bodies::Loaded;
 pub use commit::{GroupStats, Report, Staged};
 pub use error::{LedgerError, ReadError};
+pub use inbox::{ConfirmOutcome, InboxFilter, InboxItem, InboxState};
+pub use list::{DeliveryFilter, DeliveryRow, Inspection, Listing, Place, SegmentRow};
 pub use reader::Reader;
 pub use sweep::Swept;
 
@@ -236,7 +240,11 @@ impl Ledger {
     }
 
     fn alive(&self) -> LedgerResult<()> {
-        if self.poisoned { Err(LedgerError::Poisoned) } else { Ok(()) }
+        if self.poisoned {
+            Err(LedgerError::Poisoned)
+        } else {
+            Ok(())
+        }
     }
 
     /// After an error that leaves disk or memory in doubt nothing more is taken.
@@ -263,15 +271,25 @@ fn identity(conn: &Connection, options: &Options) -> LedgerResult<LedgerId> {
             .optional()?;
         let found = found.ok_or(LedgerError::Unreadable("the name of its node"))?;
         if found != options.node.as_str() {
-            let found = found.parse().map_err(|_| LedgerError::Unreadable("the name of its node"))?;
-            return Err(LedgerError::OtherNode { found, given: options.node.clone() });
+            let found = found
+                .parse()
+                .map_err(|_| LedgerError::Unreadable("the name of its node"))?;
+            return Err(LedgerError::OtherNode {
+                found,
+                given: options.node.clone(),
+            });
         }
         return Ok(LedgerId(id as u64));
     }
     let change = conn.unchecked_transaction()?;
-    change.execute("INSERT INTO meta VALUES ('ledger', ?1)", [options.entropy as i64])?;
+    change.execute(
+        "INSERT INTO meta VALUES ('ledger', ?1)",
+        [options.entropy as i64],
+    )?;
     change.execute("INSERT INTO node VALUES (0, ?1)", [options.node.as_str()])?;
-    change.commit().map_err(LedgerError::unknown("make ledger"))?;
+    change
+        .commit()
+        .map_err(LedgerError::unknown("make ledger"))?;
     Ok(LedgerId(options.entropy))
 }
 

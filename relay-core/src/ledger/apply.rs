@@ -15,9 +15,7 @@ use super::counters::{
     total_key, unsettled_key,
 };
 use super::retire::home;
-use super::rows::{
-    PackRow, Place, Stored, Sum, outcome_code, part_code, write_owed, write_pack,
-};
+use super::rows::{PackRow, Place, Stored, Sum, outcome_code, part_code, write_owed, write_pack};
 use super::set_meta;
 use crate::change::{AttemptRow, Change, Depth, Due, KeyRow, OwedRow, ReceiptRow};
 use crate::delivery::StateName;
@@ -45,7 +43,11 @@ pub(super) fn apply<'a>(
     packs: &[PackRow],
     changes: impl Iterator<Item = &'a Change>,
 ) -> LedgerResult<Applied> {
-    let mut group = Group { conn, fresh: BTreeMap::new(), done: Applied::default() };
+    let mut group = Group {
+        conn,
+        fresh: BTreeMap::new(),
+        done: Applied::default(),
+    };
     for pack in packs {
         group.pack(pack)?;
     }
@@ -56,7 +58,12 @@ pub(super) fn apply<'a>(
             Change::Pack { .. } => {}
             Change::Owed(row) => drop(owed.insert(row.due, Some(row))),
             Change::Gone(due) => drop(owed.insert(*due, None)),
-            Change::Book { peer, lane, entry, by } => {
+            Change::Book {
+                peer,
+                lane,
+                entry,
+                by,
+            } => {
                 bump(&mut group.done.deltas, book_key(*peer, *lane, *entry), *by);
             }
             Change::Heard(ledger, lane, pack) => drop(heard.insert((*ledger, *lane), *pack)),
@@ -75,7 +82,13 @@ pub(super) fn apply<'a>(
         }
     }
     for (due, row) in owed {
-        group.owed(due, row.map(|row| Stored { row: row.clone(), lease: None }))?;
+        group.owed(
+            due,
+            row.map(|row| Stored {
+                row: row.clone(),
+                lease: None,
+            }),
+        )?;
     }
     for ((ledger, lane), pack) in heard {
         conn.prepare_cached("INSERT OR REPLACE INTO heard VALUES (?1, ?2, ?3)")?
@@ -131,7 +144,11 @@ impl Group<'_> {
             Some(stored) => {
                 let row = &stored.row;
                 let state = row.state.name();
-                let depth = Depth { parcels: 1, count: row.count.into(), bytes: row.bytes };
+                let depth = Depth {
+                    parcels: 1,
+                    count: row.count.into(),
+                    bytes: row.bytes,
+                };
                 bump_depth(&mut self.done.deltas, (due.peer, row.lane, state), depth, 1);
                 pins += i64::from(state != StateName::Acked);
                 write_owed(self.conn, stored, before.is_some())?;
@@ -158,22 +175,35 @@ impl Group<'_> {
         )?;
         let key = (due.pack.0 as i64, part_code(due.part), due.peer.0);
         let found = query.query_row(key, |row| {
-            let home = row.get::<_, Option<u32>>(0)?.map_or(Home::Payload(due.pack), Home::Log);
-            let Some(state) = row.get::<_, Option<u8>>(1)? else { return Ok((home, None)) };
+            let home = row
+                .get::<_, Option<u32>>(0)?
+                .map_or(Home::Payload(due.pack), Home::Log);
+            let Some(state) = row.get::<_, Option<u8>>(1)? else {
+                return Ok((home, None));
+            };
             let depth = Depth {
                 parcels: 1,
                 count: row.get::<_, u32>(3)?.into(),
                 bytes: row.get::<_, i64>(4)? as u64,
             };
             let state = STATES[usize::from(state) % STATES.len()];
-            Ok((home, Some(Before { state, lane: LaneNo(row.get(2)?), depth })))
+            Ok((
+                home,
+                Some(Before {
+                    state,
+                    lane: LaneNo(row.get(2)?),
+                    depth,
+                }),
+            ))
         });
         Ok(found.optional()?)
     }
 
     fn attempt(&mut self, row: &AttemptRow) -> LedgerResult<()> {
         if !self.fresh.contains_key(&row.due.pack) {
-            let mut query = self.conn.prepare_cached("SELECT 1 FROM pack WHERE no = ?1")?;
+            let mut query = self
+                .conn
+                .prepare_cached("SELECT 1 FROM pack WHERE no = ?1")?;
             if !query.exists([row.due.pack.0 as i64])? {
                 self.done.orphans += 1;
                 return Ok(());
@@ -206,7 +236,11 @@ impl Group<'_> {
                 receipt_sum(row, refused.as_deref()),
             ])?;
         self.done.last_receipt = self.done.last_receipt.max(row.no);
-        bump(&mut self.done.deltas, unsettled_key(row.peer), i64::from(!known));
+        bump(
+            &mut self.done.deltas,
+            unsettled_key(row.peer),
+            i64::from(!known),
+        );
         Ok(())
     }
 
@@ -232,7 +266,11 @@ impl Group<'_> {
             .conn
             .prepare_cached("SELECT 1 FROM put_key WHERE uid = ?1 AND key = ?2")?
             .exists((row.name.uid, &row.name.key))?;
-        let targets: Vec<u8> = row.targets.iter().flat_map(|no| no.0.to_le_bytes()).collect();
+        let targets: Vec<u8> = row
+            .targets
+            .iter()
+            .flat_map(|no| no.0.to_le_bytes())
+            .collect();
         self.conn
             .prepare_cached("INSERT OR REPLACE INTO put_key VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
             .execute(params![
@@ -244,14 +282,20 @@ impl Group<'_> {
                 row.at.0 as i64,
                 key_sum(row, &targets),
             ])?;
-        bump(&mut self.done.deltas, total_key(Total::Keys), i64::from(!known));
+        bump(
+            &mut self.done.deltas,
+            total_key(Total::Keys),
+            i64::from(!known),
+        );
         Ok(())
     }
 }
 
 /// Writes a row of the attempt history.
 pub(super) fn write_attempt(conn: &Connection, row: &AttemptRow) -> rusqlite::Result<()> {
-    let Some((ended, outcome)) = row.attempt.ended else { return Ok(()) };
+    let Some((ended, outcome)) = row.attempt.ended else {
+        return Ok(());
+    };
     conn.prepare_cached(
         "INSERT OR REPLACE INTO attempt VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?

@@ -52,22 +52,35 @@ const HANDLES: usize = 128;
 
 impl Bodies {
     pub(super) fn new(dir: &Path) -> Self {
-        Self { logs: dir.join("log"), payloads: dir.join("payload"), open: BTreeMap::new() }
+        Self {
+            logs: dir.join("log"),
+            payloads: dir.join("payload"),
+            open: BTreeMap::new(),
+        }
     }
 
     /// The bytes `pack` names.
     pub(super) fn load(&mut self, pack: &PackRow) -> Result<Loaded, ReadError> {
         match &pack.place {
-            Place::Log { file, generation, start } => {
+            Place::Log {
+                file,
+                generation,
+                start,
+            } => {
                 let bytes = self.record(pack, *file, *generation, *start)?;
-                Ok(Loaded::Memory { bytes, table_len: pack.info.table_len })
+                Ok(Loaded::Memory {
+                    bytes,
+                    table_len: pack.info.table_len,
+                })
             }
             Place::Payload { name, table } => {
                 let path = self.payloads.join(name);
                 match fs::metadata(&path) {
-                    Ok(found) if found.len() == pack.info.bytes => {
-                        Ok(Loaded::File { table: table.clone(), path, len: pack.info.bytes })
-                    }
+                    Ok(found) if found.len() == pack.info.bytes => Ok(Loaded::File {
+                        table: table.clone(),
+                        path,
+                        len: pack.info.bytes,
+                    }),
                     Ok(_) => Err(ReadError::Corrupt("payload file has another length")),
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {
                         Err(ReadError::Missing)
@@ -81,7 +94,11 @@ impl Bodies {
     /// The table of `pack`, checked against the digest in its row.
     pub(super) fn table(&mut self, pack: &PackRow) -> Result<Table, ReadError> {
         let bytes = match &pack.place {
-            Place::Log { file, generation, start } => {
+            Place::Log {
+                file,
+                generation,
+                start,
+            } => {
                 let all = self.record(pack, *file, *generation, *start)?;
                 all.slice(..(pack.info.table_len as usize).min(all.len()))
             }
@@ -126,7 +143,10 @@ impl Bodies {
                 if source.kind() == io::ErrorKind::NotFound {
                     ReadError::Missing
                 } else {
-                    ReadError::Io { path: path.clone(), source }
+                    ReadError::Io {
+                        path: path.clone(),
+                        source,
+                    }
                 }
             })?),
         };

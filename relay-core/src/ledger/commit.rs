@@ -101,12 +101,17 @@ impl Ledger {
         now: Unix,
     ) -> LedgerResult<Report> {
         let mut placed = Placed::default();
-        let written = self.place(items, staged, now, &mut placed).and_then(|()| self.log.flush());
+        let written = self
+            .place(items, staged, now, &mut placed)
+            .and_then(|()| self.log.flush());
         match written {
             Ok(()) => {}
             Err(error) if error.is_full() => self.refuse_packs(items, &mut placed),
             Err(error) => {
-                placed.written.iter().for_each(|name| self.payloads.discard(name));
+                placed
+                    .written
+                    .iter()
+                    .for_each(|name| self.payloads.discard(name));
                 return Err(error);
             }
         }
@@ -145,7 +150,12 @@ impl Ledger {
             let before = (placed.packs.len(), placed.rows, placed.bytes);
             let mut kept = true;
             for change in changes {
-                if let Change::Pack { no, staged: id, info } = change {
+                if let Change::Pack {
+                    no,
+                    staged: id,
+                    info,
+                } = change
+                {
                     let bytes = staged(*id).ok_or(LedgerError::Unstaged(*id))?;
                     check_length(*id, &bytes, info)?;
                     kept = kept && self.place_one(*no, info, bytes, changes.len(), now, placed)?;
@@ -192,7 +202,10 @@ impl Ledger {
                 let name = Payloads::own_name(no);
                 placed.written.push(name.clone());
                 self.payloads.write(&name, &body)?;
-                Place::Payload { name, table: all.slice(..info.table_len as usize) }
+                Place::Payload {
+                    name,
+                    table: all.slice(..info.table_len as usize),
+                }
             }
             Staged::File { table, name } => {
                 let missing = info.bytes.saturating_sub(self.reserved);
@@ -203,12 +216,18 @@ impl Ledger {
             }
         };
         placed.bytes += info.length();
-        placed.packs.push(PackRow { no, info: info.clone(), place });
+        placed.packs.push(PackRow {
+            no,
+            info: info.clone(),
+            place,
+        });
         Ok(true)
     }
 
     fn has_pack(&self, no: PackNo) -> LedgerResult<bool> {
-        let mut query = self.conn.prepare_cached("SELECT 1 FROM pack WHERE no = ?1")?;
+        let mut query = self
+            .conn
+            .prepare_cached("SELECT 1 FROM pack WHERE no = ?1")?;
         Ok(query.exists([no.0 as i64])?)
     }
 
@@ -217,13 +236,20 @@ impl Ledger {
         let brings = |changes: &[Change]| changes.iter().any(|c| matches!(c, Change::Pack { .. }));
         let full = items.iter().filter(|(_, changes)| brings(changes));
         placed.refused.extend(full.map(|(ticket, _)| *ticket));
-        placed.written.drain(..).for_each(|name| self.payloads.discard(&name));
+        placed
+            .written
+            .drain(..)
+            .for_each(|name| self.payloads.discard(&name));
         placed.packs.clear();
         placed.bytes = 0;
     }
 
     fn transact(&mut self, items: Items<'_>, placed: &Placed) -> LedgerResult<Applied> {
-        let kept = || items.iter().filter(|(ticket, _)| !placed.refused.contains(ticket));
+        let kept = || {
+            items
+                .iter()
+                .filter(|(ticket, _)| !placed.refused.contains(ticket))
+        };
         let changes: usize = kept().map(|(_, changes)| changes.len()).sum();
         self.make_wal_room(64 + changes as u64 * CHANGE_BYTES / PAGE)?;
         self.bound_database()?;
@@ -231,7 +257,9 @@ impl Ledger {
         let all = kept().flat_map(|(_, changes)| changes);
         let applied = apply(&transaction, &self.counters, &placed.packs, all)?;
         self.log.write_rows(&transaction)?;
-        transaction.commit().map_err(LedgerError::unknown("commit ledger"))?;
+        transaction
+            .commit()
+            .map_err(LedgerError::unknown("commit ledger"))?;
         Ok(applied)
     }
 
@@ -261,6 +289,10 @@ fn check_length(staged: StagedId, bytes: &Staged, info: &PackInfo) -> LedgerResu
     if found == wanted {
         Ok(())
     } else {
-        Err(LedgerError::StagedLength { staged, found, wanted })
+        Err(LedgerError::StagedLength {
+            staged,
+            found,
+            wanted,
+        })
     }
 }

@@ -72,7 +72,12 @@ pub(super) const BOOKS: [Book; 6] = [
 ];
 
 const fn depth_key(peer: NodeNo, lane: LaneNo, state: StateName, column: Column) -> Key {
-    [DEPTH, peer.0 as i64, lane.0 as i64, state as i64 * 3 + column as i64]
+    [
+        DEPTH,
+        peer.0 as i64,
+        lane.0 as i64,
+        state as i64 * 3 + column as i64,
+    ]
 }
 
 pub(super) const fn pins_key(home: Home) -> Key {
@@ -106,9 +111,21 @@ pub(super) fn bump_depth(
     depth: Depth,
     sign: i64,
 ) {
-    bump(deltas, depth_key(peer, lane, state, Column::Parcels), sign * depth.parcels as i64);
-    bump(deltas, depth_key(peer, lane, state, Column::Count), sign * depth.count as i64);
-    bump(deltas, depth_key(peer, lane, state, Column::Bytes), sign * depth.bytes as i64);
+    bump(
+        deltas,
+        depth_key(peer, lane, state, Column::Parcels),
+        sign * depth.parcels as i64,
+    );
+    bump(
+        deltas,
+        depth_key(peer, lane, state, Column::Count),
+        sign * depth.count as i64,
+    );
+    bump(
+        deltas,
+        depth_key(peer, lane, state, Column::Bytes),
+        sign * depth.bytes as i64,
+    );
 }
 
 impl Counters {
@@ -183,7 +200,9 @@ impl Counters {
 
     /// Makes a payload file known before any row pins it.
     pub(super) fn note_payload(&mut self, pack: PackNo) {
-        self.values.entry(pins_key(Home::Payload(pack))).or_insert(0);
+        self.values
+            .entry(pins_key(Home::Payload(pack)))
+            .or_insert(0);
     }
 
     /// One number the ledger keeps of itself.
@@ -204,7 +223,12 @@ impl Counters {
         self.values
             .range([BOOK, i64::MIN, i64::MIN, i64::MIN]..[BOOK + 1, i64::MIN, 0, 0])
             .map(|(key, value)| {
-                (NodeNo(key[1] as u32), LaneNo(key[2] as u16), BOOKS[key[3] as usize % 6], *value)
+                (
+                    NodeNo(key[1] as u32),
+                    LaneNo(key[2] as u16),
+                    BOOKS[key[3] as usize % 6],
+                    *value,
+                )
             })
             .collect()
     }
@@ -215,8 +239,9 @@ impl Counters {
         let range = [DEPTH, i64::MIN, i64::MIN, i64::MIN]..[DEPTH + 1, i64::MIN, 0, 0];
         for (key, value) in self.values.range(range) {
             let state = STATES[(key[3] / 3) as usize % 5];
-            let depth =
-                all.entry((NodeNo(key[1] as u32), LaneNo(key[2] as u16), state)).or_default();
+            let depth = all
+                .entry((NodeNo(key[1] as u32), LaneNo(key[2] as u16), state))
+                .or_default();
             let value = u64::try_from(*value).unwrap_or(0);
             match key[3] % 3 {
                 0 => depth.parcels = value,
@@ -224,7 +249,9 @@ impl Counters {
                 _ => depth.bytes = value,
             }
         }
-        all.into_iter().map(|((peer, lane, state), depth)| (peer, lane, state, depth)).collect()
+        all.into_iter()
+            .map(|((peer, lane, state), depth)| (peer, lane, state, depth))
+            .collect()
     }
 
     /// Bytes the inbox holds that are not confirmed.
@@ -233,7 +260,9 @@ impl Counters {
         let range = [DEPTH, local, i64::MIN, i64::MIN]..[DEPTH, local + 1, i64::MIN, i64::MIN];
         let held = |key: &Key| key[3] % 3 == 2 && key[3] / 3 != StateName::Acked as i64;
         let bytes = self.values.range(range).filter(|(key, _)| held(key));
-        bytes.map(|(_, value)| u64::try_from(*value).unwrap_or(0)).sum()
+        bytes
+            .map(|(_, value)| u64::try_from(*value).unwrap_or(0))
+            .sum()
     }
 
     /// Rows that stand as acked and are kept for people.

@@ -104,14 +104,20 @@ impl LedgerError {
     where
         E: std::error::Error + Send + Sync + 'static,
     {
-        move |source| Self::OutcomeUnknown { what, source: Box::new(source) }
+        move |source| Self::OutcomeUnknown {
+            what,
+            source: Box::new(source),
+        }
     }
 
     /// Whether the disk or the ceiling is full, and nothing else is wrong.
     pub(super) fn is_full(&self) -> bool {
         match self {
             Self::Io { source, .. } => {
-                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+                matches!(
+                    source.kind(),
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+                )
             }
             Self::Sql(error) => error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
             Self::TooNew { .. }

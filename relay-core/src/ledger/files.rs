@@ -100,7 +100,12 @@ impl LogFiles {
             fresh: BTreeSet::new(),
             generation: 0,
         };
-        files.generation = files.held.values().map(|held| held.generation).max().unwrap_or(0);
+        files.generation = files
+            .held
+            .values()
+            .map(|held| held.generation)
+            .max()
+            .unwrap_or(0);
         for no in numbers_in(dir)? {
             files.adopt(no)?;
         }
@@ -111,7 +116,10 @@ impl LogFiles {
     fn adopt(&mut self, no: u32) -> LedgerResult<()> {
         let path = log::path(&self.dir, no);
         let file = open_file(&path).map_err(LedgerError::io("open", &path))?;
-        let length = file.metadata().map_err(LedgerError::io("read", &path))?.len();
+        let length = file
+            .metadata()
+            .map_err(LedgerError::io("read", &path))?
+            .len();
         if self.held.contains_key(&no) {
             self.open.insert(no, (file, length));
         } else if length == self.length {
@@ -126,7 +134,9 @@ impl LogFiles {
     /// Goes on in the newest file, behind the last record a row names.
     fn resume(&mut self, conn: &Connection) -> LedgerResult<()> {
         let newest = self.held.iter().max_by_key(|(_, held)| held.generation);
-        let Some((&no, &held)) = newest else { return Ok(()) };
+        let Some((&no, &held)) = newest else {
+            return Ok(());
+        };
         if held.last.0 != OPEN_END || self.open.get(&no).is_none_or(|(_, l)| *l != self.length) {
             return Ok(());
         }
@@ -136,14 +146,19 @@ impl LogFiles {
             |row| row.get(0),
         )?;
         let at = end.map_or(FIRST_RECORD, |end| end as u64 + RECORD as u64);
-        self.current = Some(Current { file: no, generation: held.generation, at });
+        self.current = Some(Current {
+            file: no,
+            generation: held.generation,
+            at,
+        });
         self.pending_at = at;
         Ok(())
     }
 
     /// Whether a record of `length` bytes fits the current file.
     pub(super) fn fits(&self, length: u64) -> bool {
-        self.current.is_some_and(|c| c.at + RECORD as u64 + length <= self.length)
+        self.current
+            .is_some_and(|c| c.at + RECORD as u64 + length <= self.length)
     }
 
     /// The longest record any file takes; longer packs get a file of their own,
@@ -154,13 +169,22 @@ impl LogFiles {
 
     /// Appends a record; [`LogFiles::fits`] was asked first.
     pub(super) fn append(&mut self, pack: PackNo, bytes: &[u8]) -> LedgerResult<Place> {
-        let current = self.current.as_mut().expect("a record is appended after it fits");
-        let place =
-            Place::Log { file: current.file, generation: current.generation, start: current.at };
+        let current = self
+            .current
+            .as_mut()
+            .expect("a record is appended after it fits");
+        let place = Place::Log {
+            file: current.file,
+            generation: current.generation,
+            start: current.at,
+        };
         log::put_record(&mut self.pending, current.generation, pack, bytes);
         current.at += (RECORD + bytes.len()) as u64;
         self.fresh.insert(current.file);
-        let held = self.held.get_mut(&current.file).expect("the current file holds rows");
+        let held = self
+            .held
+            .get_mut(&current.file)
+            .expect("the current file holds rows");
         if pack < held.first {
             held.first = pack;
             self.touched.insert(current.file);
@@ -176,9 +200,15 @@ impl LogFiles {
         let Some(current) = self.current.filter(|_| !self.pending.is_empty()) else {
             return Ok(());
         };
-        let (file, _) = self.open.get(&current.file).expect("the current file is open");
+        let (file, _) = self
+            .open
+            .get(&current.file)
+            .expect("the current file is open");
         file.write_all_at(&self.pending, self.pending_at)
-            .map_err(LedgerError::io("write", &log::path(&self.dir, current.file)))?;
+            .map_err(LedgerError::io(
+                "write",
+                &log::path(&self.dir, current.file),
+            ))?;
         self.pending_at += self.pending.len() as u64;
         self.pending.clear();
         self.unsynced.insert(current.file);
@@ -189,7 +219,8 @@ impl LogFiles {
     pub(super) fn sync(&mut self) -> LedgerResult<()> {
         for no in &self.unsynced {
             let (file, _) = self.open.get(no).expect("a file written to is open");
-            file.sync_data().map_err(LedgerError::unknown("sync payload log"))?;
+            file.sync_data()
+                .map_err(LedgerError::unknown("sync payload log"))?;
         }
         self.unsynced.clear();
         Ok(())
@@ -199,7 +230,10 @@ impl LogFiles {
     pub(super) fn activate(&mut self, no: u32, first: PackNo) -> LedgerResult<()> {
         self.flush()?;
         if let Some(old) = self.current.take() {
-            let held = self.held.get_mut(&old.file).expect("the current file holds rows");
+            let held = self
+                .held
+                .get_mut(&old.file)
+                .expect("the current file holds rows");
             held.last = PackNo(first.0.max(held.first.0));
             self.touched.insert(old.file);
         }
@@ -209,9 +243,20 @@ impl LogFiles {
         log::write_header(file, self.ledger, no, generation)
             .map_err(LedgerError::io("write", &log::path(&self.dir, no)))?;
         self.free.remove(&no);
-        self.held.insert(no, Held { generation, first, last: PackNo(OPEN_END) });
+        self.held.insert(
+            no,
+            Held {
+                generation,
+                first,
+                last: PackNo(OPEN_END),
+            },
+        );
         self.touched.insert(no);
-        self.current = Some(Current { file: no, generation, at: FIRST_RECORD });
+        self.current = Some(Current {
+            file: no,
+            generation,
+            at: FIRST_RECORD,
+        });
         self.pending_at = FIRST_RECORD;
         Ok(())
     }
@@ -227,7 +272,8 @@ impl LogFiles {
             self.begin_filling()?;
         }
         self.fill(self.length)?;
-        self.first_free().ok_or(LedgerError::Unreadable("a log file just made"))
+        self.first_free()
+            .ok_or(LedgerError::Unreadable("a log file just made"))
     }
 
     /// Whether a file is being filled ahead.
@@ -237,7 +283,9 @@ impl LogFiles {
 
     /// Begins the next file.
     pub(super) fn begin_filling(&mut self) -> LedgerResult<()> {
-        let no = (1..).find(|no| !self.open.contains_key(no)).expect("numbers do not run out");
+        let no = (1..)
+            .find(|no| !self.open.contains_key(no))
+            .expect("numbers do not run out");
         let path = log::path(&self.dir, no);
         let file = OpenOptions::new()
             .read(true)
@@ -252,13 +300,17 @@ impl LogFiles {
 
     /// Fills at most `bytes` more of the file begun; at its end it is free.
     pub(super) fn fill(&mut self, bytes: u64) -> LedgerResult<()> {
-        let Some(filling) = self.filling.as_mut() else { return Ok(()) };
+        let Some(filling) = self.filling.as_mut() else {
+            return Ok(());
+        };
         let path = log::path(&self.dir, filling.no);
         let until = (filling.done + bytes).min(self.length);
         let zeros = vec![0u8; ZEROS];
         while filling.done < until {
             let chunk = (until - filling.done).min(ZEROS as u64);
-            let written = filling.file.write_all_at(&zeros[..chunk as usize], filling.done);
+            let written = filling
+                .file
+                .write_all_at(&zeros[..chunk as usize], filling.done);
             if let Err(source) = written {
                 self.filling = None;
                 let _ = fs::remove_file(&path);
@@ -267,7 +319,10 @@ impl LogFiles {
             filling.done += chunk;
         }
         if filling.done == self.length {
-            filling.file.sync_all().map_err(LedgerError::io("sync", &path))?;
+            filling
+                .file
+                .sync_all()
+                .map_err(LedgerError::io("sync", &path))?;
             sync_dir(&self.dir)?;
             if let Some(Filling { no, file, .. }) = self.filling.take() {
                 self.open.insert(no, (file, self.length));
@@ -282,7 +337,11 @@ impl LogFiles {
     pub(super) fn release(&mut self, no: u32) -> LedgerResult<()> {
         self.held.remove(&no);
         self.touched.remove(&no);
-        if self.open.get(&no).is_some_and(|(_, length)| *length == self.length) {
+        if self
+            .open
+            .get(&no)
+            .is_some_and(|(_, length)| *length == self.length)
+        {
             self.free.insert(no);
         } else if self.open.remove(&no).is_some() {
             let path = log::path(&self.dir, no);
@@ -293,7 +352,9 @@ impl LogFiles {
 
     /// Gives a free file back to the file system; whether there was one.
     pub(super) fn drop_free(&mut self) -> LedgerResult<bool> {
-        let Some(no) = self.free.pop_last() else { return Ok(false) };
+        let Some(no) = self.free.pop_last() else {
+            return Ok(false);
+        };
         self.open.remove(&no);
         let path = log::path(&self.dir, no);
         fs::remove_file(&path).map_err(LedgerError::io("remove", &path))?;
@@ -319,7 +380,12 @@ impl LogFiles {
         for no in &self.touched {
             let held = self.held[no];
             conn.prepare_cached("INSERT OR REPLACE INTO log_file VALUES (?1, ?2, ?3, ?4)")?
-                .execute((no, held.generation as i64, held.first.0 as i64, held.last.0 as i64))?;
+                .execute((
+                    no,
+                    held.generation as i64,
+                    held.first.0 as i64,
+                    held.last.0 as i64,
+                ))?;
         }
         Ok(())
     }
@@ -333,7 +399,11 @@ impl LogFiles {
     /// Bytes the files take, one being filled at its full length.
     pub(super) fn allocated(&self) -> u64 {
         let open: u64 = self.open.values().map(|(_, length)| length).sum();
-        open + if self.filling.is_some() { self.length } else { 0 }
+        open + if self.filling.is_some() {
+            self.length
+        } else {
+            0
+        }
     }
 
     /// Files on disk, one being filled included.
@@ -353,7 +423,8 @@ impl LogFiles {
 
     /// Bytes left in the current file.
     pub(super) fn left(&self) -> u64 {
-        self.current.map_or(0, |current| self.length.saturating_sub(current.at))
+        self.current
+            .map_or(0, |current| self.length.saturating_sub(current.at))
     }
 
     /// The file being written.

@@ -14,7 +14,7 @@ use super::error::ReadError;
 use super::reader::{Read, Reader};
 use super::rows::column;
 use crate::event::Known;
-use crate::id::{NodeNo, PackNo, SegmentId};
+use crate::id::{NodeNo, PackNo, SegmentId, SegmentPrefix};
 use crate::limits;
 use crate::segment::Digest;
 
@@ -36,10 +36,10 @@ impl Reader {
         sorted.sort_unstable();
         let mut found = Found::new();
         for run in runs(&sorted) {
-            for pack in candidates(&self.conn, PACKS, origin, run)? {
+            for pack in candidates(&self.conn, PACKS, Some(origin), run)? {
                 self.add_pack(pack, &mut found)?;
             }
-            for mark in candidates(&self.conn, MARKS, origin, run)? {
+            for mark in candidates(&self.conn, MARKS, Some(origin), run)? {
                 add_mark(&self.conn, mark, &mut found)?;
             }
         }
@@ -68,6 +68,32 @@ const PACKS: &str = "SELECT p.no, p.id_first, p.id_last, p.origin FROM pack p
 const MARKS: &str = "SELECT m.pack, m.id_first, m.id_last, m.origin FROM mark m
     WHERE m.id_first BETWEEN ?1 AND ?2 AND m.id_last >= ?3";
 
+/// Packs of any origin that may hold one of `ids`, which are sorted; each once.
+pub(super) fn packs_of(conn: &Connection, ids: &[SegmentId]) -> rusqlite::Result<Vec<PackNo>> {
+    let mut found = Vec::new();
+    for run in runs(ids) {
+        found.extend(candidates(conn, PACKS, None, run)?);
+    }
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
+}
+
+/// Packs whose range of ids meets a prefix, at most `limit`.
+pub(super) fn packs_between(
+    conn: &Connection,
+    prefix: SegmentPrefix,
+    limit: usize,
+) -> rusqlite::Result<Vec<PackNo>> {
+    let earliest = prefix.low.unix_ms().saturating_sub(limits::PACK_ID_SPAN_MS);
+    let low = SegmentId((u128::from(earliest) << 80).to_be_bytes());
+    let mut query = conn.prepare_cached(&format!("{PACKS} LIMIT ?4"))?;
+    let rows = query.query_map((low.0, prefix.high.0, prefix.low.0, limit as i64), |row| {
+        row.get::<_, i64>(0).map(|no| PackNo(no as u64))
+    })?;
+    rows.collect()
+}
+
 /// Cuts sorted ids into runs that one range of the index answers for.
 fn runs(sorted: &[SegmentId]) -> impl Iterator<Item = &[SegmentId]> {
     sorted.chunk_by(|a, b| b.unix_ms() - a.unix_ms() <= limits::PACK_ID_SPAN_MS)
@@ -77,20 +103,24 @@ fn runs(sorted: &[SegmentId]) -> impl Iterator<Item = &[SegmentId]> {
 fn candidates(
     conn: &Connection,
     sql: &str,
-    origin: NodeNo,
+    origin: Option<NodeNo>,
     ids: &[SegmentId],
-) -> Read<Vec<PackNo>> {
-    let (Some(first), Some(last)) = (ids.first(), ids.last()) else { return Ok(Vec::new()) };
+) -> rusqlite::Result<Vec<PackNo>> {
+    let (Some(first), Some(last)) = (ids.first(), ids.last()) else {
+        return Ok(Vec::new());
+    };
     let earliest = first.unix_ms().saturating_sub(limits::PACK_ID_SPAN_MS);
     let low = SegmentId((u128::from(earliest) << 80).to_be_bytes());
     let mut query = conn.prepare_cached(sql)?;
     let mut rows = query.query((low.0, last.0, first.0))?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        let (Some(from), Some(to)) = (id(row, 1), id(row, 2)) else { continue };
+        let (Some(from), Some(to)) = (id(row, 1), id(row, 2)) else {
+            continue;
+        };
         let next = ids.partition_point(|id| *id < from);
         let covers = ids.get(next).is_some_and(|id| *id <= to);
-        if covers && get::<u32>(row, 3) == Some(origin.0) {
+        if covers && origin.is_none_or(|origin| get::<u32>(row, 3) == Some(origin.0)) {
             found.extend(get::<i64>(row, 0).map(|no| PackNo(no as u64)));
         }
     }

@@ -122,7 +122,8 @@ mod tests {
         let file = tempfile::tempfile().expect("a temporary file");
         let mut buffer = BytesMut::new();
         put_record(&mut buffer, 7, PackNo(3), bytes);
-        file.write_all_at(&buffer, FIRST_RECORD).expect("room for a record");
+        file.write_all_at(&buffer, FIRST_RECORD)
+            .expect("room for a record");
         file
     }
 
@@ -147,7 +148,11 @@ mod tests {
             read_record(&file, FIRST_RECORD, 7, PackNo(3), 6),
         ];
 
-        assert!(asked.iter().all(|answer| matches!(answer, Err(RecordError::Other(_)))));
+        assert!(
+            asked
+                .iter()
+                .all(|answer| matches!(answer, Err(RecordError::Other(_))))
+        );
     }
 
     #[test]

@@ -37,12 +37,18 @@ impl Payloads {
                     .optional()?,
             };
             if named.is_some() {
-                bytes += entry.metadata().map_err(LedgerError::io("read", &path))?.len();
+                bytes += entry
+                    .metadata()
+                    .map_err(LedgerError::io("read", &path))?
+                    .len();
             } else {
                 fs::remove_file(&path).map_err(LedgerError::io("remove", &path))?;
             }
         }
-        Ok(Self { dir: dir.to_path_buf(), bytes })
+        Ok(Self {
+            dir: dir.to_path_buf(),
+            bytes,
+        })
     }
 
     /// Bytes of files that rows name.

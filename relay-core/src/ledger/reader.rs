@@ -15,9 +15,7 @@ use super::error::ReadError;
 use super::recovery::{after_key, due_key};
 use super::rows::{OWED, OWED_WIDTH, PACK, PackRow, column, part, read_owed, read_pack};
 use super::{DATABASE, LedgerResult, apply, schema};
-use crate::change::{
-    Due, KeyName, KeyRow, OwedRow, PagedRow, Part, ReceiptRow, Refused, Sent,
-};
+use crate::change::{Due, KeyName, KeyRow, OwedRow, PagedRow, Part, ReceiptRow, Refused, Sent};
 use crate::id::{LaneNo, LedgerId, NodeNo, PackNo, ReceiptNo, SegmentId};
 use crate::pack::Table;
 use crate::segment::Digest;
@@ -39,7 +37,11 @@ const REASK: usize = 3;
 impl Reader {
     pub(super) fn open(dir: &Path) -> LedgerResult<Self> {
         let path: PathBuf = dir.join(DATABASE);
-        Ok(Self { conn: schema::open_reader(&path)?, bodies: Bodies::new(dir), damaged: 0 })
+        Ok(Self {
+            conn: schema::open_reader(&path)?,
+            bodies: Bodies::new(dir),
+            damaged: 0,
+        })
     }
 
     /// Damaged rows skipped since this reader was opened.
@@ -64,7 +66,7 @@ impl Reader {
         let snapshot = self.conn.unchecked_transaction()?;
         let mut query = snapshot.prepare_cached(&format!(
             "SELECT {OWED}, {PACK} FROM owed o INDEXED BY owed_waiting JOIN pack p ON p.no = o.pack
-             WHERE o.peer = ?1 AND o.lane = ?2 AND o.state IN (0, 2)
+             WHERE o.peer = ?1 AND o.lane = ?2 AND o.state IN (0, 2) AND o.lease IS NULL
                AND (o.pack, o.part) > (?3, ?4)
              ORDER BY o.pack, o.part"
         ))?;
@@ -76,7 +78,11 @@ impl Reader {
             match (read_owed(row, 0), read_pack(row, OWED_WIDTH)) {
                 (Ok(stored), Ok(pack)) => {
                     let except = except_of(&snapshot, &stored.row)?;
-                    found.push(PagedRow { row: stored.row, info: pack.info, except });
+                    found.push(PagedRow {
+                        row: stored.row,
+                        info: pack.info,
+                        except,
+                    });
                 }
                 _ => self.damaged += 1,
             }
@@ -105,7 +111,11 @@ impl Reader {
             }
             Some(Ok((stored, pack))) => {
                 let except = except_of(&snapshot, &stored.row)?;
-                Ok(Some(PagedRow { row: stored.row, info: pack.info, except }))
+                Ok(Some(PagedRow {
+                    row: stored.row,
+                    info: pack.info,
+                    except,
+                }))
             }
         }
     }
@@ -204,15 +214,18 @@ impl Reader {
 
     /// The row of a pack; a damaged one is counted and reads as corrupt.
     pub(super) fn pack(&mut self, pack: PackNo) -> Read<Option<PackRow>> {
-        let mut query =
-            self.conn.prepare_cached(&format!("SELECT {PACK} FROM pack p WHERE p.no = ?1"))?;
+        let mut query = self
+            .conn
+            .prepare_cached(&format!("SELECT {PACK} FROM pack p WHERE p.no = ?1"))?;
         let found = query.query_row([pack.0 as i64], |row| Ok(read_pack(row, 0)));
         match found.optional()? {
             None => Ok(None),
             Some(Ok(row)) => Ok(Some(row)),
             Some(Err(_)) => {
                 self.damaged += 1;
-                Err(ReadError::Corrupt("row of the pack does not match its checksum"))
+                Err(ReadError::Corrupt(
+                    "row of the pack does not match its checksum",
+                ))
             }
         }
     }
@@ -225,7 +238,7 @@ fn except_of(conn: &Connection, row: &OwedRow) -> rusqlite::Result<Vec<u16>> {
     }
 }
 
-fn except(conn: &Connection, pack: PackNo, peer: NodeNo) -> rusqlite::Result<Vec<u16>> {
+pub(super) fn except(conn: &Connection, pack: PackNo, peer: NodeNo) -> rusqlite::Result<Vec<u16>> {
     let mut query = conn.prepare_cached(
         "SELECT part FROM owed WHERE pack = ?1 AND part >= 0 AND peer = ?2 ORDER BY part",
     )?;
@@ -257,7 +270,9 @@ fn read_receipt(row: &rusqlite::Row<'_>) -> Option<ReceiptRow> {
 
 fn read_key(name: &KeyName, row: &rusqlite::Row<'_>) -> Option<KeyRow> {
     let targets: Vec<u8> = column(row, 2).ok()?;
-    let numbers = targets.chunks_exact(4).map(|no| u32::from_le_bytes([no[0], no[1], no[2], no[3]]));
+    let numbers = targets
+        .chunks_exact(4)
+        .map(|no| u32::from_le_bytes([no[0], no[1], no[2], no[3]]));
     let key = KeyRow {
         name: name.clone(),
         id: SegmentId(column(row, 0).ok()?),

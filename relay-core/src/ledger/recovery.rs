@@ -38,7 +38,10 @@ pub(super) fn run(
     now: Unix,
 ) -> LedgerResult<Recovered> {
     let epoch = meta(conn, "epoch")?.unwrap_or(0) + 1;
-    let mut found = Recovered { epoch: BootEpoch(epoch as u64), ..Recovered::default() };
+    let mut found = Recovered {
+        epoch: BootEpoch(epoch as u64),
+        ..Recovered::default()
+    };
     let mut deltas = Deltas::new();
     let change = conn.transaction()?;
     set_meta(&change, "epoch", epoch)?;
@@ -55,7 +58,9 @@ pub(super) fn run(
         }
     }
     counters.write(&change, &deltas)?;
-    change.commit().map_err(LedgerError::unknown("commit recovery"))?;
+    change
+        .commit()
+        .map_err(LedgerError::unknown("commit recovery"))?;
     counters.merge(&deltas);
     Ok(found)
 }
@@ -97,9 +102,23 @@ fn give_back(
     row.state = State::Scheduled;
     row.rescued = true;
     row.updated = now;
-    let depth = Depth { parcels: 1, count: row.count.into(), bytes: row.bytes };
-    bump_depth(deltas, (row.due.peer, row.lane, StateName::Inflight), depth, -1);
-    bump_depth(deltas, (row.due.peer, row.lane, StateName::Scheduled), depth, 1);
+    let depth = Depth {
+        parcels: 1,
+        count: row.count.into(),
+        bytes: row.bytes,
+    };
+    bump_depth(
+        deltas,
+        (row.due.peer, row.lane, StateName::Inflight),
+        depth,
+        -1,
+    );
+    bump_depth(
+        deltas,
+        (row.due.peer, row.lane, StateName::Scheduled),
+        depth,
+        1,
+    );
     write_owed(conn, &stored, true)
 }
 
@@ -125,7 +144,10 @@ fn named<T>(
     let mut query = conn.prepare(sql)?;
     let rows = query.query_map([], |row: &Row<'_>| Ok(read(row.get(0)?, row.get(1)?)))?;
     let found: Vec<Option<T>> = rows.collect::<Result<_, _>>()?;
-    found.into_iter().collect::<Option<_>>().ok_or(LedgerError::Unreadable("a numbered name"))
+    found
+        .into_iter()
+        .collect::<Option<_>>()
+        .ok_or(LedgerError::Unreadable("a numbered name"))
 }
 
 /// The highest pack number stored from each ledger in each lane.
@@ -133,7 +155,11 @@ pub(super) fn heard(conn: &Connection) -> LedgerResult<Vec<(LedgerId, LaneNo, Pa
     let mut query = conn.prepare("SELECT ledger, lane, pack FROM heard ORDER BY ledger, lane")?;
     let rows = query.query_map([], |row| {
         let number = |at| row.get::<_, i64>(at).map(|n| n as u64);
-        Ok((LedgerId(number(0)?), LaneNo(row.get(1)?), PackNo(number(2)?)))
+        Ok((
+            LedgerId(number(0)?),
+            LaneNo(row.get(1)?),
+            PackNo(number(2)?),
+        ))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -36,8 +36,12 @@ impl Ledger {
     /// free afterwards. `false` if every file is pinned or in use.
     pub(super) fn retire_oldest_log(&mut self, now: Unix) -> LedgerResult<bool> {
         let order = self.log.settled_order();
-        let free = order.into_iter().find(|(no, _)| self.counters.pins(Home::Log(*no)) == 0);
-        let Some((no, held)) = free else { return Ok(false) };
+        let free = order
+            .into_iter()
+            .find(|(no, _)| self.counters.pins(Home::Log(*no)) == 0);
+        let Some((no, held)) = free else {
+            return Ok(false);
+        };
         self.synced(|ledger| {
             loop {
                 let packs = in_file(&ledger.conn, no, (held.first, held.last))?;
@@ -55,7 +59,9 @@ impl Ledger {
     /// Retires the oldest payload file that nothing pins. `false` if there is none.
     pub(super) fn retire_oldest_payload(&mut self, now: Unix) -> LedgerResult<bool> {
         let free = self.counters.payloads().find(|(_, pins)| *pins == 0);
-        let Some((no, _)) = free else { return Ok(false) };
+        let Some((no, _)) = free else {
+            return Ok(false);
+        };
         let packs = numbered(&self.conn, no)?;
         self.synced(|ledger| ledger.retire(&packs, None, now))?;
         self.counters.forget_payload(no);
@@ -87,11 +93,15 @@ impl Ledger {
             remove_rows(&change, pack, &mut deltas)?;
         }
         if let Some(no) = file {
-            change.prepare_cached("DELETE FROM log_file WHERE no = ?1")?.execute([no])?;
+            change
+                .prepare_cached("DELETE FROM log_file WHERE no = ?1")?
+                .execute([no])?;
         }
         set_meta(&change, "last_pack", self.last_pack.0 as i64)?;
         self.counters.write(&change, &deltas)?;
-        change.commit().map_err(LedgerError::unknown("commit ledger"))?;
+        change
+            .commit()
+            .map_err(LedgerError::unknown("commit ledger"))?;
         self.counters.merge(&deltas);
         self.unlink(packs)?;
         self.measure()
@@ -99,7 +109,12 @@ impl Ledger {
 
     fn unlink(&mut self, packs: &[Leaving]) -> LedgerResult<()> {
         for pack in packs {
-            if let Some(PackRow { place: Place::Payload { name, .. }, info, .. }) = &pack.row {
+            if let Some(PackRow {
+                place: Place::Payload { name, .. },
+                info,
+                ..
+            }) = &pack.row
+            {
                 self.payloads.remove(name, info.bytes)?;
                 self.counters.forget_payload(pack.no);
             }
@@ -110,7 +125,9 @@ impl Ledger {
     /// Which of `packs` hold something whose receipt is not settled.
     fn unsettled_packs(&self, packs: &[Leaving]) -> LedgerResult<BTreeSet<PackNo>> {
         let arrived = |pack: &Leaving| {
-            pack.row.as_ref().is_some_and(|row| row.info.origin != NodeNo::LOCAL)
+            pack.row
+                .as_ref()
+                .is_some_and(|row| row.info.origin != NodeNo::LOCAL)
         };
         let mut found = BTreeSet::new();
         let (Some(first), Some(last)) = (
@@ -120,8 +137,9 @@ impl Ledger {
             return Ok(found);
         };
         // At most `limits.unsettled` rows a peer, so a scan is short.
-        let mut query =
-            self.conn.prepare_cached("SELECT pack FROM receipt WHERE pack BETWEEN ?1 AND ?2")?;
+        let mut query = self
+            .conn
+            .prepare_cached("SELECT pack FROM receipt WHERE pack BETWEEN ?1 AND ?2")?;
         let mut rows = query.query((first.0 as i64, last.0 as i64))?;
         while let Some(row) = rows.next()? {
             found.insert(PackNo(row.get::<_, i64>(0)? as u64));
@@ -151,7 +169,10 @@ pub(super) fn numbered(conn: &Connection, no: PackNo) -> LedgerResult<Vec<Leavin
 
 /// Reads a row that begins with the columns [`PACK`].
 pub(super) fn leaving(row: &rusqlite::Row<'_>) -> rusqlite::Result<Leaving> {
-    Ok(Leaving { no: PackNo(row.get::<_, i64>(0)? as u64), row: read_pack(row, 0).ok() })
+    Ok(Leaving {
+        no: PackNo(row.get::<_, i64>(0)? as u64),
+        row: read_pack(row, 0).ok(),
+    })
 }
 
 /// Keeps the ids and digests of a pack whose bytes go.
@@ -168,14 +189,15 @@ fn mark(
         ids.extend_from_slice(&member.digest.0);
     }
     let info = &pack.info;
-    conn.prepare_cached("INSERT INTO mark VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?.execute((
-        pack.no.0 as i64,
-        info.origin.0,
-        info.first.0,
-        info.last.0,
-        &ids,
-        now.0 as i64,
-    ))?;
+    conn.prepare_cached("INSERT INTO mark VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+        .execute((
+            pack.no.0 as i64,
+            info.origin.0,
+            info.first.0,
+            info.last.0,
+            &ids,
+            now.0 as i64,
+        ))?;
     bump(deltas, total_key(Total::Marks), 1);
     bump(deltas, total_key(Total::MarkBytes), ids.len() as i64);
     Ok(())
@@ -183,8 +205,8 @@ fn mark(
 
 fn remove_rows(conn: &Connection, pack: &Leaving, deltas: &mut Deltas) -> LedgerResult<()> {
     let no = pack.no.0 as i64;
-    let mut query = conn
-        .prepare_cached("SELECT peer, lane, state, count, bytes FROM owed WHERE pack = ?1")?;
+    let mut query =
+        conn.prepare_cached("SELECT peer, lane, state, count, bytes FROM owed WHERE pack = ?1")?;
     let mut rows = query.query([no])?;
     while let Some(row) = rows.next()? {
         let state = STATES[row.get::<_, u8>(2)? as usize % STATES.len()];
@@ -193,15 +215,23 @@ fn remove_rows(conn: &Connection, pack: &Leaving, deltas: &mut Deltas) -> Ledger
             count: row.get::<_, u32>(3)?.into(),
             bytes: row.get::<_, i64>(4)? as u64,
         };
-        bump_depth(deltas, (NodeNo(row.get(0)?), LaneNo(row.get(1)?), state), depth, -1);
+        bump_depth(
+            deltas,
+            (NodeNo(row.get(0)?), LaneNo(row.get(1)?), state),
+            depth,
+            -1,
+        );
         if let (true, Some(row)) = (state != StateName::Acked, &pack.row) {
             bump(deltas, pins_key(home(row)), -1);
         }
     }
     drop(rows);
-    conn.prepare_cached("DELETE FROM owed WHERE pack = ?1")?.execute([no])?;
-    conn.prepare_cached("DELETE FROM attempt WHERE pack = ?1")?.execute([no])?;
-    conn.prepare_cached("DELETE FROM pack WHERE no = ?1")?.execute([no])?;
+    conn.prepare_cached("DELETE FROM owed WHERE pack = ?1")?
+        .execute([no])?;
+    conn.prepare_cached("DELETE FROM attempt WHERE pack = ?1")?
+        .execute([no])?;
+    conn.prepare_cached("DELETE FROM pack WHERE no = ?1")?
+        .execute([no])?;
     if let Some(row) = &pack.row {
         super::counters::forget_pins(conn, home(row))?;
     }

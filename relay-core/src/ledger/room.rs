@@ -100,7 +100,9 @@ impl Ledger {
     /// Reads how large database and WAL are.
     pub(super) fn measure(&mut self) -> LedgerResult<()> {
         let number = |conn: &Connection, sql: &str, at: usize| -> rusqlite::Result<u64> {
-            conn.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(at)).map(|n| n as u64)
+            conn.prepare_cached(sql)?
+                .query_row([], |row| row.get::<_, i64>(at))
+                .map(|n| n as u64)
         };
         self.size.pages = number(&self.conn, "PRAGMA page_count", 0)?;
         self.size.free = number(&self.conn, "PRAGMA freelist_count", 0)?;
@@ -110,10 +112,15 @@ impl Ledger {
 
     /// Tells SQLite how far the database may grow.
     pub(super) fn bound_database(&mut self) -> LedgerResult<()> {
-        let limit = self.options.max_bytes.saturating_sub(self.outside_database()) / PAGE;
+        let limit = self
+            .options
+            .max_bytes
+            .saturating_sub(self.outside_database())
+            / PAGE;
         let limit = limit.max(self.size.pages);
         if limit != self.size.told {
-            self.conn.pragma_update_and_check(None, "max_page_count", limit as i64, |_| Ok(()))?;
+            self.conn
+                .pragma_update_and_check(None, "max_page_count", limit as i64, |_| Ok(()))?;
             self.size.told = limit;
         }
         Ok(())

@@ -104,11 +104,19 @@ pub(super) const fn outcome_code(outcome: Outcome) -> i64 {
 
 /// The outcome a number stands for.
 pub(super) fn outcome(code: i64) -> Result<Outcome, Damaged> {
-    usize::try_from(code).ok().and_then(|n| OUTCOMES.get(n)).copied().ok_or(Damaged)
+    usize::try_from(code)
+        .ok()
+        .and_then(|n| OUTCOMES.get(n))
+        .copied()
+        .ok_or(Damaged)
 }
 
 fn cause(code: i64) -> Result<Cause, Damaged> {
-    usize::try_from(code).ok().and_then(|n| Cause::ALL.get(n)).copied().ok_or(Damaged)
+    usize::try_from(code)
+        .ok()
+        .and_then(|n| Cause::ALL.get(n))
+        .copied()
+        .ok_or(Damaged)
 }
 
 /// A state as its number and what it carries.
@@ -125,9 +133,13 @@ fn state(code: i64, detail: Option<i64>) -> Result<State, Damaged> {
     match (code, detail) {
         (0, None) => Ok(State::Scheduled),
         (1, None) => Ok(State::Inflight),
-        (2, Some(until)) => Ok(State::Failed { until: Unix(until as u64) }),
+        (2, Some(until)) => Ok(State::Failed {
+            until: Unix(until as u64),
+        }),
         (3, None) => Ok(State::Acked),
-        (4, Some(code)) => Ok(State::Deadletter { cause: cause(code)? }),
+        (4, Some(code)) => Ok(State::Deadletter {
+            cause: cause(code)?,
+        }),
         _ => Err(Damaged),
     }
 }
@@ -209,8 +221,14 @@ fn owed_sum(stored: &Stored, columns: &OwedColumns) -> i64 {
     // One buffer, one update: the hasher pays per call.
     let mut all = [0u8; 8 * 25];
     let numbers = columns.numbers.iter().copied();
-    let maybe = columns.maybe.iter().flat_map(|v| [i64::from(v.is_some()), v.unwrap_or(0)]);
-    let values = [due.pack.0 as i64, part_code(due.part)].into_iter().chain(numbers).chain(maybe);
+    let maybe = columns
+        .maybe
+        .iter()
+        .flat_map(|v| [i64::from(v.is_some()), v.unwrap_or(0)]);
+    let values = [due.pack.0 as i64, part_code(due.part)]
+        .into_iter()
+        .chain(numbers)
+        .chain(maybe);
     for (slot, value) in all.chunks_exact_mut(8).zip(values) {
         slot.copy_from_slice(&value.to_le_bytes());
     }
@@ -235,7 +253,17 @@ pub(super) fn write_owed(conn: &Connection, stored: &Stored, known: bool) -> rus
     let columns = owed_columns(stored);
     let sum = owed_sum(stored, &columns);
     let OwedColumns { numbers, maybe } = columns;
-    let [lane, count, bytes, state, spent, rescued, queued, updated, peer] = numbers;
+    let [
+        lane,
+        count,
+        bytes,
+        state,
+        spent,
+        rescued,
+        queued,
+        updated,
+        peer,
+    ] = numbers;
     let [detail, lease, attempt, epoch, started, ended, outcome] = maybe;
     let due = stored.row.due;
     write.execute(params![
@@ -325,9 +353,15 @@ fn pack_sum(pack: &PackRow) -> i64 {
         .num(info.created.0 as i64)
         .maybe(info.expires.map(|at| at.0 as i64));
     match &pack.place {
-        Place::Log { file, generation, start } => {
-            sum.num(i64::from(*file)).num(*generation as i64).num(*start as i64).end()
-        }
+        Place::Log {
+            file,
+            generation,
+            start,
+        } => sum
+            .num(i64::from(*file))
+            .num(*generation as i64)
+            .num(*start as i64)
+            .end(),
         Place::Payload { name, table: _ } => sum.bytes(name.as_bytes()).end(),
     }
 }
@@ -340,9 +374,17 @@ pub(super) fn write_pack(conn: &Connection, pack: &PackRow) -> rusqlite::Result<
     )?;
     let info = &pack.info;
     let (file, generation, start, name, head) = match &pack.place {
-        Place::Log { file, generation, start } => {
-            (Some(*file), Some(*generation as i64), Some(*start as i64), None, None)
-        }
+        Place::Log {
+            file,
+            generation,
+            start,
+        } => (
+            Some(*file),
+            Some(*generation as i64),
+            Some(*start as i64),
+            None,
+            None,
+        ),
         Place::Payload { name, table } => (None, None, None, Some(name), Some(table.as_ref())),
     };
     write.execute(params![
@@ -402,5 +444,9 @@ pub(super) fn read_pack(row: &Row<'_>, at: usize) -> Result<PackRow, Damaged> {
         },
         place,
     };
-    if pack_sum(&pack) == number(17)? { Ok(pack) } else { Err(Damaged) }
+    if pack_sum(&pack) == number(17)? {
+        Ok(pack)
+    } else {
+        Err(Damaged)
+    }
 }

@@ -59,7 +59,9 @@ CREATE TABLE owed (
   rescued INTEGER NOT NULL, queued INTEGER NOT NULL, updated INTEGER NOT NULL,
   error TEXT, sum INTEGER NOT NULL, PRIMARY KEY (pack, part, peer)
 ) WITHOUT ROWID;
-CREATE INDEX owed_waiting ON owed (peer, lane, pack, part) WHERE state IN (0, 2);
+CREATE INDEX owed_waiting ON owed (peer, lane, pack, part)
+  WHERE state IN (0, 2) AND lease IS NULL;
+CREATE INDEX owed_leased ON owed (lease, pack, part) WHERE lease IS NOT NULL;
 CREATE INDEX owed_inflight ON owed (pack, part, peer) WHERE state = 1;
 CREATE INDEX owed_parked ON owed (pack, part, peer) WHERE state = 4;
 
@@ -114,7 +116,11 @@ pub(super) fn open_writer(
     let found: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let known = MIGRATIONS.len() as i64;
     if found > known {
-        return Err(LedgerError::TooNew { path: path.to_path_buf(), found, known });
+        return Err(LedgerError::TooNew {
+            path: path.to_path_buf(),
+            found,
+            known,
+        });
     }
     // These two only take before the first table.
     conn.pragma_update(None, "page_size", PAGE as i64)?;
@@ -135,7 +141,9 @@ pub(super) fn open_writer(
         let change = conn.transaction()?;
         change.execute_batch(migration)?;
         change.pragma_update(None, "user_version", n + 1)?;
-        change.commit().map_err(LedgerError::unknown("migrate ledger"))?;
+        change
+            .commit()
+            .map_err(LedgerError::unknown("migrate ledger"))?;
     }
     Ok(conn)
 }

@@ -71,9 +71,13 @@ impl Ledger {
     /// The next settled packs that are too old, or too many, and how many packs
     /// were looked at. The search goes round, a batch with each call.
     fn settled_packs(&mut self, now: Unix) -> LedgerResult<(Vec<Leaving>, usize)> {
-        let oldest = now.0.saturating_sub(self.options.keep_acked.as_millis() as u64);
-        let excess =
-            self.counters.acked_parcels().saturating_sub(self.options.keep_acked_rows) as usize;
+        let oldest = now
+            .0
+            .saturating_sub(self.options.keep_acked.as_millis() as u64);
+        let excess = self
+            .counters
+            .acked_parcels()
+            .saturating_sub(self.options.keep_acked_rows) as usize;
         let mut query = self.conn.prepare_cached(&format!(
             "SELECT {PACK},
                (SELECT max(updated) FROM owed o WHERE o.pack = p.no),
@@ -99,9 +103,13 @@ impl Ledger {
     }
 
     fn sweep_keys(&mut self, now: Unix, swept: &mut Swept) -> LedgerResult<()> {
-        let oldest = now.0.saturating_sub(self.options.keep_keys.as_millis() as u64);
+        let oldest = now
+            .0
+            .saturating_sub(self.options.keep_keys.as_millis() as u64);
         let held = self.counters.total(Total::Keys);
-        let excess = held.saturating_sub(self.options.keep_keys_rows).min(BATCH as u64);
+        let excess = held
+            .saturating_sub(self.options.keep_keys_rows)
+            .min(BATCH as u64);
         let due: i64 = self
             .conn
             .prepare_cached(&format!(
@@ -129,7 +137,9 @@ impl Ledger {
         let mut deltas = Deltas::new();
         bump(&mut deltas, total_key(Total::Keys), -(gone as i64));
         self.counters.write(&change, &deltas)?;
-        change.commit().map_err(LedgerError::unknown("commit ledger"))?;
+        change
+            .commit()
+            .map_err(LedgerError::unknown("commit ledger"))?;
         self.counters.merge(&deltas);
         Ok(gone)
     }
@@ -137,17 +147,21 @@ impl Ledger {
     /// Marks go oldest first when they are too old, too many, or take more than
     /// a 32nd of the ceiling; those whose receipt is not settled stay.
     fn sweep_marks(&mut self, now: Unix, swept: &mut Swept) -> LedgerResult<()> {
-        let oldest = now.0.saturating_sub(self.options.keep_known.as_millis() as u64);
-        let mut excess =
-            self.counters.total(Total::Marks).saturating_sub(self.options.keep_known_packs);
+        let oldest = now
+            .0
+            .saturating_sub(self.options.keep_known.as_millis() as u64);
+        let mut excess = self
+            .counters
+            .total(Total::Marks)
+            .saturating_sub(self.options.keep_known_packs);
         let bytes = self.counters.total(Total::MarkBytes);
         let mut over = bytes.saturating_sub(self.options.max_bytes / 32);
         let unsettled = unsettled(&self.conn)?;
         let mut gone: Vec<(i64, u64)> = Vec::new();
         {
-            let mut query = self.conn.prepare_cached(
-                "SELECT pack, at, length(ids) FROM mark ORDER BY pack",
-            )?;
+            let mut query = self
+                .conn
+                .prepare_cached("SELECT pack, at, length(ids) FROM mark ORDER BY pack")?;
             let mut rows = query.query([])?;
             while let Some(row) = rows.next()? {
                 let (pack, at): (i64, i64) = (row.get(0)?, row.get(1)?);
@@ -169,12 +183,16 @@ impl Ledger {
         let change = self.conn.unchecked_transaction()?;
         let mut deltas = Deltas::new();
         for (pack, length) in &gone {
-            change.prepare_cached("DELETE FROM mark WHERE pack = ?1")?.execute([pack])?;
+            change
+                .prepare_cached("DELETE FROM mark WHERE pack = ?1")?
+                .execute([pack])?;
             bump(&mut deltas, total_key(Total::Marks), -1);
             bump(&mut deltas, total_key(Total::MarkBytes), -(*length as i64));
         }
         self.counters.write(&change, &deltas)?;
-        change.commit().map_err(LedgerError::unknown("commit ledger"))?;
+        change
+            .commit()
+            .map_err(LedgerError::unknown("commit ledger"))?;
         self.counters.merge(&deltas);
         swept.marks = gone.len() as u64;
         swept.more |= gone.len() == BATCH;
@@ -186,5 +204,7 @@ impl Ledger {
 fn unsettled(conn: &Connection) -> LedgerResult<BTreeSet<PackNo>> {
     let mut query = conn.prepare_cached("SELECT pack FROM receipt")?;
     let rows = query.query_map([], |row| row.get::<_, i64>(0))?;
-    Ok(rows.map(|no| no.map(|no| PackNo(no as u64))).collect::<Result<_, _>>()?)
+    Ok(rows
+        .map(|no| no.map(|no| PackNo(no as u64)))
+        .collect::<Result<_, _>>()?)
 }

@@ -1,0 +1,385 @@
+//! Listings for people: segments, deliveries, the inbox, one segment in full.
+//!
+//! Every call is bounded in rows given and in rows looked at; `next` says where to
+//! go on. Packs are walked in the order of their numbers, which is the order in
+//! which they came.
+
+use rusqlite::Connection;
+
+use super::bodies::Bodies;
+use super::counters::Counters;
+use super::error::ReadError;
+use super::inbox::{InboxFilter, InboxItem, InboxState, item, members_of, topic_matches};
+use super::known::packs_between;
+use super::reader::{Read, Reader};
+use super::recovery::due_key;
+use super::rows::{
+    OWED, OWED_WIDTH, PACK, PackRow, Stored, column, outcome, part, part_code, read_owed, read_pack,
+};
+use crate::change::{AttemptRow, Book, Depth, Due, OwedRow, Part};
+use crate::delivery::{Attempt, Cause, State, StateName};
+use crate::id::{BootEpoch, LaneNo, NodeNo, PackNo, SegmentPrefix};
+use crate::time::Unix;
+
+/// Which deliveries are asked for; the default asks for all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeliveryFilter {
+    /// To this peer only.
+    pub peer: Option<NodeNo>,
+    /// Whatever is not owed to the inbox.
+    pub remote: bool,
+    /// In this lane only.
+    pub lane: Option<LaneNo>,
+    /// In this state only.
+    pub state: Option<StateName>,
+    /// Parked for this cause only.
+    pub cause: Option<Cause>,
+    /// Of this origin or topic only; its lane is looked at too.
+    pub segment: InboxFilter,
+}
+
+/// A segment with one of its deliveries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryRow {
+    /// The segment; its state is the inbox's only where `row` is.
+    pub segment: InboxItem,
+    /// The row that speaks for it.
+    pub row: OwedRow,
+}
+
+/// A segment with all its deliveries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentRow {
+    /// The segment.
+    pub segment: InboxItem,
+    /// To whom, and where each stands.
+    pub deliveries: Vec<OwedRow>,
+}
+
+/// A segment, its deliveries, and the history of each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    /// The segment.
+    pub segment: InboxItem,
+    /// Each delivery with its closed attempts, oldest first; an attempt that
+    /// ended `ACKED` stands in the row alone.
+    pub deliveries: Vec<(OwedRow, Vec<AttemptRow>)>,
+}
+
+/// Where a listing goes on: above this member of this row.
+pub type Place = (Due, u16);
+
+/// A part of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing<T, P = Place> {
+    /// The rows.
+    pub rows: Vec<T>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<P>,
+}
+
+/// Rows looked at in one call.
+const SCAN: usize = 16_384;
+
+impl Reader {
+    /// Deliveries above `after`, by pack, part, peer and member.
+    ///
+    /// # Errors
+    /// [`ReadError::Sql`].
+    pub fn deliveries(
+        &mut self,
+        filter: &DeliveryFilter,
+        after: Option<Place>,
+        limit: usize,
+    ) -> Result<Listing<DeliveryRow>, ReadError> {
+        let snapshot = self.conn.unchecked_transaction()?;
+        let mut query = snapshot.prepare_cached(&deliveries_sql(filter))?;
+        let key = after.map_or((0, i64::MIN, 0), |(due, _)| due_key(due));
+        let mut rows = query.query(key)?;
+        let mut listing = Listing { rows: Vec::new(), next: None };
+        let mut looked = 0;
+        while let Some(row) = rows.next()? {
+            let (Ok(stored), Ok(pack)) = (read_owed(row, 0), read_pack(row, OWED_WIDTH)) else {
+                self.damaged += 1;
+                continue;
+            };
+            looked += 1;
+            let due = stored.row.due;
+            let from = after.filter(|(last, _)| *last == due).map(|(_, member)| member);
+            if wanted(filter, &stored.row, &pack) {
+                let Some(all) =
+                    members(&snapshot, &mut self.bodies, &mut self.damaged, &stored, &pack)?
+                else {
+                    continue;
+                };
+                for segment in all {
+                    if from.is_some_and(|from| segment.member <= from)
+                        || !topic_matches(&filter.segment, &segment.meta)
+                    {
+                        continue;
+                    }
+                    if listing.rows.len() == limit {
+                        return Ok(listing);
+                    }
+                    listing.next = Some((due, segment.member));
+                    listing.rows.push(DeliveryRow { segment, row: stored.row.clone() });
+                }
+            }
+            if looked == SCAN {
+                listing.next = Some((due, u16::MAX));
+                return Ok(listing);
+            }
+        }
+        listing.next = None;
+        Ok(listing)
+    }
+
+    /// Items of the inbox above `after`.
+    ///
+    /// # Errors
+    /// [`ReadError::Sql`].
+    pub fn inbox(
+        &mut self,
+        filter: &InboxFilter,
+        after: Option<Place>,
+        limit: usize,
+    ) -> Result<Listing<InboxItem>, ReadError> {
+        let filter = DeliveryFilter {
+            peer: Some(NodeNo::LOCAL),
+            segment: filter.clone(),
+            ..DeliveryFilter::default()
+        };
+        let Listing { rows, next } = self.deliveries(&filter, after, limit)?;
+        Ok(Listing { rows: rows.into_iter().map(|row| row.segment).collect(), next })
+    }
+
+    /// Segments above `after`, each with all its deliveries; the filter asks for
+    /// those of which at least one delivery matches.
+    ///
+    /// # Errors
+    /// [`ReadError::Sql`].
+    pub fn segments(
+        &mut self,
+        filter: &DeliveryFilter,
+        after: Option<(PackNo, u16)>,
+        limit: usize,
+    ) -> Result<Listing<SegmentRow, (PackNo, u16)>, ReadError> {
+        let (mut rows, mut next) = (Vec::new(), after);
+        let mut from = after.map_or(0, |(pack, _)| pack.0 as i64);
+        for _ in 0..SCAN {
+            let Some(pack) = self.next_pack(from)? else { return Ok(Listing { rows, next: None }) };
+            from = pack.no.0 as i64 + 1;
+            for row in self.expand(&pack)? {
+                let member = (pack.no, row.segment.member);
+                let matches = |owed: &OwedRow| wanted(filter, owed, &pack);
+                if after.is_some_and(|after| member <= after)
+                    || !row.deliveries.iter().any(matches)
+                    || !topic_matches(&filter.segment, &row.segment.meta)
+                {
+                    continue;
+                }
+                if rows.len() == limit {
+                    return Ok(Listing { rows, next });
+                }
+                next = Some(member);
+                rows.push(row);
+            }
+            if rows.len() < limit {
+                next = Some((pack.no, u16::MAX));
+            }
+        }
+        Ok(Listing { rows, next })
+    }
+
+    /// Every segment whose id begins so, in full; at most `limit`, so that two
+    /// tell that a prefix is ambiguous.
+    ///
+    /// # Errors
+    /// [`ReadError::Sql`].
+    pub fn inspect(
+        &mut self,
+        prefix: SegmentPrefix,
+        limit: usize,
+    ) -> Result<Vec<Inspection>, ReadError> {
+        let mut found = Vec::new();
+        for no in packs_between(&self.conn, prefix, SCAN)? {
+            let Some(pack) = self.pack(no)? else { continue };
+            for row in self.expand(&pack)? {
+                if found.len() == limit {
+                    return Ok(found);
+                }
+                if prefix.low <= row.segment.id && row.segment.id <= prefix.high {
+                    found.push(self.history(row)?);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The books, per peer and lane.
+    ///
+    /// # Errors
+    /// [`ReadError::Sql`].
+    pub fn books(&self) -> Result<Vec<(NodeNo, LaneNo, Book, i64)>, ReadError> {
+        Ok(Counters::load(&self.conn)?.books())
+    }
+
+    /// What stands where.
+    ///
+    /// # Errors
+    /// [`ReadError::Sql`].
+    pub fn depths(&self) -> Result<Vec<(NodeNo, LaneNo, StateName, Depth)>, ReadError> {
+        Ok(Counters::load(&self.conn)?.depths())
+    }
+
+    fn next_pack(&mut self, from: i64) -> Read<Option<PackRow>> {
+        let mut query = self
+            .conn
+            .prepare_cached(&format!("SELECT {PACK} FROM pack p WHERE p.no >= ?1 ORDER BY p.no"))?;
+        let mut rows = query.query([from])?;
+        while let Some(row) = rows.next()? {
+            match read_pack(row, 0) {
+                Ok(pack) => return Ok(Some(pack)),
+                Err(_) => self.damaged += 1,
+            }
+        }
+        Ok(None)
+    }
+
+    /// The members of a pack, each with the rows that speak for it.
+    fn expand(&mut self, pack: &PackRow) -> Read<Vec<SegmentRow>> {
+        let mut rows = Vec::new();
+        {
+            let mut query = self
+                .conn
+                .prepare_cached(&format!("SELECT {OWED} FROM owed o WHERE o.pack = ?1"))?;
+            let mut found = query.query([pack.no.0 as i64])?;
+            while let Some(row) = found.next()? {
+                match read_owed(row, 0) {
+                    Ok(stored) => rows.push(stored),
+                    Err(_) => self.damaged += 1,
+                }
+            }
+        }
+        let mut segments: Vec<SegmentRow> = Vec::new();
+        for stored in rows {
+            let all = members(&self.conn, &mut self.bodies, &mut self.damaged, &stored, pack)?;
+            for segment in all.into_iter().flatten() {
+                let known = segments.iter_mut().find(|row| row.segment.member == segment.member);
+                match known {
+                    Some(known) => known.deliveries.push(stored.row.clone()),
+                    None => {
+                        segments.push(SegmentRow { segment, deliveries: vec![stored.row.clone()] });
+                    }
+                }
+            }
+        }
+        segments.sort_unstable_by_key(|row| row.segment.member);
+        Ok(segments)
+    }
+
+    fn history(&mut self, row: SegmentRow) -> Read<Inspection> {
+        let member = row.segment.member;
+        let mut deliveries = Vec::with_capacity(row.deliveries.len());
+        for owed in row.deliveries {
+            let attempts = attempts(&self.conn, owed.due, member, &mut self.damaged)?;
+            deliveries.push((owed, attempts));
+        }
+        Ok(Inspection { segment: row.segment, deliveries })
+    }
+}
+
+/// Walks `owed` by its key, or by the index of what is in one rare state.
+fn deliveries_sql(filter: &DeliveryFilter) -> String {
+    let walk = match filter.state {
+        Some(StateName::Inflight) => "INDEXED BY owed_inflight",
+        Some(StateName::Deadletter) => "INDEXED BY owed_parked",
+        Some(StateName::Scheduled | StateName::Failed | StateName::Acked) | None => "",
+    };
+    let state = filter.state.map_or_else(String::new, |s| format!("AND o.state = {}", s as i64));
+    format!(
+        "SELECT {OWED}, {PACK} FROM owed o {walk} JOIN pack p ON p.no = o.pack
+         WHERE (o.pack, o.part, o.peer) >= (?1, ?2, ?3) {state}
+         ORDER BY o.pack, o.part, o.peer"
+    )
+}
+
+fn wanted(filter: &DeliveryFilter, row: &OwedRow, pack: &PackRow) -> bool {
+    let cause = match row.state {
+        State::Deadletter { cause } => Some(cause),
+        State::Scheduled | State::Inflight | State::Failed { .. } | State::Acked => None,
+    };
+    filter.peer.is_none_or(|peer| peer == row.due.peer)
+        && (!filter.remote || row.due.peer != NodeNo::LOCAL)
+        && filter.lane.is_none_or(|lane| lane == row.lane)
+        && filter.segment.lane.is_none_or(|lane| lane == row.lane)
+        && filter.segment.origin.is_none_or(|origin| origin == pack.info.origin)
+        && filter.state.is_none_or(|state| state == row.state.name())
+        && filter.cause.is_none_or(|wanted| Some(wanted) == cause)
+}
+
+/// The members a row speaks for; `None` if the table cannot be read.
+fn members(
+    conn: &Connection,
+    bodies: &mut Bodies,
+    damaged: &mut u64,
+    stored: &Stored,
+    pack: &PackRow,
+) -> Read<Option<Vec<InboxItem>>> {
+    let Ok(table) = bodies.table(pack) else {
+        *damaged += 1;
+        return Ok(None);
+    };
+    let spoken = members_of(conn, &stored.row, table.members().len())?;
+    let state = inbox_state(stored);
+    Ok(Some(spoken.into_iter().map(|n| item(pack, &table, n, state)).collect()))
+}
+
+fn inbox_state(stored: &Stored) -> InboxState {
+    match (stored.row.state, stored.lease) {
+        (State::Acked, _) => InboxState::Confirmed,
+        (State::Deadletter { .. }, _) => InboxState::Refused,
+        (State::Scheduled | State::Inflight | State::Failed { .. }, Some(until)) => {
+            InboxState::Leased { until }
+        }
+        (State::Scheduled | State::Inflight | State::Failed { .. }, None) => InboxState::Ready,
+    }
+}
+
+/// Closed attempts for a member: its own, and those of the pack while it was
+/// among the rest.
+fn attempts(
+    conn: &Connection,
+    due: Due,
+    member: u16,
+    damaged: &mut u64,
+) -> Read<Vec<AttemptRow>> {
+    let mut query = conn.prepare_cached(
+        "SELECT part, number, epoch, started, ended, outcome, sent, error FROM attempt
+         WHERE pack = ?1 AND part IN (-1, ?2) AND peer = ?3 ORDER BY number, part",
+    )?;
+    let own = part_code(Part::Member(member));
+    let mut rows = query.query((due.pack.0 as i64, own, due.peer.0))?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let read = || {
+            let number = |at| column::<i64>(row, at).map(|n| n as u64);
+            Ok::<_, super::rows::Damaged>(AttemptRow {
+                due: Due { part: part(column(row, 0)?)?, ..due },
+                attempt: Attempt {
+                    number: column(row, 1)?,
+                    epoch: BootEpoch(number(2)?),
+                    started: Unix(number(3)?),
+                    ended: Some((Unix(number(4)?), outcome(column(row, 5)?)?)),
+                },
+                sent: number(6)?,
+                error: column(row, 7)?,
+            })
+        };
+        match read() {
+            Ok(attempt) => found.push(attempt),
+            Err(_) => *damaged += 1,
+        }
+    }
+    Ok(found)
+}
