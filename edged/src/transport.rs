@@ -13,6 +13,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
+//! | `config` | what a transport is told, and what it stands on |
 //! | `endpoint` | the UDP socket and QUIC's numbers, each with its reason |
 //! | `meet` | TLS, then the node, then Hello: accepting and dialling |
 //! | `refusals` | who was refused at which gate, and how to say so |
@@ -33,23 +34,21 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use certs::{Identity, Refusal, TimeProvider};
+use certs::{Identity, Refusal};
 use quinn::{Endpoint, Incoming, VarInt};
 use relay_core::event::Effect;
-use relay_core::id::{BootEpoch, LedgerId, LinkId, NodeId};
-use relay_core::limits;
-use relay_core::wire::{Durability, Goodbye, Hello, OLDEST, VERSION};
+use relay_core::id::{LinkId, NodeId};
+use relay_core::wire::{Durability, Goodbye};
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error};
 
-use crate::event::Event;
-use crate::staging::Staging;
 use shared::{Shared, locked};
 
 mod arrival;
+mod config;
 mod control;
 mod download;
 mod endpoint;
@@ -65,6 +64,7 @@ mod shared;
 mod source;
 mod upload;
 
+pub use config::{Ground, TransportConfig};
 pub use error::TransportError;
 pub use refusals::Refusals;
 pub use shared::Admit;
@@ -75,75 +75,6 @@ pub use source::{Bodies, Payload, Source};
 const HANDSHAKES: usize = 64;
 /// How long the endpoint waits for its last datagrams to leave.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// What a transport is told once, at the start.
-#[derive(Clone, Debug)]
-pub struct TransportConfig {
-    /// The UDP address to bind; port 0 takes any.
-    pub listen: SocketAddr,
-    /// This node, as its certificate proves it.
-    pub node: NodeId,
-    /// This ledger.
-    pub ledger: LedgerId,
-    /// This run.
-    pub epoch: BootEpoch,
-    /// The longest segment this node takes.
-    pub max_segment: u64,
-    /// What our acks promise.
-    pub durability: Durability,
-    /// How often a silent link is tried; zero is never.
-    pub keep_alive: Duration,
-    /// How long a silent link lives.
-    pub idle: Duration,
-    /// How long a dialler may take from its first datagram to its Hello.
-    pub handshake: Duration,
-}
-
-impl TransportConfig {
-    /// The defaults for this node.
-    #[must_use]
-    pub const fn new(listen: SocketAddr, node: NodeId, ledger: LedgerId, epoch: BootEpoch) -> Self {
-        Self {
-            listen,
-            node,
-            ledger,
-            epoch,
-            max_segment: limits::MAX_SEGMENT,
-            durability: Durability::Synced,
-            keep_alive: Duration::from_secs(20),
-            idle: Duration::from_secs(60),
-            handshake: Duration::from_secs(10),
-        }
-    }
-
-    fn hello(&self) -> Hello {
-        Hello {
-            min_version: OLDEST,
-            max_version: VERSION,
-            node: self.node.clone(),
-            ledger: self.ledger,
-            boot_epoch: self.epoch,
-            max_segment: self.max_segment,
-            durability: self.durability,
-        }
-    }
-}
-
-/// What a transport stands on.
-pub struct Ground {
-    /// Who we are and whom we trust.
-    pub identity: Arc<Identity>,
-    /// By which certificates are judged.
-    pub clock: Arc<dyn TimeProvider>,
-    /// Whom we meet.
-    pub admit: Admit,
-    /// Where bytes to send come from.
-    pub source: Arc<dyn Source>,
-    /// Where large arrivals are staged.
-    pub staging: Staging,
-    /// Where inputs go; a full channel makes the links wait.
-    pub events: mpsc::Sender<Event>,
-}
 
 /// How one link fares.
 #[derive(Clone, Debug)]
@@ -310,7 +241,7 @@ impl Transport {
 
     /// Ends every link with `draining`, and the endpoint; returns once all is ended. The
     /// events must be read meanwhile, or their channel be closed.
-    pub async fn close(self) {
+    pub async fn close(&self) {
         self.shared.stopping.cancel();
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
