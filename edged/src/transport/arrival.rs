@@ -27,48 +27,41 @@ pub(crate) fn arrival(
     staged: StagedId,
 ) -> Result<(Arrival, Option<Bytes>), PackError> {
     let table_len = header.table_len as usize;
-    let whole = bytes.slice(..table_len);
-    let received = Digest::of(&whole);
-    let whole = Table::parse(whole, header.count)?;
+    let table = bytes.slice(..table_len);
+    let received = Digest::of(&table);
+    let table = Table::parse(table, header.count)?;
     let indexes = header.members.indexes(header.count);
     let sent = match &indexes {
-        None => whole,
-        Some(indexes) => whole.subset(indexes),
+        None => table,
+        Some(indexes) => table.subset(indexes),
     };
-    let bad = sent.verify(&bytes[table_len..])?;
+    let bodies = &bytes[table_len..];
+    let bad = sent.verify(bodies)?;
+    if indexes.is_none() && bad.is_empty() {
+        let arrival = whole(header, ledger, &sent, received, staged);
+        return Ok((arrival, Some(bytes)));
+    }
 
-    let (table, staged_bytes, kept) = if bad.is_empty() {
-        let staged_bytes = match indexes {
-            None => bytes,
-            Some(_) => joined(&sent, &sent, &bytes[table_len..]),
-        };
-        (Some(sent), Some(staged_bytes), indexes.clone())
-    } else {
-        let all = 0..sent.members().len() as u16;
-        let good: Vec<u16> = all.filter(|n| !bad.contains(n)).collect();
-        let kept = good
-            .iter()
-            .map(|n| as_sent(indexes.as_deref(), *n))
-            .collect();
-        let table = (!good.is_empty()).then(|| sent.subset(&good));
-        let rest = table
+    let as_sent = |n: u16| {
+        indexes
             .as_ref()
-            .map(|table| joined(table, &sent, &bytes[table_len..]));
-        (table, rest, Some(kept))
+            .map_or(n, |indexes| indexes[usize::from(n)])
     };
-    let refused = bad
-        .iter()
-        .map(|n| (as_sent(indexes.as_deref(), *n), Nack::BadDigest));
+    let all = 0..sent.members().len() as u16;
+    let good: Vec<u16> = all.filter(|n| !bad.contains(n)).collect();
+    let left = (!good.is_empty()).then(|| sent.subset(&good));
     let arrival = Arrival {
         heading: header.heading(ledger),
         staged,
-        shape: table.as_ref().map_or(NOTHING, shape),
+        shape: left
+            .as_ref()
+            .map_or(NOTHING, |left| shape(left, Digest::of(left.bytes()))),
         table: received,
-        ids: table.as_ref().map_or_else(|| Arc::from([]), ids),
-        indexes: kept.map(Arc::from),
-        refused: refused.collect(),
+        ids: left.as_ref().map_or_else(|| Arc::from([]), ids),
+        indexes: Some(good.iter().map(|n| as_sent(*n)).collect()),
+        refused: bad.iter().map(|n| (as_sent(*n), Nack::BadDigest)).collect(),
     };
-    Ok((arrival, staged_bytes))
+    Ok((arrival, left.map(|left| joined(&left, &sent, bodies))))
 }
 
 /// The arrival of a large segment whose body does not match its digest.
@@ -83,37 +76,38 @@ pub(crate) fn refused(
         ids: Arc::from([]),
         indexes: Some(Arc::from([])),
         refused: vec![(0, Nack::BadDigest)],
-        ..whole(header, ledger, table, staged)
+        ..whole(header, ledger, table, Digest::of(table.bytes()), staged)
     }
 }
 
-/// The arrival of a pack all of whose bytes are good and all of whose members were sent.
+/// The arrival of a pack all of whose bytes are good and all of whose members were sent;
+/// `received` is the digest of its table.
 pub(crate) fn whole(
     header: &PackHeader,
     ledger: LedgerId,
     table: &Table,
+    received: Digest,
     staged: StagedId,
 ) -> Arrival {
-    let shape = shape(table);
     Arrival {
         heading: header.heading(ledger),
         staged,
-        shape,
-        table: shape.table,
+        shape: shape(table, received),
+        table: received,
         ids: ids(table),
         indexes: None,
         refused: Vec::new(),
     }
 }
 
-/// The numbers that a table fixes.
-pub(crate) fn shape(table: &Table) -> Shape {
+/// The numbers that a table fixes; `digest` is the table's own.
+pub(crate) fn shape(table: &Table, digest: Digest) -> Shape {
     let (first, last) = table.id_range();
     Shape {
         count: table.members().len() as u32,
         bytes: table.body_len(),
         table_len: table.bytes().len() as u32,
-        table: Digest::of(table.bytes()),
+        table: digest,
         first,
         last,
     }
@@ -137,10 +131,6 @@ const NOTHING: Shape = Shape {
     first: SegmentId([0; 16]),
     last: SegmentId([0; 16]),
 };
-
-fn as_sent(indexes: Option<&[u16]>, n: u16) -> u16 {
-    indexes.map_or(n, |indexes| indexes[usize::from(n)])
-}
 
 /// `table` and the bodies of its members, which are some of `sent`'s, in order.
 fn joined(table: &Table, sent: &Table, bodies: &[u8]) -> Bytes {

@@ -11,6 +11,7 @@ use quinn::{RecvStream, SendStream, VarInt};
 use relay_core::event::{Arrival, Input, Offer};
 use relay_core::limits;
 use relay_core::pack::Table;
+use relay_core::segment::Digest;
 use relay_core::wire::{Frame, Goodbye, PackHeader};
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
@@ -57,6 +58,7 @@ pub(crate) async fn hear(
         ));
     };
     let table = frames::exactly(&mut recv, header.table_len as usize).await?;
+    let received = Digest::of(&table);
     let table = Table::parse(table, header.count)?;
     if table.body_len() != header.body_len {
         return Err(LinkError::protocol(
@@ -72,7 +74,7 @@ pub(crate) async fn hear(
         .map_err(|_| LinkError::Gone)?;
     let offer = Box::new(Offer {
         heading,
-        shape: shape(&table),
+        shape: shape(&table, received),
         ids: ids(&table),
     });
     line.tell(Input::Offered {
@@ -199,7 +201,7 @@ async fn in_file(
         ));
     }
     let file = file.finish().await.map_err(Trouble::Disk)?;
-    let arrival = arrival::whole(header, line.ledger, table, name);
+    let arrival = arrival::whole(header, line.ledger, table, Digest::of(table.bytes()), name);
     let staged = Staged::File {
         table: table.bytes().clone(),
         name: file,

@@ -272,7 +272,7 @@ impl Link {
             return fits(upload.pieces.try_send(piece));
         }
         let info = &piece.parcel.info;
-        if info.count == 1 && info.is_large() {
+        if info.is_large() {
             debug!(peer = %self.line.peer, due = ?piece.parcel.due, "Bytes of an offer that is gone");
             return Ok(());
         }

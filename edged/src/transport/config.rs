@@ -1,0 +1,86 @@
+//! What a transport is told once, at the start, and what it stands on.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use certs::{Identity, TimeProvider};
+use relay_core::id::{BootEpoch, LedgerId, NodeId};
+use relay_core::limits;
+use relay_core::wire::{Durability, Hello, OLDEST, VERSION};
+use tokio::sync::mpsc;
+
+use super::shared::Admit;
+use super::source::Source;
+use crate::event::Event;
+use crate::staging::Staging;
+
+/// What a transport is told once, at the start.
+#[derive(Clone, Debug)]
+pub struct TransportConfig {
+    /// The UDP address to bind; port 0 takes any.
+    pub listen: SocketAddr,
+    /// This node, as its certificate proves it.
+    pub node: NodeId,
+    /// This ledger.
+    pub ledger: LedgerId,
+    /// This run.
+    pub epoch: BootEpoch,
+    /// The longest segment this node takes.
+    pub max_segment: u64,
+    /// What our acks promise.
+    pub durability: Durability,
+    /// How often a silent link is tried; zero is never.
+    pub keep_alive: Duration,
+    /// How long a silent link lives.
+    pub idle: Duration,
+    /// How long a dialler may take from its first datagram to its Hello.
+    pub handshake: Duration,
+}
+
+impl TransportConfig {
+    /// The defaults for this node.
+    #[must_use]
+    pub const fn new(listen: SocketAddr, node: NodeId, ledger: LedgerId, epoch: BootEpoch) -> Self {
+        Self {
+            listen,
+            node,
+            ledger,
+            epoch,
+            max_segment: limits::MAX_SEGMENT,
+            durability: Durability::Synced,
+            keep_alive: Duration::from_secs(20),
+            idle: Duration::from_secs(60),
+            handshake: Duration::from_secs(10),
+        }
+    }
+
+    /// What we say first on every link.
+    pub(crate) fn hello(&self) -> Hello {
+        Hello {
+            min_version: OLDEST,
+            max_version: VERSION,
+            node: self.node.clone(),
+            ledger: self.ledger,
+            boot_epoch: self.epoch,
+            max_segment: self.max_segment,
+            durability: self.durability,
+        }
+    }
+}
+
+/// What a transport stands on.
+pub struct Ground {
+    /// Who we are and whom we trust.
+    pub identity: Arc<Identity>,
+    /// By which certificates are judged.
+    pub clock: Arc<dyn TimeProvider>,
+    /// Whom we meet.
+    pub admit: Admit,
+    /// Where bytes to send come from.
+    pub source: Arc<dyn Source>,
+    /// Where large arrivals are staged.
+    pub staging: Staging,
+    /// Where inputs go; a full channel makes the links wait.
+    pub events: mpsc::Sender<Event>,
+}
