@@ -71,6 +71,8 @@ pub struct Parcel {
     pub sent: u64,
     /// Of these, taken by the connection.
     pub taken: u64,
+    /// Chunks of these not yet taken.
+    pub chunks: u32,
     /// When the ack began to be awaited; orders the timeouts.
     pub awaiting: Option<Mono>,
 }
@@ -88,6 +90,7 @@ impl Parcel {
             throttled: false,
             sent: 0,
             taken: 0,
+            chunks: 0,
             awaiting: None,
         }
     }
@@ -317,9 +320,11 @@ impl Peer {
         if let Some(since) = parcel.awaiting.take() {
             self.awaiting.remove(&(since, key));
         }
+        // What the connection did not take of it holds no place there.
+        self.unsent.0 = self.unsent.0.saturating_sub(parcel.sent - parcel.taken);
+        self.unsent.1 = self.unsent.1.saturating_sub(parcel.chunks);
         parcel.wanted = false;
-        parcel.sent = 0;
-        parcel.taken = 0;
+        (parcel.sent, parcel.taken, parcel.chunks) = (0, 0, 0);
     }
 
     /// Puts a scheduled parcel into its lane's ready set.

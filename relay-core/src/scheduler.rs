@@ -138,6 +138,8 @@ pub struct Scheduler {
     puts: puts::Puts,
     arrivals: arrivals::Arrivals,
     asks: BTreeMap<Due, Vec<paging::Ask>>,
+    /// Asked for while enough rows are being fetched.
+    overdue: VecDeque<(Due, paging::Ask)>,
     draining: Option<Mono>,
     drained: bool,
     chance: rand_pcg::Pcg64,
@@ -176,6 +178,7 @@ impl Scheduler {
             puts: puts::Puts::default(),
             arrivals: arrivals::Arrivals::new(&snapshot),
             asks: BTreeMap::new(),
+            overdue: VecDeque::new(),
             draining: None,
             drained: false,
             chance: rand_pcg::Pcg64::seed_from_u64(seed),

@@ -443,10 +443,9 @@ impl Scheduler {
             .heard
             .entry((sent.ledger, question.lane))
             .or_default();
-        if sent.pack > *heard {
-            *heard = sent.pack;
-            changes.push(Change::Heard(sent.ledger, question.lane, sent.pack));
-        }
+        // Written each time: what raised it in memory may have found no room.
+        *heard = sent.pack.max(*heard);
+        changes.push(Change::Heard(sent.ledger, question.lane, *heard));
         let stored = Stored {
             link: question.link,
             staged: arrival.staged,

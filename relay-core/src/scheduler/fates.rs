@@ -297,7 +297,25 @@ impl Scheduler {
             .get(&key)
             .is_some_and(|p| p.phase == Phase::Settling(ticket))
         {
-            peer.parcels.remove(&key);
+            self.forget(no, key);
+        }
+    }
+
+    /// Lets go of a parcel that is settled and durable, unless an answer is
+    /// under way that may have been read before: it would bring back the row as
+    /// it was.
+    pub(super) fn forget(&mut self, no: NodeNo, key: Key) {
+        let peer = self.peer_mut(no);
+        let Some(parcel) = peer.parcels.get(&key) else {
+            return;
+        };
+        let (due, lane) = (parcel.row.due, parcel.row.lane);
+        let paging = peer
+            .lanes
+            .get(&lane)
+            .is_some_and(|lane| lane.paging.is_some());
+        if !paging && !self.asks.contains_key(&due) {
+            self.peer_mut(no).parcels.remove(&key);
         }
     }
 
@@ -313,7 +331,6 @@ impl Scheduler {
         let (Some(link), true) = (link, streaming) else {
             return;
         };
-        peer.unsent.0 = peer.unsent.0.saturating_sub(parcel.sent - parcel.taken);
         let due = parcel.row.due;
         self.effects.push_back(Effect::Reset { link, due });
     }

@@ -51,6 +51,40 @@ impl Scheduler {
 
     pub(super) fn on_paged(&mut self, now: Now, no: NodeNo, lane_no: LaneNo, rows: Vec<PagedRow>) {
         self.dirty.insert(no);
+        self.take_page(now, no, lane_no, rows);
+        self.forget_settled(no, lane_no);
+    }
+
+    /// Forgets what was settled and durable while a page was under way: the
+    /// page may have been read before, and show it as it was.
+    fn forget_settled(&mut self, no: NodeNo, lane_no: LaneNo) {
+        let Some(peer) = self.peers.get(&no) else {
+            return;
+        };
+        let settled = |parcel: &&Parcel| match parcel.phase {
+            Phase::Settling(ticket) => parcel.row.lane == lane_no && ticket <= self.durable,
+            Phase::Storing
+            | Phase::Ready
+            | Phase::Marking(_)
+            | Phase::Outbox
+            | Phase::Offered
+            | Phase::Leaving
+            | Phase::Sent
+            | Phase::Judging(_)
+            | Phase::Resting(_) => false,
+        };
+        let settled: Vec<_> = peer
+            .parcels
+            .values()
+            .filter(settled)
+            .map(Parcel::key)
+            .collect();
+        for key in settled {
+            self.forget(no, key);
+        }
+    }
+
+    fn take_page(&mut self, now: Now, no: NodeNo, lane_no: LaneNo, rows: Vec<PagedRow>) {
         let Some(peer) = self.peers.get_mut(&no) else {
             return;
         };
@@ -126,8 +160,17 @@ impl Scheduler {
         let asks = self.asks.entry(due).or_default();
         if asks.is_empty() {
             if late >= self.settings.limits.late_acks {
-                // The peer repeats what is not settled after each reconnect.
                 self.asks.remove(&due);
+                // A peer has at most so many acks open; one that says more is
+                // not heard, and repeats them after a reconnect.
+                let most = self
+                    .settings
+                    .limits
+                    .unsettled
+                    .saturating_mul(self.peers.len() as u64);
+                if (self.overdue.len() as u64) < most {
+                    self.overdue.push_back((due, ask));
+                }
                 return;
             }
             self.effects.push_back(Effect::Fetch(due));
@@ -181,6 +224,16 @@ impl Scheduler {
                 }
             }
         }
+        let peer = self.peers.get(&due.peer);
+        if let Some(lane) = peer.and_then(|p| p.parcels.get(&key)).map(|p| p.row.lane) {
+            self.forget_settled(due.peer, lane);
+        }
+        while let Some((due, ask)) = self.overdue.pop_front() {
+            self.ask(due, ask);
+            if self.asks.len() >= self.settings.limits.late_acks {
+                break;
+            }
+        }
     }
 
     /// An ack of something that is settled, parked or gone: it is true already.
@@ -193,6 +246,6 @@ impl Scheduler {
 }
 
 /// How long until `until`, as the wall clock sees it.
-const fn left(until: Unix, now: Unix) -> std::time::Duration {
+pub(super) const fn left(until: Unix, now: Unix) -> std::time::Duration {
     std::time::Duration::from_millis(until.0.saturating_sub(now.0))
 }

@@ -60,17 +60,22 @@ impl Scheduler {
         self.effects.extend(later.map(|row| ack_of(link, row)));
     }
 
-    /// Acknowledges on `link`, in the order of receipts.
+    /// Acknowledges what came on `link`, in the order of receipts.
     pub(super) fn acknowledge(&mut self, no: NodeNo, link: LinkId, row: ReceiptRow) {
-        if self.peers[&no].link.up() != Some(link) {
-            // The link is gone: the next one begins with what is not settled.
+        let Some(up) = self.peers[&no].link.up() else {
+            // The next link begins with what is not settled.
+            return;
+        };
+        if up != link && row.no.0 == 0 {
             return;
         }
+        // A link that replaced the one it came on may have been told what is
+        // unsettled before this was durable: it is said on the new one.
         let peer = self.peer_mut(no);
         if row.no.0 != 0 && peer.unsettled.recalling.is_some() {
             peer.unsettled.held.push_back(row);
         } else {
-            self.effects.push_back(ack_of(link, row));
+            self.effects.push_back(ack_of(up, row));
         }
     }
 

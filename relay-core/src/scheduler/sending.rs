@@ -98,6 +98,7 @@ impl Scheduler {
         let from = parcel.sent;
         let bytes = (parcel.row.bytes - from).min(chunk);
         parcel.sent += bytes;
+        parcel.chunks += 1;
         let last = parcel.sent == parcel.row.bytes;
         if last {
             parcel.phase = Phase::Leaving;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Scheduler, paging};
 use crate::change::{Due, Part};
-use crate::delivery::{Cause, Outcome, StateName};
+use crate::delivery::{Cause, Outcome, State};
 use crate::event::{Ack, BusyWhy, Effect, SendTrouble};
 use crate::id::{LinkId, NodeNo, ReceiptNo, Ticket};
 use crate::peer::{Judgement, Phase};
@@ -248,22 +248,19 @@ impl Scheduler {
 
     /// A parcel that was judged while it waited goes on waiting.
     fn settle_back(&mut self, now: Now, no: NodeNo, key: Key) {
+        let longest = self.settings.retry.longest;
         let peer = self.peer_mut(no);
-        match peer.parcels[&key].row.state.name() {
-            StateName::Failed => {
-                let until = now.mono;
+        match peer.parcels[&key].row.state {
+            State::Failed { until } => {
+                let until = now.mono + paging::left(until, now.unix).min(longest);
                 let parcel = peer
                     .parcels
                     .get_mut(&key)
                     .expect("a judged parcel is in memory");
                 parcel.phase = Phase::Resting(until);
                 peer.resting.insert((until, key));
-                self.wake_resting(now, no);
             }
-            StateName::Scheduled
-            | StateName::Inflight
-            | StateName::Acked
-            | StateName::Deadletter => {
+            State::Scheduled | State::Inflight | State::Acked | State::Deadletter { .. } => {
                 peer.make_ready(key);
             }
         }
@@ -316,15 +313,17 @@ impl Scheduler {
             return;
         };
         let key = (due.pack, due.part);
-        let peer = self.peer_mut(no);
-        peer.unsent.0 = peer.unsent.0.saturating_sub(bytes);
-        peer.unsent.1 = peer.unsent.1.saturating_sub(1);
         self.dirty.insert(no);
         let peer = self.peer_mut(no);
-        let Some(parcel) = peer.parcels.get_mut(&key) else {
+        let Some(parcel) = peer.parcels.get_mut(&key).filter(|p| p.chunks > 0) else {
+            // Of an attempt that is over: what it held was freed with it.
             return;
         };
-        parcel.taken = (parcel.taken + bytes).min(parcel.sent);
+        let bytes = bytes.min(parcel.sent - parcel.taken);
+        parcel.taken += bytes;
+        parcel.chunks -= 1;
+        peer.unsent.0 = peer.unsent.0.saturating_sub(bytes);
+        peer.unsent.1 = peer.unsent.1.saturating_sub(1);
         if parcel.phase == Phase::Leaving && parcel.taken == parcel.row.bytes {
             parcel.phase = Phase::Sent;
             peer.await_ack(key, now.mono);
