@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use quinn::{RecvStream, SendStream, VarInt};
 use relay_core::event::{Arrival, Input, Offer};
 use relay_core::limits;
@@ -183,13 +183,14 @@ async fn in_file(
     table: &Table,
 ) -> Result<Event, Trouble> {
     let mut file = line.shared.staging.create().await.map_err(Trouble::Disk)?;
+    // One chunk is written while the next is read.
+    let _room = line.room.take(2 * CHUNK).await?;
     let mut left = header.body_len;
-    while left > 0 {
-        let length = left.min(CHUNK);
-        let _room = line.room.take(length).await?;
-        let chunk = frames::exactly(recv, length as usize).await?;
-        file.write(chunk).await.map_err(Trouble::Disk)?;
-        left -= length;
+    let mut chunk = next(recv, &mut left).await?;
+    while !chunk.is_empty() {
+        let write = async { file.write(chunk).await.map_err(Trouble::Disk) };
+        let read = async { next(recv, &mut left).await.map_err(Trouble::Link) };
+        ((), chunk) = tokio::try_join!(write, read)?;
     }
     ended(recv).await?;
     let name = line.shared.staging.fresh();
@@ -210,6 +211,13 @@ async fn in_file(
         staged: Some((name, staged)),
         ..heard(line, arrival)
     })
+}
+
+/// The next chunk of a body of which `left` bytes are to come; empty at its end.
+async fn next(recv: &mut RecvStream, left: &mut u64) -> Result<Bytes, LinkError> {
+    let length = (*left).min(CHUNK);
+    *left -= length;
+    frames::exactly(recv, length as usize).await
 }
 
 /// Holds the peer to ending its stream where the body ends.
