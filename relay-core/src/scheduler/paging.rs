@@ -161,13 +161,12 @@ impl Scheduler {
         if asks.is_empty() {
             if late >= self.settings.limits.late_acks {
                 self.asks.remove(&due);
-                // A peer has at most so many acks open; one that says more is
-                // not heard, and repeats them after a reconnect.
-                let most = self
-                    .settings
-                    .limits
-                    .unsettled
-                    .saturating_mul(self.peers.len() as u64);
+                // A peer has at most so many acks open: stored and not settled,
+                // being stored, wanted. One that says more is not heard, and
+                // repeats them after a reconnect.
+                let limits = &self.settings.limits;
+                let each = limits.unsettled + (limits.arrivals + limits.large) as u64;
+                let most = each.saturating_mul(self.peers.len() as u64);
                 if (self.overdue.len() as u64) < most {
                     self.overdue.push_back((due, ask));
                 }

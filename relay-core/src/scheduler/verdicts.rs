@@ -42,7 +42,12 @@ impl Scheduler {
             Phase::Settling(ticket) => return peer.line.settle(receipt, ticket),
             // Not durable here, so never sent: the peer speaks of another life.
             Phase::Storing => return peer.line.settle(receipt, durable),
-            Phase::Judging(_) => return,
+            Phase::Judging(_) => {
+                // Heard again once the row is read, by when this is decided: an
+                // answer forgotten here would hold up all receipts after it.
+                let due = parcel.row.due;
+                return self.ask(due, paging::Ask::Ack(ack));
+            }
             Phase::Ready
             | Phase::Marking(_)
             | Phase::Outbox
