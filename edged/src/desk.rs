@@ -113,7 +113,9 @@ impl Desk {
         // Runs of members follow an id; the step keeps runs apart.
         let n = self.chance.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
         let scattered = u128::from(n.wrapping_mul(0xd134_2543_de82_ef95));
-        SegmentId::v7(clock::now().unix.0, (scattered << 64) | u128::from(n))
+        // The top one of the low bits stays clear, so that no run wraps.
+        let low = u128::from(n & 0x1fff_ffff_ffff_ffff);
+        SegmentId::v7(clock::now().unix.0, (scattered << 64) | low)
     }
 
     /// Tells the core of a put or an announcement and waits for its answer.

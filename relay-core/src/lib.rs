@@ -29,6 +29,7 @@ pub mod units;
 // rules
 pub mod backoff;
 pub mod bandwidth;
+pub mod digest;
 pub mod link;
 pub mod names;
 pub mod peer;

@@ -13,6 +13,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::digest;
 use crate::id::SegmentId;
 use crate::limits;
 use crate::segment::{Digest, Meta};
@@ -215,14 +216,16 @@ impl Table {
                 wanted: self.body_len,
             });
         }
-        let mut bad = Vec::new();
-        for (n, member) in (0u16..).zip(&self.members) {
-            let body = &bodies[member.offset as usize..(member.offset + member.length) as usize];
-            if Digest::of(body) != member.digest {
-                bad.push(n);
-            }
-        }
-        Ok(bad)
+        let body = |member: &Member| {
+            &bodies[member.offset as usize..(member.offset + member.length) as usize]
+        };
+        let each: Vec<&[u8]> = self.members.iter().map(body).collect();
+        let found = digest::of_each(&each);
+        let pairs = (0u16..).zip(self.members.iter().zip(found));
+        let bad = pairs
+            .filter(|(_, (member, found))| member.digest != *found)
+            .map(|(n, _)| n);
+        Ok(bad.collect())
     }
 
     /// A table of some of the members alone, in order, for a pack built anew.
@@ -247,6 +250,7 @@ pub struct Builder {
     fixed: BytesMut,
     metas: BytesMut,
     bodies: BytesMut,
+    lengths: Vec<usize>,
     count: u32,
     first: Option<SegmentId>,
 }
@@ -310,11 +314,23 @@ impl Builder {
         );
         let id = self.first.get_or_insert(fresh).after(u64::from(self.count));
         self.fixed
-            .put_slice(&entry(id, Digest::of(body), body.len() as u64, meta));
+            .put_slice(&entry(id, Digest::default(), body.len() as u64, meta));
+        self.lengths.push(body.len());
         self.metas.put_slice(meta);
         self.bodies.put_slice(body);
         self.count += 1;
         id
+    }
+
+    fn each_body(&self) -> Vec<&[u8]> {
+        let mut rest = &self.bodies[..];
+        let mut bodies = Vec::with_capacity(self.lengths.len());
+        for length in &self.lengths {
+            let (body, after) = rest.split_at(*length);
+            bodies.push(body);
+            rest = after;
+        }
+        bodies
     }
 
     /// The pack; `None` if nothing was added.
@@ -323,7 +339,11 @@ impl Builder {
         let first = self.first?;
         let last = first.after(u64::from(self.count - 1));
         let table_len = (self.fixed.len() + self.metas.len()) as u32;
+        let digests = digest::of_each(&self.each_body());
         let mut bytes = self.fixed;
+        for (entry, digest) in bytes.chunks_exact_mut(ENTRY).zip(digests) {
+            entry[16..48].copy_from_slice(&digest.0);
+        }
         bytes.reserve(self.metas.len() + self.bodies.len());
         bytes.put_slice(&self.metas);
         bytes.put_slice(&self.bodies);

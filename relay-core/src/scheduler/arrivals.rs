@@ -523,6 +523,10 @@ impl Scheduler {
 
     pub(super) fn on_offer_lost(&mut self, link: LinkId, sent: Sent) {
         if let Some(question) = self.arrivals.wanted.remove(&(link, sent)) {
+            // A receiver's own trouble is never the segment's: the sender waits.
+            if self.peer_on(link) == Some(question.peer) {
+                self.send_busy(&question, BusyWhy::Io);
+            }
             self.drop_question(&question);
         }
     }
