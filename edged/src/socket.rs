@@ -1,26 +1,171 @@
-//! The local RPC. A stand-in: being built.
+//! The local socket: where it stands, who may come in, one task for each who does.
+//!
+//! [`Socket::bind`] takes the path, and only from a daemon that is gone;
+//! [`Socket::serve`] greets clients until it is told to stop and has waited for the
+//! last of them. What is said is `edged-rpc`'s; what becomes of it is asked of the
+//! [`Desk`], and nothing is decided here.
+//!
+//! A client is who the kernel says (`SO_PEERCRED`). Connections, frames, requests per
+//! second and memory are bounded, and reaching a bound is an answer. A client that is
+//! slow, silent or talks garbage ends its own conversation, never another's, never the
+//! daemon.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `place` | the path: stale, taken, ours; mode and group |
+//! | `access` | from a uid to what it may do |
+//! | `pace` | requests per second of one uid |
+//! | `wire` | frames, both ways; what ends a conversation |
+//! | `conversation` | greeting, then two halves: one hears, one tells |
+//! | `hear` | requests as they come; the bytes of puts |
+//! | `options`, `batch`, `put`, `intake` | from the words and bytes of a put to what the core hears |
+//! | `refusal` | how the daemon says no |
+//! | `serve` | each question and its answer |
+//! | `picture` | from the core's types to the words of the socket |
 
+mod access;
+mod batch;
+mod conversation;
+mod hear;
+mod intake;
+mod options;
+mod pace;
+mod picture;
+mod place;
+mod put;
+mod refusal;
+mod serve;
+mod wire;
+
+use std::sync::Arc;
+
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
 
 use crate::config::Rpc;
 use crate::desk::Desk;
+use access::Access;
+use conversation::{Caller, Manners};
+use pace::Pace;
+use place::Place;
 
-/// The listening socket.
+pub use place::SocketError;
+
+/// Places kept for root, the daemon's own user and operators, so that a producer
+/// that opens too many connections does not lock out whoever comes to look.
+const SPARE: usize = 4;
+
+/// Callers being judged at once: who they are may be asked of a slow directory.
+const JUDGED: usize = 32;
+
+/// The socket, bound and not yet answered at.
 #[derive(Debug)]
-pub struct Socket;
+pub struct Socket {
+    listener: UnixListener,
+    place: Place,
+    access: Access,
+    connections: usize,
+}
 
 impl Socket {
-    /// Binds it.
+    /// Takes the path of `rpc`: mode 0660, group `rpc.group` where there is one. What
+    /// lies there is replaced only if it is a socket at which nobody answers. Called
+    /// inside a tokio runtime.
     ///
     /// # Errors
-    /// What the operating system said.
-    pub fn bind(_config: &Rpc) -> anyhow::Result<Self> {
-        Ok(Self)
+    /// [`SocketError`]: something else lies there, somebody answers, or the file system
+    /// refuses.
+    pub fn bind(rpc: &Rpc) -> Result<Self, SocketError> {
+        let (listener, place) = place::take(&rpc.socket, &rpc.group)?;
+        Ok(Self {
+            listener,
+            place,
+            access: Access::new(&rpc.group, &rpc.operators),
+            connections: rpc.max_connections as usize,
+        })
     }
 
-    /// Serves clients until `stop`.
+    /// Serves clients until `stop`; returns when the last of their tasks has ended. The
+    /// path is given back then.
     pub async fn serve(self, desk: Desk, stop: CancellationToken) {
-        stop.cancelled().await;
-        drop(desk);
+        let started = crate::clock::now().unix;
+        let doors = Arc::new(Doors {
+            access: self.access,
+            open: Arc::new(Semaphore::new(self.connections)),
+            spare: Arc::new(Semaphore::new(SPARE)),
+            manners: Manners {
+                pace: Pace::new(),
+                started,
+                stop: stop.clone(),
+            },
+        });
+        let judged = Arc::new(Semaphore::new(JUDGED));
+        let clients = TaskTracker::new();
+        loop {
+            let client = tokio::select! {
+                client = accept(&self.listener, &judged) => client,
+                () = stop.cancelled() => break,
+            };
+            let (doors, desk) = (Arc::clone(&doors), desk.clone());
+            clients.spawn(doors.meet(client.0, client.1, desk));
+        }
+        clients.close();
+        clients.wait().await;
+        drop(self.place);
+    }
+}
+
+/// The next client, and leave to judge it. An error of accept is about one client or
+/// passes by itself: out of files, it waits for one to be given back.
+async fn accept(
+    listener: &UnixListener,
+    judged: &Arc<Semaphore>,
+) -> (UnixStream, OwnedSemaphorePermit) {
+    loop {
+        let leave = Arc::clone(judged).acquire_owned().await;
+        let leave = leave.expect("the semaphore is never closed");
+        match listener.accept().await {
+            Ok((stream, _)) => return (stream, leave),
+            Err(error) => {
+                warn!(%error, "A client cannot be let in");
+                tokio::time::sleep(conversation::BREATH).await;
+            }
+        }
+    }
+}
+
+/// What all clients pass.
+struct Doors {
+    access: Access,
+    open: Arc<Semaphore>,
+    spare: Arc<Semaphore>,
+    manners: Manners,
+}
+
+impl Doors {
+    /// One client, from its credentials to its end.
+    async fn meet(self: Arc<Self>, stream: UnixStream, judging: OwnedSemaphorePermit, desk: Desk) {
+        let (uid, gid) = match stream.peer_cred() {
+            Ok(known) => (known.uid(), known.gid()),
+            Err(error) => return debug!(%error, "A client has no credentials"),
+        };
+        let rights = self.access.rights(uid, gid).await;
+        drop(judging);
+        let place = Arc::clone(&self.open).try_acquire_owned().ok();
+        let place = place.or_else(|| {
+            let spare = Arc::clone(&self.spare);
+            rights.operates().then(|| spare.try_acquire_owned().ok())?
+        });
+        let caller = Caller { uid, rights };
+        let welcome = match (caller.refusal(), place.is_some()) {
+            (Some(no), _) => Err(no),
+            (None, false) => Err(refusal::too_many_connections()),
+            (None, true) => Ok(()),
+        };
+        conversation::run(stream, caller, welcome, desk, &self.manners).await;
+        drop(place);
     }
 }

@@ -1,0 +1,328 @@
+//! From the core's types to the words of the socket, by exhaustive match: a new state of
+//! the core fails to compile here until someone decides how to show it.
+//!
+//! A [`Painter`] holds one look at the node and the names behind its numbers; nothing
+//! here asks anyone anything.
+
+mod words;
+
+use std::collections::{BTreeMap, HashMap};
+
+use edged_rpc::{
+    AttemptView, BandwidthView, ByState, DeliveryDetail, DeliveryView, Digest, Id, InboxView,
+    Moment, PeerStateView, PeerView, SegmentDetail, SegmentView, StatusView,
+};
+use relay_core::change::{AttemptRow, OwedRow};
+use relay_core::delivery::{Attempt, Outcome, State, WaitingOn};
+use relay_core::id::{LaneNo, NodeId, NodeNo};
+use relay_core::ledger::{InboxItem, InboxState, Inspection};
+use relay_core::scheduler::{PeerPicture, Picture};
+use relay_core::segment::Topic;
+use relay_core::time::{Now, Unix};
+
+use crate::config::PeerName;
+use crate::desk::Desk;
+use crate::transport::Source as _;
+
+pub(super) use words::{age, core_state, durability, in_inbox};
+use words::{lease, link_state, outcome, state};
+
+/// Seconds the oldest waits, per peer with something waiting.
+pub(super) type Oldest = BTreeMap<NodeId, u64>;
+
+/// One look at the node.
+pub(super) struct Painter<'a> {
+    desk: &'a Desk,
+    node: &'a Picture,
+    now: Now,
+    peers: HashMap<&'a str, &'a PeerPicture>,
+}
+
+impl<'a> Painter<'a> {
+    /// Shows things as they stood at `now`.
+    pub(super) fn new(desk: &'a Desk, node: &'a Picture, now: Now) -> Self {
+        let peers = node.peers.iter().map(|peer| (peer.name.as_str(), peer));
+        Self {
+            desk,
+            node,
+            now,
+            peers: peers.collect(),
+        }
+    }
+
+    /// A peer by name; the inbox is one, too (semantics 1).
+    fn peer_name(&self, no: NodeNo) -> String {
+        if no == NodeNo::LOCAL {
+            return "local".to_owned();
+        }
+        self.node_name(no)
+    }
+
+    fn node_name(&self, no: NodeNo) -> String {
+        let name = self.desk.payloads.node(no);
+        name.map_or_else(|| format!("node {no}"), |name| name.as_str().to_owned())
+    }
+
+    fn lane_name(&self, no: LaneNo) -> String {
+        let name = self.desk.payloads.lane(no);
+        name.map_or_else(|| format!("lane {no}"), |name| name.as_str().to_owned())
+    }
+
+    /// A segment and where its deliveries stand.
+    pub(super) fn segment(&self, item: &InboxItem, rows: &[OwedRow]) -> SegmentView {
+        let peers = rows.iter().map(|row| PeerStateView {
+            peer_id: self.peer_name(row.due.peer),
+            state: state(row.state.name()),
+        });
+        SegmentView {
+            segment_id: Id(item.id.0),
+            origin: self.node_name(item.origin),
+            lane: self.lane_name(item.lane),
+            topic: topic(item),
+            labels: item.meta.labels.iter().cloned().collect(),
+            len: item.length,
+            digest: Digest(item.digest.0),
+            queued_at: moment(item.received),
+            expires_at: item.expires.map(moment),
+            // A row goes no later than its bytes.
+            payload_kept: true,
+            success_condition: "all_peers".to_owned(),
+            peers: peers.collect(),
+        }
+    }
+
+    /// A segment and all that happened to it.
+    pub(super) fn detail(&self, found: &Inspection) -> SegmentDetail {
+        let rows: Vec<OwedRow> = found
+            .deliveries
+            .iter()
+            .map(|(row, _)| row.clone())
+            .collect();
+        let deliveries = found
+            .deliveries
+            .iter()
+            .map(|(row, history)| DeliveryDetail {
+                delivery: self.delivery(&found.segment, row),
+                attempts: attempts(&found.segment, row, history),
+            });
+        SegmentDetail {
+            segment: self.segment(&found.segment, &rows),
+            deliveries: deliveries.collect(),
+        }
+    }
+
+    /// One (segment, peer) pair.
+    pub(super) fn delivery(&self, item: &InboxItem, row: &OwedRow) -> DeliveryView {
+        let peer_id = self.peer_name(row.due.peer);
+        let (waiting_on, waiting_until) = self.waiting(&peer_id, row.state);
+        let cause = match row.state {
+            State::Deadletter { cause } => Some(cause.as_str().to_owned()),
+            State::Scheduled | State::Inflight | State::Failed { .. } | State::Acked => None,
+        };
+        DeliveryView {
+            segment_id: Id(item.id.0),
+            peer_id,
+            origin: self.node_name(item.origin),
+            lane: self.lane_name(row.lane),
+            topic: topic(item),
+            state: state(row.state.name()),
+            cause,
+            waiting_on,
+            waiting_until,
+            attempt_count: row.spent,
+            len: item.length,
+            first_queued: moment(row.queued),
+            last_updated: moment(row.updated),
+            rescued: row.rescued,
+        }
+    }
+
+    /// What a delivery waits on, most binding first, and until when.
+    fn waiting(&self, peer: &str, at: State) -> (Vec<String>, Option<Moment>) {
+        let peer = self.peers.get(peer);
+        let on_peer = peer.and_then(|peer| peer.waiting_on);
+        let words = |all: &[WaitingOn]| all.iter().map(|on| on.as_str().to_owned()).collect();
+        match at {
+            State::Scheduled => {
+                let all: Vec<WaitingOn> = on_peer.into_iter().collect();
+                let busy = all.contains(&WaitingOn::PeerBusy);
+                let until = peer.and_then(|peer| peer.busy).filter(|_| busy);
+                let until = until.map(|(until, _)| self.now.unix + until.since(self.now.mono));
+                (words(&all), until.map(moment))
+            }
+            State::Failed { until } => {
+                let before = on_peer.filter(|on| *on < WaitingOn::Backoff);
+                let all: Vec<WaitingOn> = before.into_iter().chain([WaitingOn::Backoff]).collect();
+                (words(&all), Some(moment(until)))
+            }
+            State::Inflight | State::Acked | State::Deadletter { .. } => (Vec::new(), None),
+        }
+    }
+
+    /// One arrival.
+    pub(super) fn inbox(&self, item: &InboxItem) -> InboxView {
+        let (state, leased_until) = lease(item.state);
+        let origin = self.node_name(item.origin);
+        InboxView {
+            segment_id: Id(item.id.0),
+            // Only the origin itself may offer a segment so far.
+            via: origin.clone(),
+            origin,
+            lane: self.lane_name(item.lane),
+            // Arrival order here: packs rise, members follow in theirs.
+            lane_sequence: item.pack.0 << 10 | u64::from(item.member),
+            topic: topic(item),
+            labels: item.meta.labels.iter().cloned().collect(),
+            len: item.length,
+            digest: Digest(item.digest.0),
+            received_at: moment(item.received),
+            state,
+            leased_until,
+            takes: u32::from(matches!(item.state, InboxState::Leased { .. })),
+        }
+    }
+
+    /// Each peer, by id.
+    pub(super) fn peers(&self, oldest: &Oldest) -> Vec<PeerView> {
+        let mut views: Vec<PeerView> = self
+            .node
+            .peers
+            .iter()
+            .map(|peer| self.peer(peer, oldest))
+            .collect();
+        views.sort_by(|a, b| a.peer_id.cmp(&b.peer_id));
+        views
+    }
+
+    fn peer(&self, peer: &PeerPicture, oldest: &Oldest) -> PeerView {
+        let stats = peer.link.and_then(|link| self.desk.transport.stats(link));
+        let address = match &stats {
+            Some(stats) => Some(stats.address.to_string()),
+            None => self.configured_address(&peer.name),
+        };
+        let depths = by_state([peer], |depth| depth.count);
+        PeerView {
+            peer_id: peer.name.as_str().to_owned(),
+            state: link_state(peer.link_state, self.node.draining),
+            address,
+            rtt_ms: stats.map(|stats| stats.rtt.as_secs_f64() * 1e3),
+            waiting: depths.scheduled + depths.failed,
+            inflight: depths.inflight,
+            acked: depths.acked,
+            deadletter: depths.deadletter,
+            oldest_age_seconds: oldest.get(&peer.name).copied(),
+            last_error: peer.last_error.clone(),
+            waiting_on: peer
+                .waiting_on
+                .iter()
+                .map(|on| on.as_str().to_owned())
+                .collect(),
+        }
+    }
+
+    fn configured_address(&self, name: &NodeId) -> Option<String> {
+        let named = |id: &PeerName| match id {
+            PeerName::Node(id) => id == name,
+            PeerName::Any => false,
+        };
+        let peer = self.desk.config.peers.iter().find(|peer| named(&peer.id));
+        peer.and_then(|peer| peer.addresses.first())
+            .map(ToString::to_string)
+    }
+
+    /// The relay at one moment; counts run since `started`.
+    pub(super) fn status(&self, oldest: &Oldest, started: Unix) -> StatusView {
+        let (config, node) = (&self.desk.config, self.node);
+        let rate = node.rate;
+        StatusView {
+            enabled: config.relay.enabled,
+            node: node.node.as_str().to_owned(),
+            boot_epoch: node.epoch.0,
+            workers: config.relay.workers,
+            success_condition: config.relay.success_condition.to_string(),
+            durability: durability(config.storage.durability),
+            queue_depth: by_state(&node.peers, |depth| depth.count),
+            queue_bytes: by_state(&node.peers, |depth| depth.bytes),
+            oldest_age_seconds: oldest.values().copied().max(),
+            rescued_at_start: node.rescued,
+            bandwidth: BandwidthView {
+                unlimited: rate.is_unlimited(),
+                bytes_per_second: rate.0,
+                burst_bytes: rate.0,
+                available_tokens: node
+                    .tokens
+                    .map(|tokens| i64::try_from(tokens).unwrap_or(i64::MAX)),
+                daily_quota_bytes: config.bandwidth.daily_quota_bytes.0,
+                throttle_count: node.throttled,
+                since: Some(moment(started)),
+                ..BandwidthView::default()
+            },
+            peers: self.peers(oldest),
+            paused: false,
+            queried_at: moment(self.now.unix),
+        }
+    }
+}
+
+fn topic(item: &InboxItem) -> Option<String> {
+    item.meta
+        .topic
+        .as_ref()
+        .map(|topic: &Topic| topic.as_str().to_owned())
+}
+
+/// The wall-clock time of a row, for people.
+const fn moment(at: Unix) -> Moment {
+    Moment(at.0)
+}
+
+fn by_state<'a>(
+    peers: impl IntoIterator<Item = &'a PeerPicture>,
+    number: impl Fn(&relay_core::change::Depth) -> u64,
+) -> ByState {
+    let mut sum = ByState::default();
+    for (_, name, depth) in peers.into_iter().flat_map(|peer| &peer.depths) {
+        let column = match state(*name) {
+            edged_rpc::State::Scheduled => &mut sum.scheduled,
+            edged_rpc::State::Inflight => &mut sum.inflight,
+            edged_rpc::State::Failed => &mut sum.failed,
+            edged_rpc::State::Acked => &mut sum.acked,
+            edged_rpc::State::Deadletter => &mut sum.deadletter,
+        };
+        *column += number(depth);
+        sum.total += number(depth);
+    }
+    sum
+}
+
+/// The history, and the latest attempt where it stands in the row alone: while it is
+/// open, and when it ended `ACKED`.
+fn attempts(item: &InboxItem, row: &OwedRow, history: &[AttemptRow]) -> Vec<AttemptView> {
+    let mut views: Vec<AttemptView> = history
+        .iter()
+        .map(|kept| attempt(&kept.attempt, kept.sent, kept.error.clone()))
+        .collect();
+    if let Some(latest) = &row.attempt {
+        let sent = match latest.ended {
+            Some((_, Outcome::Acked)) => item.length,
+            Some(_) | None => 0,
+        };
+        let told = views.iter().any(|view| view.number == latest.number);
+        if !told {
+            views.push(attempt(latest, sent, None));
+        }
+    }
+    views
+}
+
+fn attempt(attempt: &Attempt, sent: u64, error: Option<String>) -> AttemptView {
+    AttemptView {
+        number: attempt.number,
+        boot_epoch: attempt.epoch.0,
+        started_at: moment(attempt.started),
+        completed_at: attempt.ended.map(|(at, _)| moment(at)),
+        outcome: attempt.ended.map(|(_, ended)| outcome(ended)),
+        error,
+        bytes_sent: sent,
+    }
+}

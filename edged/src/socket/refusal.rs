@@ -1,0 +1,168 @@
+//! How the daemon says no: what was found, a code for programs, what to try next.
+
+use edged_rpc::{ErrorKind, RpcError};
+use relay_core::event::{Refusal, Space};
+use relay_core::units::ByteCount;
+
+/// The core's refusal of a put.
+pub(super) fn refused(why: Refusal) -> RpcError {
+    match why {
+        Refusal::UnknownPeer(name) => RpcError::new(
+            ErrorKind::NotFound,
+            "unknown_peer",
+            format!("no peer {:?} in the config", name.as_str()),
+        )
+        .with_hint("edgectl peer list shows the peers; [[peers]] in the config adds one"),
+        Refusal::UnknownLane(name) => RpcError::new(
+            ErrorKind::NotFound,
+            "unknown_lane",
+            format!("no lane {:?} in the config", name.as_str()),
+        )
+        .with_hint("alarm, default and bulk are built in; [lanes.NAME] in the config adds one"),
+        Refusal::ReservedLane(name) => RpcError::new(
+            ErrorKind::Refused,
+            "lane_reserved",
+            format!(
+                "lane {:?} carries the daemon's own words alone",
+                name.as_str()
+            ),
+        )
+        .with_hint("use alarm for what is urgent"),
+        Refusal::NoPeer => RpcError::new(ErrorKind::Invalid, "no_peer", "the put names no peer")
+            .with_hint("name one with --peer"),
+        Refusal::TooLarge { length, max } => too_large(length, max),
+        Refusal::StorageFull(space) => storage_full(&space),
+        Refusal::KeyConflict { first } => RpcError::new(
+            ErrorKind::Refused,
+            "key_conflict",
+            format!("the key was used for {first}, which has another digest or other peers"),
+        )
+        .with_hint("use a new key for a new segment"),
+        Refusal::TooManyNames => RpcError::new(
+            ErrorKind::Refused,
+            "too_many_names",
+            "the ledger's table of lane names is full",
+        )
+        .with_hint("use a lane that was used before"),
+        Refusal::Draining => draining(),
+    }
+}
+
+/// Longer than this node takes.
+pub(super) fn too_large(length: u64, max: u64) -> RpcError {
+    let (found, most) = (ByteCount(length), ByteCount(max));
+    RpcError::new(
+        ErrorKind::Refused,
+        "too_large",
+        format!("segment of {found} ({length} B), this node takes at most {most} ({max} B)"),
+    )
+    .with_hint("split it, or raise [storage] max_bytes: a quarter of it is the limit")
+}
+
+fn storage_full(space: &Space) -> RpcError {
+    let (used, ceiling) = (ByteCount(space.used), ByteCount(space.ceiling));
+    RpcError::new(
+        ErrorKind::Refused,
+        "storage_full",
+        format!("{used} of {ceiling} hold what may not go; puts stop at 90%"),
+    )
+    .with_hint(
+        "acks from peers, confirmed inbox items and purged deadletters free room; \
+         [storage] max_bytes gives more",
+    )
+}
+
+/// The daemon goes down and takes nothing more; nothing of this was stored.
+pub(super) fn draining() -> RpcError {
+    RpcError::new(
+        ErrorKind::Refused,
+        "draining",
+        "the daemon is going down and takes nothing more",
+    )
+    .with_hint("nothing was stored; try again when it is back")
+}
+
+/// The daemon ended between taking a put and answering it.
+pub(super) fn unknown() -> RpcError {
+    RpcError::new(
+        ErrorKind::Failed,
+        "unknown",
+        "outcome unknown: the daemon ended before the put was answered",
+    )
+    .with_hint("ask again with the same key")
+}
+
+/// The uid asks too fast.
+pub(super) fn too_many() -> RpcError {
+    RpcError::new(
+        ErrorKind::Refused,
+        "too_many_requests",
+        "this user asks more than 20000 times a second",
+    )
+    .with_hint("put in batches, or ask less often")
+}
+
+/// All places are taken.
+pub(super) fn too_many_connections() -> RpcError {
+    RpcError::new(
+        ErrorKind::Refused,
+        "too_many_connections",
+        "as many clients are connected as [rpc] max_connections allows",
+    )
+    .with_hint("close idle connections, or raise it")
+}
+
+/// The request breaks a rule of its own.
+pub(super) fn invalid(code: &str, found: impl Into<String>) -> RpcError {
+    RpcError::new(ErrorKind::Invalid, code, found)
+}
+
+/// Our own disk or ledger is in trouble.
+pub(super) fn failed(code: &str, found: impl Into<String>) -> RpcError {
+    RpcError::new(ErrorKind::Failed, code, found).with_hint("the daemon's log says more")
+}
+
+/// What the file system said while a put was staged.
+pub(super) fn staging(error: &std::io::Error) -> RpcError {
+    use std::io::ErrorKind as Io;
+    if matches!(error.kind(), Io::StorageFull | Io::QuotaExceeded) {
+        return RpcError::new(
+            ErrorKind::Refused,
+            "storage_full",
+            "the disk itself is full",
+        )
+        .with_hint("free space on the file system of state_dir");
+    }
+    failed("io", format!("the segment cannot be written: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use relay_core::id::SegmentId;
+
+    #[test]
+    fn a_refusal_names_what_was_found_and_what_to_try() {
+        let first = SegmentId::v7(1, 2);
+        let all = [
+            Refusal::UnknownPeer("beta".parse().expect("a node")),
+            Refusal::UnknownLane("slow".parse().expect("a lane")),
+            Refusal::ReservedLane("control".parse().expect("a lane")),
+            Refusal::NoPeer,
+            Refusal::TooLarge { length: 9, max: 8 },
+            Refusal::StorageFull(Space::default()),
+            Refusal::KeyConflict { first },
+            Refusal::TooManyNames,
+            Refusal::Draining,
+        ];
+
+        for why in all {
+            let error = refused(why);
+
+            assert!(!error.hint.is_empty(), "{error}");
+            assert!(!error.message.ends_with('.'), "{error}");
+        }
+        let conflict = refused(Refusal::KeyConflict { first });
+        assert!(conflict.message.contains(&first.to_string()), "{conflict}");
+    }
+}

@@ -1,0 +1,107 @@
+//! The half that tells: each answer in its turn.
+//!
+//! Answers of puts are waited for; questions are asked of the ledger's readers, the
+//! journal and the driver when their turn comes. A question that fails is an answer;
+//! only a client that takes nothing ends the half early.
+//!
+//! | file | answers |
+//! |---|---|
+//! | `list` | segments, deliveries, inbox: pages |
+//! | `segment` | one segment: inspect, get |
+//! | `inbox` | get, take, confirm |
+//! | `status` | status, peers, counters, version |
+//! | `find` | from what people type to what the ledger numbers |
+//! | `payload` | the bytes of one member |
+
+mod find;
+mod inbox;
+mod list;
+mod payload;
+mod segment;
+mod status;
+
+use edged_rpc::{Durability, Request, Response, RpcError};
+use relay_core::time::Unix;
+use tokio::sync::mpsc;
+
+use super::hear::Job;
+use super::wire::{Broken, Teller};
+use super::{picture, refusal};
+use crate::desk::Desk;
+
+/// A question's answer, or why there is none.
+type Answered<T> = Result<T, RpcError>;
+
+/// The half that tells.
+pub(super) struct Telling<'a> {
+    teller: Teller,
+    desk: &'a Desk,
+    started: Unix,
+    durability: Durability,
+}
+
+impl<'a> Telling<'a> {
+    /// Tells one client; the socket has served since `started`.
+    pub(super) fn new(teller: Teller, desk: &'a Desk, started: Unix) -> Self {
+        Self {
+            teller,
+            desk,
+            started,
+            durability: picture::durability(desk.config.storage.durability),
+        }
+    }
+
+    /// Does `queue` in order, to its end.
+    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Job>) -> Result<(), Broken> {
+        while let Some(job) = queue.recv().await {
+            let response = match job {
+                Job::Say(response) => *response,
+                Job::Batch(pending) => pending.answer(self.durability).await,
+                Job::Put(pending) => pending.answer(self.durability).await,
+                Job::Ask(request) => {
+                    self.ask(*request).await?;
+                    continue;
+                }
+            };
+            self.teller.say(&response).await?;
+        }
+        Ok(())
+    }
+
+    async fn ask(&mut self, request: Request) -> Result<(), Broken> {
+        let desk = self.desk;
+        let answered = match request {
+            Request::SegmentGet(get) => return segment::get(&mut self.teller, desk, &get).await,
+            Request::InboxGet(get) => return inbox::get(&mut self.teller, desk, &get).await,
+            Request::InboxTake(take) => return inbox::take(&mut self.teller, desk, &take).await,
+            Request::SegmentList(which) => {
+                list::segments(desk, which).await.map(Response::Segments)
+            }
+            Request::SegmentInspect(which) => {
+                let detail = segment::inspect(desk, &which.segment).await;
+                detail.map(Response::SegmentDetail)
+            }
+            Request::InboxList(which) => list::inbox(desk, which).await.map(Response::Inbox),
+            Request::InboxConfirm(which) => {
+                inbox::confirm(desk, which).await.map(Response::Confirmed)
+            }
+            Request::RelayStatus(which) => {
+                let report = status::report(desk, self.started, which.books).await;
+                report.map(Response::Status)
+            }
+            Request::RelayList(which) => list::deliveries(desk, which)
+                .await
+                .map(Response::Deliveries),
+            Request::PeerList(which) => status::peers(desk, &which.page).await.map(Response::Peers),
+            Request::Version => Ok(Response::Version(status::version(desk, self.started))),
+            Request::Counters => status::counters(desk).await.map(Response::Counters),
+            // Both are heard, not asked: the hearing half never queues them.
+            Request::Put(_) | Request::PutBatch(_) => Err(refusal::failed(
+                "internal",
+                "a put was queued as a question",
+            )),
+        };
+        let response = answered.unwrap_or_else(Response::Error);
+        self.teller.say(&response).await
+    }
+}

@@ -1,0 +1,219 @@
+//! The relay as a whole: status, peers, books, counters, version.
+//!
+//! Status asks the ledger for what the core does not hold (the age of what waits, the
+//! books as they are durable); counters come from memory alone.
+
+use std::collections::BTreeMap;
+
+use edged_rpc::{
+    BookView, CountersView, Moment, Page, Paging, PeerView, ReceivedView, StatusReport, VERSION,
+    VersionView,
+};
+use relay_core::change::Book;
+use relay_core::delivery::StateName;
+use relay_core::id::{LaneName, LaneNo, NodeId, NodeNo};
+use relay_core::ledger::{ReadError, Reader};
+use relay_core::scheduler::Picture;
+use relay_core::time::{Now, Unix};
+
+use super::{Answered, find};
+use crate::desk::Desk;
+use crate::journal::Books;
+use crate::socket::picture::{self, Oldest, Painter};
+use crate::socket::refusal::{draining, failed};
+use crate::transport::Source as _;
+
+/// How often the books are read again when a group committed between two reads.
+const READS: usize = 3;
+
+/// What waits, per peer and lane.
+type Waiting = BTreeMap<(NodeNo, LaneNo), u64>;
+
+/// The whole picture.
+pub(super) async fn report(desk: &Desk, started: Unix, books: bool) -> Answered<StatusReport> {
+    let (node, now) = desk.look().await.map_err(|_| draining())?;
+    let oldest = oldest(desk, &node, now).await?;
+    let status = Painter::new(desk, &node, now).status(&oldest, started);
+    let books = if books {
+        Some(durable_books(desk).await?)
+    } else {
+        None
+    };
+    Ok(StatusReport { status, books })
+}
+
+/// A page of peers, by id.
+pub(super) async fn peers(desk: &Desk, page: &Paging) -> Answered<Page<PeerView>> {
+    let (node, now) = desk.look().await.map_err(|_| draining())?;
+    let oldest = oldest(desk, &node, now).await?;
+    let mut items = Painter::new(desk, &node, now).peers(&oldest);
+    let total = items.len() as u64;
+    if let Some(after) = &page.after {
+        items.retain(|peer| peer.peer_id > *after);
+    }
+    let more = items.len() > find::limit(page);
+    items.truncate(find::limit(page));
+    let next = items
+        .last()
+        .filter(|_| more)
+        .map(|peer| peer.peer_id.clone());
+    Ok(Page { items, total, next })
+}
+
+/// Who answers.
+pub(super) fn version(desk: &Desk, started: Unix) -> VersionView {
+    VersionView {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        rpc_version: VERSION,
+        node: desk.config.node.id.as_str().to_owned(),
+        boot_epoch: desk.epoch.0,
+        started_at: Moment(started.0),
+    }
+}
+
+/// Counts from memory: the journal's books and the core's depths, a moment apart.
+pub(super) async fn counters(desk: &Desk) -> Answered<CountersView> {
+    let books = desk.journal.books().await;
+    let books = books.map_err(|why| failed("ledger", why))?;
+    let (node, _) = desk.look().await.map_err(|_| draining())?;
+    Ok(CountersView {
+        boot_epoch: desk.epoch.0,
+        received: received(desk, &books),
+        books: book_views(desk, &books, &waiting_in(desk, &node)),
+    })
+}
+
+/// What the core says waits.
+fn waiting_in(desk: &Desk, node: &Picture) -> Waiting {
+    let mut waiting = Waiting::new();
+    for peer in &node.peers {
+        let Some(no) = desk.payloads.node_number(&peer.name) else {
+            continue;
+        };
+        for (lane, state, depth) in &peer.depths {
+            if !state.is_terminal()
+                && let Some(lane) = desk.payloads.lane_number(lane)
+            {
+                *waiting.entry((no, lane)).or_default() += depth.count;
+            }
+        }
+    }
+    waiting
+}
+
+/// The books as they are durable; read again while groups move them.
+async fn durable_books(desk: &Desk) -> Answered<Vec<BookView>> {
+    let mut views = Vec::new();
+    for _ in 0..READS {
+        let (books, waiting) = find::read(desk, read_books).await?;
+        views = book_views(desk, &books, &waiting);
+        if views.iter().all(|view| view.holds) {
+            break;
+        }
+    }
+    Ok(views)
+}
+
+fn read_books(reader: &mut Reader) -> Result<(Books, Waiting), ReadError> {
+    let (books, depths) = (reader.books()?, reader.depths()?);
+    let mut waiting = Waiting::new();
+    for (peer, lane, state, depth) in depths {
+        let waits = match state {
+            StateName::Scheduled | StateName::Inflight | StateName::Failed => depth.count,
+            StateName::Acked | StateName::Deadletter => 0,
+        };
+        *waiting.entry((peer, lane)).or_default() += waits;
+    }
+    Ok((books, waiting))
+}
+
+/// One view for each peer and lane; the inbox is shown apart.
+fn book_views(desk: &Desk, books: &Books, waiting: &Waiting) -> Vec<BookView> {
+    let mut views: BTreeMap<(NodeNo, LaneNo), BookView> = BTreeMap::new();
+    for (peer, lane, book, value) in books.iter().filter(|row| row.0 != NodeNo::LOCAL) {
+        let view = views.entry((*peer, *lane)).or_default();
+        let value = u64::try_from(*value).unwrap_or(0);
+        match book {
+            Book::Put => view.put = value,
+            Book::Acked => view.acked = value,
+            Book::Deadletter => view.deadletter = value,
+            Book::NotNeeded => view.not_needed = value,
+            Book::Purged => view.purged = value,
+            Book::Quarantined => view.quarantined = value,
+        }
+    }
+    for (key, view) in &mut views {
+        view.peer_id = node_name(desk, key.0);
+        view.lane = lane_name(desk, key.1);
+        view.waiting = waiting.get(key).copied().unwrap_or(0);
+        let settled = view.acked + view.deadletter + view.not_needed;
+        view.holds = view.put == settled + view.waiting + view.purged + view.quarantined;
+    }
+    views.into_values().collect()
+}
+
+/// What came in, per lane: the ledger counts all origins together.
+fn received(desk: &Desk, books: &Books) -> Vec<ReceivedView> {
+    let mut views: BTreeMap<LaneNo, ReceivedView> = BTreeMap::new();
+    for (_, lane, book, value) in books.iter().filter(|row| row.0 == NodeNo::LOCAL) {
+        let view = views.entry(*lane).or_default();
+        let value = u64::try_from(*value).unwrap_or(0);
+        match book {
+            Book::Put => view.segments = value,
+            Book::Acked => view.confirmed = value,
+            Book::Deadletter | Book::NotNeeded | Book::Purged | Book::Quarantined => {}
+        }
+    }
+    for (lane, view) in &mut views {
+        view.origin = "*".to_owned();
+        view.lane = lane_name(desk, *lane);
+    }
+    views.into_values().collect()
+}
+
+fn node_name(desk: &Desk, no: NodeNo) -> String {
+    let name = desk.payloads.node(no);
+    name.map_or_else(|| format!("node {no}"), |name| name.as_str().to_owned())
+}
+
+fn lane_name(desk: &Desk, no: LaneNo) -> String {
+    let name = desk.payloads.lane(no);
+    name.map_or_else(|| format!("lane {no}"), |name| name.as_str().to_owned())
+}
+
+/// The age of the oldest that waits, per peer with something waiting.
+async fn oldest(desk: &Desk, node: &Picture, now: Now) -> Answered<Oldest> {
+    let mut asked: Vec<(NodeId, NodeNo, LaneNo)> = Vec::new();
+    for peer in &node.peers {
+        let Some(no) = desk.payloads.node_number(&peer.name) else {
+            continue;
+        };
+        let waits = |state: &StateName| match state {
+            StateName::Scheduled | StateName::Failed => true,
+            StateName::Inflight | StateName::Acked | StateName::Deadletter => false,
+        };
+        let lanes = peer.depths.iter().filter(|(_, state, _)| waits(state));
+        let mut lanes: Vec<&LaneName> = lanes.map(|(lane, _, _)| lane).collect();
+        lanes.dedup();
+        let numbers = lanes
+            .into_iter()
+            .filter_map(|lane| desk.payloads.lane_number(lane));
+        asked.extend(numbers.map(|lane| (peer.name.clone(), no, lane)));
+    }
+    if asked.is_empty() {
+        return Ok(Oldest::new());
+    }
+    find::read(desk, move |reader| {
+        let mut oldest = Oldest::new();
+        for (name, peer, lane) in asked {
+            let first = reader.page(peer, lane, None, 1)?;
+            if let Some(first) = first.first() {
+                let age = picture::age(first.row.queued, now);
+                let known = oldest.entry(name).or_insert(age);
+                *known = age.max(*known);
+            }
+        }
+        Ok(oldest)
+    })
+    .await
+}
