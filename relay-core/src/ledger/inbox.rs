@@ -283,17 +283,26 @@ impl Inbox<'_> {
                 chosen.push(*member);
             }
         }
-        self.part(Stored { row, lease: None }, &table, &spoken, &chosen, |row| {
-            row.updated = now;
-            Some(until)
-        })
+        self.part(
+            Stored { row, lease: None },
+            &table,
+            &spoken,
+            &chosen,
+            |row| {
+                row.updated = now;
+                Some(until)
+            },
+        )
     }
 
     /// Sets `chosen` among the members a row speaks for apart: all of them in
     /// place, some of them as rows of their own. Answers with the new lease.
     fn part(
         &mut self,
-        Stored { mut row, lease: rest }: Stored,
+        Stored {
+            mut row,
+            lease: rest,
+        }: Stored,
         table: &Table,
         spoken: &[u16],
         chosen: &[u16],

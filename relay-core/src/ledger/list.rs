@@ -96,7 +96,10 @@ impl Reader {
         let mut query = snapshot.prepare_cached(&deliveries_sql(filter))?;
         let key = after.map_or((0, i64::MIN, 0), |(due, _)| due_key(due));
         let mut rows = query.query(key)?;
-        let mut listing = Listing { rows: Vec::new(), next: None };
+        let mut listing = Listing {
+            rows: Vec::new(),
+            next: None,
+        };
         let mut looked = 0;
         while let Some(row) = rows.next()? {
             let (Ok(stored), Ok(pack)) = (read_owed(row, 0), read_pack(row, OWED_WIDTH)) else {
@@ -105,10 +108,17 @@ impl Reader {
             };
             looked += 1;
             let due = stored.row.due;
-            let from = after.filter(|(last, _)| *last == due).map(|(_, member)| member);
+            let from = after
+                .filter(|(last, _)| *last == due)
+                .map(|(_, member)| member);
             if wanted(filter, &stored.row, &pack) {
-                let Some(all) =
-                    members(&snapshot, &mut self.bodies, &mut self.damaged, &stored, &pack)?
+                let Some(all) = members(
+                    &snapshot,
+                    &mut self.bodies,
+                    &mut self.damaged,
+                    &stored,
+                    &pack,
+                )?
                 else {
                     continue;
                 };
@@ -122,7 +132,10 @@ impl Reader {
                         return Ok(listing);
                     }
                     listing.next = Some((due, segment.member));
-                    listing.rows.push(DeliveryRow { segment, row: stored.row.clone() });
+                    listing.rows.push(DeliveryRow {
+                        segment,
+                        row: stored.row.clone(),
+                    });
                 }
             }
             if looked == SCAN {
@@ -150,7 +163,10 @@ impl Reader {
             ..DeliveryFilter::default()
         };
         let Listing { rows, next } = self.deliveries(&filter, after, limit)?;
-        Ok(Listing { rows: rows.into_iter().map(|row| row.segment).collect(), next })
+        Ok(Listing {
+            rows: rows.into_iter().map(|row| row.segment).collect(),
+            next,
+        })
     }
 
     /// Segments above `after`, each with all its deliveries; the filter asks for
@@ -167,7 +183,9 @@ impl Reader {
         let (mut rows, mut next) = (Vec::new(), after);
         let mut from = after.map_or(0, |(pack, _)| pack.0 as i64);
         for _ in 0..SCAN {
-            let Some(pack) = self.next_pack(from)? else { return Ok(Listing { rows, next: None }) };
+            let Some(pack) = self.next_pack(from)? else {
+                return Ok(Listing { rows, next: None });
+            };
             from = pack.no.0 as i64 + 1;
             for row in self.expand(&pack)? {
                 let member = (pack.no, row.segment.member);
@@ -233,9 +251,9 @@ impl Reader {
     }
 
     fn next_pack(&mut self, from: i64) -> Read<Option<PackRow>> {
-        let mut query = self
-            .conn
-            .prepare_cached(&format!("SELECT {PACK} FROM pack p WHERE p.no >= ?1 ORDER BY p.no"))?;
+        let mut query = self.conn.prepare_cached(&format!(
+            "SELECT {PACK} FROM pack p WHERE p.no >= ?1 ORDER BY p.no"
+        ))?;
         let mut rows = query.query([from])?;
         while let Some(row) = rows.next()? {
             match read_pack(row, 0) {
@@ -263,13 +281,24 @@ impl Reader {
         }
         let mut segments: Vec<SegmentRow> = Vec::new();
         for stored in rows {
-            let all = members(&self.conn, &mut self.bodies, &mut self.damaged, &stored, pack)?;
+            let all = members(
+                &self.conn,
+                &mut self.bodies,
+                &mut self.damaged,
+                &stored,
+                pack,
+            )?;
             for segment in all.into_iter().flatten() {
-                let known = segments.iter_mut().find(|row| row.segment.member == segment.member);
+                let known = segments
+                    .iter_mut()
+                    .find(|row| row.segment.member == segment.member);
                 match known {
                     Some(known) => known.deliveries.push(stored.row.clone()),
                     None => {
-                        segments.push(SegmentRow { segment, deliveries: vec![stored.row.clone()] });
+                        segments.push(SegmentRow {
+                            segment,
+                            deliveries: vec![stored.row.clone()],
+                        });
                     }
                 }
             }
@@ -285,7 +314,10 @@ impl Reader {
             let attempts = attempts(&self.conn, owed.due, member, &mut self.damaged)?;
             deliveries.push((owed, attempts));
         }
-        Ok(Inspection { segment: row.segment, deliveries })
+        Ok(Inspection {
+            segment: row.segment,
+            deliveries,
+        })
     }
 }
 
@@ -296,7 +328,9 @@ fn deliveries_sql(filter: &DeliveryFilter) -> String {
         Some(StateName::Deadletter) => "INDEXED BY owed_parked",
         Some(StateName::Scheduled | StateName::Failed | StateName::Acked) | None => "",
     };
-    let state = filter.state.map_or_else(String::new, |s| format!("AND o.state = {}", s as i64));
+    let state = filter
+        .state
+        .map_or_else(String::new, |s| format!("AND o.state = {}", s as i64));
     format!(
         "SELECT {OWED}, {PACK} FROM owed o {walk} JOIN pack p ON p.no = o.pack
          WHERE (o.pack, o.part, o.peer) >= (?1, ?2, ?3) {state}
@@ -313,7 +347,10 @@ fn wanted(filter: &DeliveryFilter, row: &OwedRow, pack: &PackRow) -> bool {
         && (!filter.remote || row.due.peer != NodeNo::LOCAL)
         && filter.lane.is_none_or(|lane| lane == row.lane)
         && filter.segment.lane.is_none_or(|lane| lane == row.lane)
-        && filter.segment.origin.is_none_or(|origin| origin == pack.info.origin)
+        && filter
+            .segment
+            .origin
+            .is_none_or(|origin| origin == pack.info.origin)
         && filter.state.is_none_or(|state| state == row.state.name())
         && filter.cause.is_none_or(|wanted| Some(wanted) == cause)
 }
@@ -332,7 +369,12 @@ fn members(
     };
     let spoken = members_of(conn, &stored.row, table.members().len())?;
     let state = inbox_state(stored);
-    Ok(Some(spoken.into_iter().map(|n| item(pack, &table, n, state)).collect()))
+    Ok(Some(
+        spoken
+            .into_iter()
+            .map(|n| item(pack, &table, n, state))
+            .collect(),
+    ))
 }
 
 fn inbox_state(stored: &Stored) -> InboxState {
@@ -348,12 +390,7 @@ fn inbox_state(stored: &Stored) -> InboxState {
 
 /// Closed attempts for a member: its own, and those of the pack while it was
 /// among the rest.
-fn attempts(
-    conn: &Connection,
-    due: Due,
-    member: u16,
-    damaged: &mut u64,
-) -> Read<Vec<AttemptRow>> {
+fn attempts(conn: &Connection, due: Due, member: u16, damaged: &mut u64) -> Read<Vec<AttemptRow>> {
     let mut query = conn.prepare_cached(
         "SELECT part, number, epoch, started, ended, outcome, sent, error FROM attempt
          WHERE pack = ?1 AND part IN (-1, ?2) AND peer = ?3 ORDER BY number, part",
@@ -365,7 +402,10 @@ fn attempts(
         let read = || {
             let number = |at| column::<i64>(row, at).map(|n| n as u64);
             Ok::<_, super::rows::Damaged>(AttemptRow {
-                due: Due { part: part(column(row, 0)?)?, ..due },
+                due: Due {
+                    part: part(column(row, 0)?)?,
+                    ..due
+                },
                 attempt: Attempt {
                     number: column(row, 1)?,
                     epoch: BootEpoch(number(2)?),

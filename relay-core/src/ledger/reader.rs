@@ -72,7 +72,7 @@ impl Reader {
         ))?;
         let (pack, part) = after_key(after);
         let mut rows = query.query((peer.0, lane.0, pack, part))?;
-        let mut found = Vec::with_capacity(limit);
+        let mut found = Vec::new();
         while found.len() < limit {
             let Some(row) = rows.next()? else { break };
             match (read_owed(row, 0), read_pack(row, OWED_WIDTH)) {

@@ -7,6 +7,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::LedgerError;
@@ -111,8 +112,7 @@ pub(super) fn open_writer(
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
-    conn.busy_timeout(BUSY)?;
-    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    settle_down(&conn)?;
     let found: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let known = MIGRATIONS.len() as i64;
     if found > known {
@@ -154,11 +154,19 @@ pub(super) fn open_reader(path: &Path) -> LedgerResult<Connection> {
         path,
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
-    conn.busy_timeout(BUSY)?;
-    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    settle_down(&conn)?;
     // A page of work is read once; a large cache would only hold memory.
     conn.pragma_update(None, "cache_size", -512)?;
     Ok(conn)
+}
+
+fn settle_down(conn: &Connection) -> rusqlite::Result<()> {
+    conn.busy_timeout(BUSY)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Otherwise the planner looks at bound values wherever a partial index might
+    // serve, and prepares such a statement anew for each binding: 15 µs a row.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 /// How long one connection waits for another: a reader holds its snapshot for
