@@ -48,7 +48,7 @@ pub use bodies::Loaded;
 pub use commit::{GroupStats, Report, Staged};
 pub use error::{LedgerError, ReadError};
 pub use inbox::{ConfirmOutcome, InboxFilter, InboxItem, InboxState};
-pub use list::{DeliveryFilter, DeliveryRow, Inspection, Listing, Place, SegmentRow};
+pub use list::{DeliveryFilter, DeliveryRow, Inspection, Listing, Place, SegmentRow, Tally};
 pub use reader::Reader;
 pub use sweep::Swept;
 

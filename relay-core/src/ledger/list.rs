@@ -78,6 +78,15 @@ pub struct Listing<T, P = Place> {
     pub next: Option<P>,
 }
 
+/// The books, and what stands where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tally {
+    /// Columns per peer and lane.
+    pub books: Vec<(NodeNo, LaneNo, Book, i64)>,
+    /// Rows, deliveries and bytes per peer, lane and state.
+    pub depths: Vec<(NodeNo, LaneNo, StateName, Depth)>,
+}
+
 /// Rows looked at in one call.
 const SCAN: usize = 16_384;
 
@@ -239,7 +248,7 @@ impl Reader {
     /// # Errors
     /// [`ReadError::Sql`].
     pub fn books(&self) -> Result<Vec<(NodeNo, LaneNo, Book, i64)>, ReadError> {
-        Ok(Counters::load(&self.conn)?.books())
+        Ok(self.tally()?.books)
     }
 
     /// What stands where.
@@ -247,7 +256,17 @@ impl Reader {
     /// # Errors
     /// [`ReadError::Sql`].
     pub fn depths(&self) -> Result<Vec<(NodeNo, LaneNo, StateName, Depth)>, ReadError> {
-        Ok(Counters::load(&self.conn)?.depths())
+        Ok(self.tally()?.depths)
+    }
+
+    /// The books, per peer and lane, and what stands where: both of one moment, so
+    /// that they can be held against each other.
+    ///
+    /// # Errors
+    /// [`ReadError::Sql`].
+    pub fn tally(&self) -> Result<Tally, ReadError> {
+        let counters = Counters::load(&self.conn)?;
+        Ok(Tally { books: counters.books(), depths: counters.depths() })
     }
 
     fn next_pack(&mut self, from: i64) -> Read<Option<PackRow>> {

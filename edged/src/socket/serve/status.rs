@@ -1,7 +1,7 @@
 //! The relay as a whole: status, peers, books, counters, version.
 //!
 //! Status asks the ledger for what the core does not hold (the age of what waits, the
-//! books as they are durable); counters come from memory alone.
+//! books as they are durable); counters come from memory where they can.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,6 @@ use edged_rpc::{
 use relay_core::change::Book;
 use relay_core::delivery::StateName;
 use relay_core::id::{LaneName, LaneNo, NodeId, NodeNo};
-use relay_core::ledger::{ReadError, Reader};
 use relay_core::scheduler::Picture;
 use relay_core::time::{Now, Unix};
 
@@ -22,9 +21,6 @@ use crate::journal::Books;
 use crate::socket::picture::{self, Oldest, Painter};
 use crate::socket::refusal::{draining, failed};
 use crate::transport::Source as _;
-
-/// How often the books are read again when a group committed between two reads.
-const READS: usize = 3;
 
 /// What waits, per peer and lane.
 type Waiting = BTreeMap<(NodeNo, LaneNo), u64>;
@@ -71,15 +67,20 @@ pub(super) fn version(desk: &Desk, started: Unix) -> VersionView {
     }
 }
 
-/// Counts from memory: the journal's books and the core's depths, a moment apart.
+/// Counts from memory, when the journal's books and the core's depths agree; while groups
+/// move them between the two looks, as they are durable.
 pub(super) async fn counters(desk: &Desk) -> Answered<CountersView> {
-    let books = desk.journal.books().await;
-    let books = books.map_err(|why| failed("ledger", why))?;
+    let memory = desk.journal.books().await;
+    let memory = memory.map_err(|why| failed("ledger", why))?;
     let (node, _) = desk.look().await.map_err(|_| draining())?;
+    let mut books = book_views(desk, &memory, &waiting_in(desk, &node));
+    if !books.iter().all(|book| book.holds) {
+        books = durable_books(desk).await?;
+    }
     Ok(CountersView {
         boot_epoch: desk.epoch.0,
-        received: received(desk, &books),
-        books: book_views(desk, &books, &waiting_in(desk, &node)),
+        received: received(desk, &memory),
+        books,
     })
 }
 
@@ -101,30 +102,16 @@ fn waiting_in(desk: &Desk, node: &Picture) -> Waiting {
     waiting
 }
 
-/// The books as they are durable; read again while groups move them.
+/// The books as they are durable.
 async fn durable_books(desk: &Desk) -> Answered<Vec<BookView>> {
-    let mut views = Vec::new();
-    for _ in 0..READS {
-        let (books, waiting) = find::read(desk, read_books).await?;
-        views = book_views(desk, &books, &waiting);
-        if views.iter().all(|view| view.holds) {
-            break;
+    let tally = find::read(desk, |reader| reader.tally()).await?;
+    let mut waiting = Waiting::new();
+    for (peer, lane, state, depth) in &tally.depths {
+        if !state.is_terminal() {
+            *waiting.entry((*peer, *lane)).or_default() += depth.count;
         }
     }
-    Ok(views)
-}
-
-fn read_books(reader: &mut Reader) -> Result<(Books, Waiting), ReadError> {
-    let (books, depths) = (reader.books()?, reader.depths()?);
-    let mut waiting = Waiting::new();
-    for (peer, lane, state, depth) in depths {
-        let waits = match state {
-            StateName::Scheduled | StateName::Inflight | StateName::Failed => depth.count,
-            StateName::Acked | StateName::Deadletter => 0,
-        };
-        *waiting.entry((peer, lane)).or_default() += waits;
-    }
-    Ok((books, waiting))
+    Ok(book_views(desk, &tally.books, &waiting))
 }
 
 /// One view for each peer and lane; the inbox is shown apart.
