@@ -29,7 +29,7 @@ pub(super) struct Pending {
     packs: Vec<PendingPack>,
 }
 
-/// One pack of it: a run of ids.
+/// One pack of it: a run of ids, rising ([`Desk::fresh_id`]).
 struct PendingPack {
     first: SegmentId,
     count: u32,
@@ -153,7 +153,6 @@ async fn begin(
         first: built.first,
         last: built.last,
     };
-    let first = first_of(table);
     let input = Input::Put(Put {
         put,
         staged,
@@ -170,16 +169,10 @@ async fn begin(
     };
     let answer = desk.begin_put(event, put).await;
     PendingPack {
-        first,
+        first: shape.first,
         count: shape.count,
         answer: answer.map_err(|_| refusal::draining()),
     }
-}
-
-/// The id of the first member: the run of ids may wrap, so it need not be the smallest.
-fn first_of(table: &[u8]) -> SegmentId {
-    let id = table.first_chunk().expect("a table begins with an id");
-    SegmentId(*id)
 }
 
 impl Pending {

@@ -118,12 +118,21 @@ fn broken(error: io::Error, most: usize) -> Broken {
     if inner.is_some_and(|inner| inner.is::<LengthDelimitedCodecError>()) {
         return Broken::TooLong { most };
     }
-    match error.kind() {
-        // The codec's word for a stream that ends inside a frame.
-        io::ErrorKind::Other | io::ErrorKind::UnexpectedEof => Broken::CutShort,
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Broken::HungUp,
-        _ => Broken::Socket(error),
+    // `Other` is the codec's word for a stream that ends inside a frame.
+    let cut = [io::ErrorKind::Other, io::ErrorKind::UnexpectedEof];
+    if cut.contains(&error.kind()) {
+        return Broken::CutShort;
     }
+    gone_or(error)
+}
+
+/// A client that is gone is no trouble of the socket's.
+fn gone_or(error: io::Error) -> Broken {
+    let gone = [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset];
+    if gone.contains(&error.kind()) {
+        return Broken::HungUp;
+    }
+    Broken::Socket(error)
 }
 
 /// The writing half.
@@ -194,11 +203,7 @@ impl Teller {
 
 async fn patiently(write: impl Future<Output = io::Result<()>>) -> Result<(), Broken> {
     match tokio::time::timeout(PATIENCE, write).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => match error.kind() {
-            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Err(Broken::HungUp),
-            _ => Err(Broken::Socket(error)),
-        },
+        Ok(written) => written.map_err(gone_or),
         Err(_) => Err(Broken::TooSlow),
     }
 }

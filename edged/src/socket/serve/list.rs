@@ -34,10 +34,8 @@ pub(super) async fn segments(desk: &Desk, which: SegmentList) -> Answered<Page<S
         return Ok(nothing());
     };
     filter.segment.topic = find::topic(topic.as_deref())?;
-    let after = match find::place(page.after.as_deref())? {
-        Some((due, member)) => Some((due.pack, member)),
-        None => None,
-    };
+    let after = find::place(page.after.as_deref())?;
+    let after = after.map(|(due, member)| (due.pack, member));
     let (total, limit) = (total(desk, &filter).await?, find::limit(&page));
     if limit == 0 {
         return Ok(counted(total));
