@@ -1,1 +1,15 @@
-//! Being built.
+//! What stands between the tests and what they test.
+//!
+//! The simulator: [`seeds`] plays many numbers, [`scenario`] draws what each
+//! number means, [`world`] runs it on a virtual clock, [`node`] is one scheduler
+//! in a model of its shell, [`wire`] a model of the network, [`disk`] a model of
+//! the ledger, and [`oracle`] judges. `docs/TESTING.md` tells how the suite is
+//! organised and what each part has been seen to catch.
+
+pub mod disk;
+pub mod node;
+pub mod oracle;
+pub mod scenario;
+pub mod seeds;
+pub mod wire;
+pub mod world;

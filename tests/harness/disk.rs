@@ -1,0 +1,360 @@
+//! A model of the ledger: rows in maps, and a commit that takes its time.
+//!
+//! It applies [`Change`]s in the order of their tickets, a group at a time; what
+//! a crash catches between ask and commit is lost, or durable without anyone
+//! having heard. It answers every question of the core from committed rows, and
+//! refuses tickets that bring a pack when it is full. Restart does what recovery
+//! must do (semantics 4) by the core's own `close_attempt`. When things happen
+//! is [`crate::node`]'s; whether they may is [`crate::oracle`]'s.
+
+pub mod content;
+mod reads;
+mod recover;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use relay_core::change::{Book, Change, Due, KeyName, KeyRow, OwedRow, Part, ReceiptRow};
+use relay_core::delivery::State;
+use relay_core::event::Space;
+use relay_core::id::{
+    BootEpoch, LaneName, LaneNo, LedgerId, NodeId, NodeNo, PackNo, ReceiptNo, SegmentId, StagedId,
+    Ticket,
+};
+use relay_core::segment::{Digest, PackInfo};
+
+use self::content::Content;
+
+/// A pack as it lies on the disk.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Its row.
+    pub info: PackInfo,
+    /// Its bytes.
+    pub content: Arc<Content>,
+    /// Whether the bytes are gone.
+    pub missing: bool,
+    /// Members whose bytes have rotted.
+    pub bad: BTreeSet<u16>,
+}
+
+/// Changes asked for and not yet durable.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Their place in the order.
+    pub ticket: Ticket,
+    /// They.
+    pub changes: Vec<Change>,
+    /// The bytes of each pack among them.
+    pub contents: Vec<(StagedId, Arc<Content>)>,
+}
+
+/// What a commit did.
+#[derive(Debug)]
+pub struct Committed {
+    /// Jobs that are durable now, in order.
+    pub done: Vec<Job>,
+    /// Jobs that found no room.
+    pub refused: Vec<Job>,
+    /// The last ticket of the group.
+    pub upto: Ticket,
+}
+
+/// When a receipt's marks may go: a while after the sender settled it.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    digest: Digest,
+    pack: PackNo,
+    forget: Option<u64>,
+}
+
+/// The disk of one node.
+#[derive(Debug)]
+pub struct Disk {
+    /// Which ledger this is.
+    pub ledger: LedgerId,
+    /// The run it was opened for.
+    pub epoch: BootEpoch,
+    /// Numbered nodes.
+    pub nodes: BTreeMap<NodeNo, NodeId>,
+    /// Numbered lanes.
+    pub lanes: BTreeMap<LaneNo, LaneName>,
+    /// Packs.
+    pub packs: BTreeMap<PackNo, Stored>,
+    /// What is owed; the inbox is the peer [`NodeNo::LOCAL`].
+    pub owed: BTreeMap<Due, OwedRow>,
+    /// Members that have or had a row of their own.
+    pub split: BTreeMap<(NodeNo, PackNo), BTreeSet<u16>>,
+    /// Receipts the senders have not settled.
+    pub receipts: BTreeMap<ReceiptNo, ReceiptRow>,
+    /// The books.
+    pub books: BTreeMap<(NodeNo, LaneNo, Book), i64>,
+    /// Whether every pack is refused for now.
+    pub full: bool,
+    /// The ceiling.
+    pub ceiling: u64,
+    /// How long marks are kept after their receipt is settled, in microseconds.
+    pub keep_known: u64,
+    heard: BTreeMap<(LedgerId, LaneNo), PackNo>,
+    keys: BTreeMap<KeyName, KeyRow>,
+    marks: BTreeMap<(NodeNo, SegmentId), Mark>,
+    last_pack: PackNo,
+    last_receipt: ReceiptNo,
+    used: u64,
+    inbox: u64,
+    pins: BTreeMap<PackNo, u32>,
+    waiting: VecDeque<Job>,
+    group: Vec<Job>,
+}
+
+impl Disk {
+    /// An empty disk, as first start finds it.
+    #[must_use]
+    pub fn new(ledger: LedgerId, owner: NodeId, ceiling: u64, keep_known: u64) -> Self {
+        Self {
+            ledger,
+            epoch: BootEpoch(0),
+            nodes: BTreeMap::from([(NodeNo::LOCAL, owner)]),
+            lanes: BTreeMap::new(),
+            packs: BTreeMap::new(),
+            owed: BTreeMap::new(),
+            split: BTreeMap::new(),
+            receipts: BTreeMap::new(),
+            books: BTreeMap::new(),
+            full: false,
+            ceiling,
+            keep_known,
+            heard: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            marks: BTreeMap::new(),
+            last_pack: PackNo(0),
+            last_receipt: ReceiptNo(0),
+            used: 0,
+            inbox: 0,
+            pins: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            group: Vec::new(),
+        }
+    }
+
+    /// Takes changes in, for the next group.
+    pub fn ask(&mut self, job: Job) {
+        self.waiting.push_back(job);
+    }
+
+    /// Whether anything asked for is not durable yet.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        !self.waiting.is_empty() || !self.group.is_empty()
+    }
+
+    /// All that was asked so far becomes one group.
+    pub fn begin(&mut self) {
+        assert!(self.group.is_empty(), "one commit at a time");
+        self.group.extend(self.waiting.drain(..));
+    }
+
+    /// The group is durable, but for what found no room; `None` without a group.
+    pub fn commit(&mut self, now: u64) -> Option<Committed> {
+        let upto = self.group.last()?.ticket;
+        let (mut done, mut refused) = (Vec::new(), Vec::new());
+        for job in std::mem::take(&mut self.group) {
+            if self.has_room(&job) {
+                self.apply_all(&job, now);
+                done.push(job);
+            } else {
+                refused.push(job);
+            }
+        }
+        Some(Committed {
+            done,
+            refused,
+            upto,
+        })
+    }
+
+    /// Whether a commit should begin.
+    #[must_use]
+    pub fn wants_commit(&self) -> bool {
+        self.group.is_empty() && !self.waiting.is_empty()
+    }
+
+    fn has_room(&self, job: &Job) -> bool {
+        let wanted: u64 = job
+            .contents
+            .iter()
+            .map(|(_, content)| content.shape().bytes)
+            .sum();
+        job.contents.is_empty() || (!self.full && self.used + wanted <= self.ceiling)
+    }
+
+    fn apply_all(&mut self, job: &Job, now: u64) {
+        let contents: BTreeMap<_, _> = job.contents.iter().cloned().collect();
+        for change in &job.changes {
+            self.apply(change, &contents, now);
+        }
+    }
+
+    fn apply(&mut self, change: &Change, contents: &BTreeMap<StagedId, Arc<Content>>, now: u64) {
+        match change {
+            Change::Node(no, name) => drop(self.nodes.insert(*no, name.clone())),
+            Change::Lane(no, name) => drop(self.lanes.insert(*no, name.clone())),
+            Change::Pack { no, staged, info } => {
+                let content = contents
+                    .get(staged)
+                    .expect("a pack comes with its bytes")
+                    .clone();
+                self.store(*no, info, content);
+            }
+            Change::Owed(row) => self.set_row(row.clone()),
+            Change::Gone(due) => self.remove_row(*due),
+            Change::Attempt(_) => {}
+            Change::Book {
+                peer,
+                lane,
+                entry,
+                by,
+            } => {
+                *self.books.entry((*peer, *lane, *entry)).or_default() += by;
+            }
+            Change::Heard(ledger, lane, pack) => {
+                let highest = self.heard.entry((*ledger, *lane)).or_default();
+                *highest = (*highest).max(*pack);
+            }
+            Change::Receipt(row) => {
+                self.last_receipt = self.last_receipt.max(row.no);
+                self.receipts.insert(row.no, row.clone());
+            }
+            Change::Settled(peer, upto) => self.forget(*peer, *upto, now),
+            Change::Key(row) => drop(self.keys.insert(row.name.clone(), row.clone())),
+        }
+    }
+
+    fn store(&mut self, no: PackNo, info: &PackInfo, content: Arc<Content>) {
+        self.last_pack = self.last_pack.max(no);
+        for body in &content.members {
+            let mark = Mark {
+                digest: body.digest,
+                pack: no,
+                forget: None,
+            };
+            self.marks.insert((info.origin, body.id), mark);
+        }
+        let bad = BTreeSet::new();
+        self.packs.insert(
+            no,
+            Stored {
+                info: info.clone(),
+                content,
+                missing: false,
+                bad,
+            },
+        );
+    }
+
+    fn set_row(&mut self, row: OwedRow) {
+        let due = row.due;
+        if let Part::Member(n) = due.part {
+            self.split
+                .entry((due.peer, due.pack))
+                .or_default()
+                .insert(n);
+        }
+        let pins = pins(&row);
+        let pinned = self
+            .owed
+            .insert(due, row)
+            .is_some_and(|old| self::pins(&old));
+        self.pin(due, pinned, pins);
+    }
+
+    fn remove_row(&mut self, due: Due) {
+        if let Part::Member(n) = due.part {
+            self.split
+                .entry((due.peer, due.pack))
+                .or_default()
+                .insert(n);
+        }
+        let pinned = self.owed.remove(&due).is_some_and(|old| pins(&old));
+        self.pin(due, pinned, false);
+    }
+
+    fn pin(&mut self, due: Due, was: bool, is: bool) {
+        let length = self
+            .packs
+            .get(&due.pack)
+            .map_or(0, |stored| stored.info.bytes);
+        let count = self.pins.entry(due.pack).or_default();
+        let before = *count > 0;
+        *count = *count + u32::from(is) - u32::from(was);
+        match (before, *count > 0) {
+            (false, true) => self.used += length,
+            (true, false) => self.used -= length,
+            (true, true) | (false, false) => {}
+        }
+        if due.peer == NodeNo::LOCAL {
+            let bytes = |held: bool| if held { length } else { 0 };
+            self.inbox = (self.inbox + bytes(is)).saturating_sub(bytes(was));
+        }
+    }
+
+    fn forget(&mut self, peer: NodeNo, upto: ReceiptNo, now: u64) {
+        let settled: Vec<_> = self
+            .receipts
+            .range(..=upto)
+            .filter(|(_, row)| row.peer == peer)
+            .map(|(no, row)| (*no, row.pack))
+            .collect();
+        let packs: BTreeSet<PackNo> = settled.iter().map(|(_, pack)| *pack).collect();
+        for (no, _) in settled {
+            self.receipts.remove(&no);
+        }
+        let forget = Some(now + self.keep_known);
+        for mark in self
+            .marks
+            .values_mut()
+            .filter(|mark| packs.contains(&mark.pack))
+        {
+            mark.forget = mark.forget.or(forget);
+        }
+    }
+
+    /// How full it is.
+    #[must_use]
+    pub const fn space(&self) -> Space {
+        Space {
+            used: if self.full { self.ceiling } else { self.used },
+            ceiling: self.ceiling,
+            inbox: self.inbox,
+            inbox_ceiling: self.ceiling / 2,
+        }
+    }
+
+    /// A consumer takes the oldest segments out of the inbox; true if any.
+    pub fn consume(&mut self, most: usize) -> bool {
+        let ready: Vec<Due> = self
+            .owed
+            .iter()
+            .take_while(|(due, _)| due.peer == NodeNo::LOCAL)
+            .filter(|(_, row)| pins(row))
+            .map(|(due, _)| *due)
+            .take(most)
+            .collect();
+        for due in &ready {
+            let mut row = self.owed[due].clone();
+            row.state = State::Acked;
+            self.set_row(row);
+        }
+        !ready.is_empty()
+    }
+}
+
+/// Whether a row keeps its pack's bytes.
+const fn pins(row: &OwedRow) -> bool {
+    match row.state {
+        State::Scheduled | State::Inflight | State::Failed { .. } | State::Deadletter { .. } => {
+            true
+        }
+        State::Acked => false,
+    }
+}

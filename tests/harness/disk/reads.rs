@@ -1,0 +1,96 @@
+//! What the disk answers, always from committed rows.
+
+use relay_core::change::{Due, KeyName, KeyRow, PagedRow, Part, ReceiptRow};
+use relay_core::delivery::State;
+use relay_core::event::{Ids, Known};
+use relay_core::id::{LaneNo, NodeNo, PackNo, ReceiptNo, SegmentId};
+use relay_core::segment::Digest;
+
+use super::Disk;
+
+impl Disk {
+    /// Scheduled and failed rows of (peer, lane) above `after`.
+    #[must_use]
+    pub fn page(
+        &self,
+        peer: NodeNo,
+        lane: LaneNo,
+        after: Option<(PackNo, Part)>,
+        limit: usize,
+    ) -> Vec<PagedRow> {
+        let lowest = Due {
+            peer,
+            pack: PackNo(0),
+            part: Part::Rest,
+        };
+        self.owed
+            .range(lowest..)
+            .take_while(|(due, _)| due.peer == peer)
+            .filter(|(due, row)| {
+                let ready = matches!(row.state, State::Scheduled | State::Failed { .. });
+                ready && row.lane == lane && after.is_none_or(|at| (due.pack, due.part) > at)
+            })
+            .filter_map(|(due, _)| self.paged(*due))
+            .take(limit)
+            .collect()
+    }
+
+    /// One row with its pack, as a page holds it.
+    #[must_use]
+    pub fn paged(&self, due: Due) -> Option<PagedRow> {
+        let row = self.owed.get(&due)?.clone();
+        let info = self.packs.get(&due.pack)?.info.clone();
+        let except = match due.part {
+            Part::Rest => self.except(due.peer, due.pack),
+            Part::Member(_) => Vec::new(),
+        };
+        Some(PagedRow { row, info, except })
+    }
+
+    /// Members of a pack that have or had a row of their own for `peer`.
+    #[must_use]
+    pub fn except(&self, peer: NodeNo, pack: PackNo) -> Vec<u16> {
+        self.split
+            .get(&(peer, pack))
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect()
+    }
+
+    /// Which of these ids are known.
+    #[must_use]
+    pub fn look_up(&self, origin: NodeNo, ids: &Ids, now: u64) -> Vec<Known> {
+        let known = |id: &SegmentId, digest: &Digest| match self.marks.get(&(origin, *id)) {
+            Some(mark) if mark.forget.is_some_and(|at| at <= now) => Known::No,
+            Some(mark) if mark.digest == *digest => Known::Same,
+            Some(_) => Known::Other,
+            None => Known::No,
+        };
+        ids.iter().map(|(id, digest)| known(id, digest)).collect()
+    }
+
+    /// Whether this segment was ever stored here, forgotten or not.
+    #[must_use]
+    pub fn has(&self, origin: NodeNo, id: SegmentId, digest: Digest) -> bool {
+        self.marks
+            .get(&(origin, id))
+            .is_some_and(|mark| mark.digest == digest)
+    }
+
+    /// Unsettled receipts of `peer` above `after`.
+    #[must_use]
+    pub fn recall(&self, peer: NodeNo, after: ReceiptNo, limit: usize) -> Vec<ReceiptRow> {
+        let rows = self
+            .receipts
+            .values()
+            .filter(|row| row.peer == peer && row.no > after);
+        rows.take(limit).cloned().collect()
+    }
+
+    /// The row of a key.
+    #[must_use]
+    pub fn key(&self, name: &KeyName) -> Option<&KeyRow> {
+        self.keys.get(name)
+    }
+}

@@ -1,0 +1,350 @@
+//! One node: a scheduler, a disk, and a model of the shell between them.
+//!
+//! The shell does what each effect asks for, in its own time: it commits, reads,
+//! dials, sends, and hands the answers back as inputs. It decides nothing but
+//! what a real shell would (which bytes are bad, how long a read takes). A crash
+//! ends the run: answers still under way are for nobody.
+
+mod clients;
+mod hears;
+mod links;
+mod reads;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use relay_core::change::{Due, KeyName, Sent};
+use relay_core::delivery::StateName;
+use relay_core::event::{Deadline, Effect, Input, Put};
+use relay_core::id::{LinkId, NodeId, NodeNo, PutId, StagedId, Ticket};
+use relay_core::scheduler::{PeerRule, Scheduler, Settings};
+use relay_core::segment::Digest;
+use relay_core::time::{Mono, Now, Unix};
+use relay_core::units::Rate;
+
+use crate::disk::Disk;
+use crate::disk::content::Content;
+use crate::scenario::{Plan, SECOND, node_name};
+use crate::seeds::Dice;
+use crate::world::{Event, World};
+
+/// The wall clock when a world begins: late in 2023.
+const UNIX: u64 = 1_700_000_000_000;
+
+/// One node.
+#[derive(Debug)]
+pub struct Node {
+    /// Its name.
+    pub name: NodeId,
+    /// Which of the world's it is.
+    pub index: usize,
+    /// What survives.
+    pub disk: Disk,
+    /// What does not; `None` while it is down.
+    pub scheduler: Option<Scheduler>,
+    /// Raised at each stop, so that old answers find nobody.
+    pub run: u32,
+    /// Raised whenever the deadline changes.
+    pub turn: u64,
+    /// The turn a wake was set for.
+    pub armed: u64,
+    /// The deadline last heard.
+    pub deadline: Option<Deadline>,
+    /// Wakes in a row at `woken`.
+    pub wakes: u32,
+    /// When it was last woken.
+    pub woken: u64,
+    /// How much longer each commit takes just now.
+    pub slow: u64,
+    /// Whether it was asked to stop.
+    pub draining: bool,
+    /// Whether it said that it has stopped.
+    pub drained: bool,
+    /// Its rate as set.
+    pub rate: Rate,
+    /// The rates of its peers as set.
+    pub peer_rates: BTreeMap<usize, Rate>,
+    /// Live links by the node's name for them: which link, which side.
+    pub links: BTreeMap<LinkId, (usize, usize)>,
+    /// Bytes held for the core and not yet durable.
+    pub staged: BTreeMap<StagedId, Arc<Content>>,
+    /// Puts announced and not yet answered, with what would follow.
+    pub announced: BTreeMap<PutId, Put>,
+    /// Keys used so far.
+    keys: Vec<(KeyName, Digest, Vec<NodeId>, Arc<Content>)>,
+    /// Bytes of large segments here in part, by sender.
+    partials: BTreeMap<(usize, Sent), u64>,
+    numbers: BTreeMap<NodeId, NodeNo>,
+    born: u64,
+    issued: Ticket,
+    given: u64,
+}
+
+impl Node {
+    /// Node `index` of the plan, not yet started.
+    #[must_use]
+    pub fn new(index: usize, plan: &Plan, dice: &mut Dice) -> Self {
+        let name = node_name(index);
+        let ledger = relay_core::id::LedgerId(dice.draw());
+        let (ceiling, keep) = (plan.disk.ceiling, plan.disk.keep_known);
+        let own = plan
+            .peer_rates
+            .iter()
+            .filter(|((node, _), _)| *node == index);
+        Self {
+            disk: Disk::new(ledger, name.clone(), ceiling, keep),
+            name,
+            index,
+            scheduler: None,
+            run: 0,
+            turn: 0,
+            armed: 0,
+            deadline: None,
+            wakes: 0,
+            woken: 0,
+            slow: 0,
+            draining: false,
+            drained: false,
+            rate: plan.rates[index],
+            peer_rates: own.map(|((_, peer), rate)| (*peer, *rate)).collect(),
+            links: BTreeMap::new(),
+            staged: BTreeMap::new(),
+            announced: BTreeMap::new(),
+            keys: Vec::new(),
+            partials: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+            born: 0,
+            issued: Ticket(0),
+            given: 0,
+        }
+    }
+
+    /// Whether `run` is the one under way.
+    #[must_use]
+    pub const fn is_run(&self, run: u32) -> bool {
+        self.run == run && self.scheduler.is_some()
+    }
+
+    /// What its clocks say when the world's says `now`.
+    #[must_use]
+    pub const fn clock(&self, now: u64) -> Now {
+        Now {
+            mono: Mono(SECOND + now - self.born),
+            unix: Unix(UNIX + now / 1_000),
+        }
+    }
+
+    /// When the world's clock says what this node's timer clock will.
+    #[must_use]
+    pub const fn world_time(&self, at: Mono) -> u64 {
+        at.0.saturating_sub(SECOND).saturating_add(self.born)
+    }
+
+    /// A number never given before at this node.
+    pub const fn give(&mut self) -> u64 {
+        self.given += 1;
+        self.given
+    }
+
+    /// The number this node has given to a name.
+    #[must_use]
+    pub fn number(&self, name: &NodeId) -> Option<NodeNo> {
+        self.numbers.get(name).copied()
+    }
+
+    /// Ends the run: all that lives in memory is gone.
+    pub fn stop(&mut self) {
+        self.scheduler = None;
+        self.run += 1;
+        self.draining = false;
+        self.drained = false;
+        self.links.clear();
+        self.staged.clear();
+        self.announced.clear();
+        self.partials.clear();
+    }
+
+    /// Whether something here has not come to its end.
+    #[must_use]
+    pub fn is_unsettled(&self) -> bool {
+        let waits = |state: StateName| !state.is_terminal();
+        let mut owed = self
+            .disk
+            .owed
+            .values()
+            .filter(|row| row.due.peer != NodeNo::LOCAL);
+        self.scheduler.is_none()
+            || self.disk.is_busy()
+            || !self.disk.receipts.is_empty()
+            || !self.staged.is_empty()
+            || owed.any(|row| waits(row.state.name()))
+    }
+
+    /// What [`Node::is_unsettled`] saw.
+    #[must_use]
+    pub fn unsettled_words(&self) -> String {
+        let open = self
+            .disk
+            .owed
+            .values()
+            .filter(|row| row.due.peer != NodeNo::LOCAL && !row.state.name().is_terminal());
+        let rows: Vec<String> = open
+            .take(3)
+            .map(|row| format!("{:?} {:?}", row.due, row.state))
+            .collect();
+        let receipts = self
+            .disk
+            .receipts
+            .values()
+            .next()
+            .map(|row| (row.no, row.peer));
+        format!(
+            "up: {}, commit busy: {}, first unsettled receipt: {receipts:?}, staged: {:?}, open: {rows:?}, deadline: {:?}",
+            self.scheduler.is_some(),
+            self.disk.is_busy(),
+            self.staged.keys().next(),
+            self.deadline,
+        )
+    }
+
+    fn settings(&self, plan: &Plan) -> Settings {
+        let rule = |peer: usize| PeerRule {
+            dial: plan.dials.contains(&(self.index, peer)),
+            rate: self
+                .peer_rates
+                .get(&peer)
+                .copied()
+                .unwrap_or(Rate::UNLIMITED),
+        };
+        Settings {
+            node: self.name.clone(),
+            peers: plan
+                .peers(self.index)
+                .map(|peer| (node_name(peer), rule(peer)))
+                .collect(),
+            admit_any: false,
+            lanes: plan.lanes.clone(),
+            retry: plan.retry,
+            redial: plan.redial,
+            rate: self.rate,
+            limits: plan.limits.clone(),
+        }
+    }
+}
+
+impl World {
+    /// Node `n` starts: recovery, then the scheduler carries on.
+    pub fn start(&mut self, n: usize) {
+        if self.nodes[n].scheduler.is_some() {
+            return;
+        }
+        self.note(&format!("n{n} starts"));
+        let node = &mut self.nodes[n];
+        node.born = self.now;
+        node.issued = Ticket(0);
+        node.deadline = None;
+        let now = node.clock(self.now);
+        let (snapshot, abandoned) = node.disk.restart(now.unix);
+        node.numbers = node
+            .disk
+            .nodes
+            .iter()
+            .map(|(no, name)| (name.clone(), *no))
+            .collect();
+        self.tally.add("outcome: Abandoned", abandoned.len() as u64);
+        self.oracle
+            .started(n, &snapshot, &abandoned, &self.nodes, self.now);
+        let seed = self.dice.draw();
+        let node = &mut self.nodes[n];
+        node.scheduler = Some(Scheduler::new(
+            node.settings(&self.plan),
+            snapshot,
+            seed,
+            now,
+        ));
+        self.arm(n);
+    }
+
+    /// Does what `n` asks for.
+    pub fn perform(&mut self, n: usize, effect: Effect) {
+        match effect {
+            Effect::Admit(put) => self.admitted(n, put),
+            Effect::Refuse(put, why) => {
+                self.tally.count(match why {
+                    relay_core::event::Refusal::StorageFull(_) => "refused: storage full",
+                    relay_core::event::Refusal::KeyConflict { .. } => "refused: key conflict",
+                    relay_core::event::Refusal::TooLarge { .. } => "refused: too large",
+                    relay_core::event::Refusal::Draining => "refused: draining",
+                    relay_core::event::Refusal::UnknownPeer(_)
+                    | relay_core::event::Refusal::UnknownLane(_)
+                    | relay_core::event::Refusal::ReservedLane(_)
+                    | relay_core::event::Refusal::NoPeer
+                    | relay_core::event::Refusal::TooManyNames => "refused: names",
+                });
+                // A client refused before its bytes never sends them.
+                if let Some(put) = self.nodes[n].announced.remove(&put) {
+                    self.nodes[n].staged.remove(&put.staged);
+                }
+            }
+            Effect::Accept(_) => self.tally.count("accepted"),
+            Effect::AcceptAs(..) => self.tally.count("accepted as before"),
+            Effect::Discard(staged) => drop(self.nodes[n].staged.remove(&staged)),
+            Effect::Persist(ticket, changes) => self.persist(n, ticket, changes),
+            Effect::Page { .. }
+            | Effect::Fetch(_)
+            | Effect::FindKey(..)
+            | Effect::LookUp { .. }
+            | Effect::Recall { .. }
+            | Effect::Trim { .. }
+            | Effect::Verify(_) => {
+                let run = self.nodes[n].run;
+                let wait = self.read_time();
+                self.after(wait, Event::Read(n, run, Box::new(effect)));
+            }
+            Effect::Dial(peer) => self.dial(n, &peer),
+            Effect::Drained => {
+                // The daemon ends after this step, not within it.
+                let run = self.nodes[n].run;
+                self.nodes[n].drained = true;
+                self.after(0, Event::Kill(n, run));
+            }
+            Effect::Close { .. }
+            | Effect::Offer { .. }
+            | Effect::Send { .. }
+            | Effect::Reset { .. }
+            | Effect::Want { .. }
+            | Effect::Have { .. }
+            | Effect::Ack { .. }
+            | Effect::Busy { .. }
+            | Effect::Settle { .. } => self.speak(n, effect),
+        }
+    }
+
+    fn hear_later(&mut self, n: usize, wait: u64, input: Input) {
+        let run = self.nodes[n].run;
+        self.after(wait, Event::Hear(n, run, Box::new(input)));
+    }
+
+    fn read_time(&mut self) -> u64 {
+        let (low, high) = self.plan.disk.read;
+        self.dice.between(low, high)
+    }
+}
+
+/// All of a pack but some, ascending.
+fn all_but(content: &Content, except: &[u16]) -> Vec<u16> {
+    let except: BTreeSet<u16> = except.iter().copied().collect();
+    content
+        .all()
+        .into_iter()
+        .filter(|n| !except.contains(n))
+        .collect()
+}
+
+/// The members a part of a pack means.
+fn members_of(content: &Content, due: Due, except: &[u16]) -> Vec<u16> {
+    match due.part {
+        relay_core::change::Part::Rest => all_but(content, except),
+        relay_core::change::Part::Member(n) => vec![n],
+    }
+}

@@ -1,0 +1,371 @@
+//! Who judges: what must hold at each step, in each window, and at rest.
+//!
+//! The oracle hears every Input and Effect and every commit, and keeps its own
+//! books from them; it never asks the scheduler. It may look at all disks at
+//! once, which no node can: whether an acked segment *is* at its peer, whether a
+//! receipt may be forgotten. A violation is a panic whose first word names the
+//! layer: `[step]`, `[window]` or `[rest]`.
+
+mod answers;
+mod books;
+mod moves;
+mod rest;
+mod windows;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use relay_core::change::{Change, Due, KeyName, OwedRow, Sent, Snapshot};
+use relay_core::delivery::State;
+use relay_core::event::{Ack, Arrival, Effect, Input, Offer, Put};
+use relay_core::id::{
+    LaneName, LaneNo, LinkId, NodeNo, PackNo, PutId, ReceiptNo, SegmentId, StagedId,
+};
+use relay_core::limits::Limits;
+use relay_core::segment::{Digest, LaneRule};
+use relay_core::units::Rate;
+
+use self::books::{Column, Seat};
+use self::windows::Window;
+use crate::disk::Job;
+use crate::node::Node;
+use crate::scenario::{Plan, node_index};
+use crate::seeds::Tally;
+
+/// What one node was seen to do.
+#[derive(Debug, Default)]
+struct Watch {
+    /// Every row as last asked to be made durable.
+    asked: BTreeMap<Due, OwedRow>,
+    /// Rows of these asked to be in flight.
+    flying: BTreeSet<Due>,
+    /// Live links, and to which node each leads.
+    up: BTreeMap<LinkId, usize>,
+    /// Puts without an answer.
+    puts: BTreeMap<PutId, Put>,
+    /// Staged bytes that became a pack.
+    pack_of: BTreeMap<StagedId, PackNo>,
+    /// Keys under which something was accepted.
+    keys: BTreeSet<KeyName>,
+    peers: BTreeMap<NodeNo, usize>,
+    lanes: BTreeMap<LaneNo, LaneName>,
+    /// Acks heard, by what they answer.
+    acks: BTreeMap<(usize, PackNo), Vec<Ack>>,
+    /// Packs a peer once acked with a digest that is not theirs: what such a
+    /// peer forgets of them is its own trouble.
+    lied: BTreeSet<(usize, PackNo)>,
+    /// What came in, by sender and name.
+    arrivals: BTreeMap<(usize, Sent), Vec<Seen>>,
+    /// The highest receipt each peer said it settled.
+    settled: BTreeMap<usize, ReceiptNo>,
+    /// How far settled was said on each link.
+    said: BTreeMap<LinkId, ReceiptNo>,
+    /// Until when each peer asked us to hold back.
+    busy: BTreeMap<usize, u64>,
+    /// Deliveries an operator named.
+    named: BTreeSet<Due>,
+    /// Committed: where each member of each pack stands, per peer.
+    seats: BTreeMap<(NodeNo, PackNo), Vec<Seat>>,
+    /// Committed: the books as they should be.
+    columns: BTreeMap<(NodeNo, LaneNo), Column>,
+    whole: Window,
+    each: BTreeMap<usize, Window>,
+    /// Whether a link went or rows became durable in this step.
+    look_at_flight: bool,
+}
+
+/// An arrival as seen: its table, its count, its members by index.
+#[derive(Debug)]
+struct Seen {
+    table: Digest,
+    count: u32,
+    members: Vec<(u16, SegmentId, Digest)>,
+}
+
+/// The judge of one world.
+#[derive(Debug)]
+pub struct Oracle {
+    /// Moves, outcomes and causes seen.
+    pub tally: Tally,
+    watches: Vec<Watch>,
+    lanes: BTreeMap<LaneName, LaneRule>,
+    limits: Limits,
+    retry: relay_core::backoff::Backoff,
+    refuse_every: u64,
+    now: u64,
+}
+
+impl Oracle {
+    /// The judge of the world of `plan`.
+    #[must_use]
+    pub fn new(plan: &Plan) -> Self {
+        Self {
+            tally: Tally::default(),
+            watches: (0..plan.nodes).map(|_| Watch::default()).collect(),
+            lanes: plan.lanes.clone(),
+            limits: plan.limits.clone(),
+            retry: plan.retry,
+            refuse_every: plan.odds.refuse_every,
+            now: 0,
+        }
+    }
+
+    /// Node `n` starts with what its disk kept.
+    pub fn started(
+        &mut self,
+        n: usize,
+        snapshot: &Snapshot,
+        open: &[Due],
+        nodes: &[Node],
+        now: u64,
+    ) {
+        let watch = &mut self.watches[n];
+        let stood: u64 = open
+            .iter()
+            .map(|due| u64::from(nodes[n].disk.owed[due].count))
+            .sum();
+        assert_eq!(
+            snapshot.rescued, stood,
+            "[rest] rescued is what stood open at the crash"
+        );
+        watch.asked = nodes[n].disk.owed.clone();
+        watch.flying.clear();
+        watch.peers = snapshot
+            .nodes
+            .iter()
+            .map(|(no, name)| (*no, node_index(name)))
+            .collect();
+        watch.lanes = snapshot.lanes.iter().cloned().collect();
+        watch.whole = Window::new(nodes[n].rate, now);
+        let rates = nodes[n].peer_rates.iter();
+        watch.each = rates
+            .map(|(peer, rate)| (*peer, Window::new(*rate, now)))
+            .collect();
+    }
+
+    /// Node `n` no longer runs: its clients and links are gone.
+    pub fn stopped(&mut self, n: usize) {
+        let watch = &mut self.watches[n];
+        watch.up.clear();
+        watch.puts.clear();
+        watch.pack_of.clear();
+        watch.settled.clear();
+        watch.busy.clear();
+    }
+
+    /// A client of `n` is about to put.
+    pub fn put(&mut self, n: usize, put: &Put) {
+        self.watches[n].puts.insert(put.put, put.clone());
+    }
+
+    /// An operator of `n` named this delivery.
+    pub fn operated(&mut self, n: usize, due: Due) {
+        self.watches[n].named.insert(due);
+    }
+
+    /// A rate is set at `n`.
+    pub fn rate_set(&mut self, n: usize, peer: Option<usize>, rate: Rate, now: u64) {
+        let window = Window::new(rate, now);
+        match peer {
+            Some(peer) => drop(self.watches[n].each.insert(peer, window)),
+            None => self.watches[n].whole = window,
+        }
+    }
+
+    /// A pack of `sender` came to `n`, `count` members with the refused ones.
+    pub fn arrived(&mut self, n: usize, sender: usize, arrival: &Arrival, count: u32) {
+        let all: Vec<u16> = (0..arrival.ids.len() as u16).collect();
+        let indexes = arrival.indexes.as_deref().unwrap_or(&all);
+        let members = indexes
+            .iter()
+            .zip(arrival.ids.iter())
+            .map(|(i, (id, d))| (*i, *id, *d));
+        let seen = Seen {
+            table: arrival.table,
+            count,
+            members: members.collect(),
+        };
+        self.watches[n]
+            .arrivals
+            .entry((sender, arrival.heading.sent))
+            .or_default()
+            .push(seen);
+    }
+
+    /// A large segment of `sender` is offered to `n`.
+    pub fn offered(&mut self, n: usize, sender: usize, offer: &Offer) {
+        let (id, digest) = offer.ids[0];
+        let members = vec![(0, id, digest)];
+        let seen = Seen {
+            table: offer.shape.table,
+            count: 1,
+            members,
+        };
+        self.watches[n]
+            .arrivals
+            .entry((sender, offer.heading.sent))
+            .or_default()
+            .push(seen);
+    }
+
+    /// Node `n` is about to hear `input`.
+    pub fn heard(&mut self, n: usize, input: &Input, nodes: &[Node], now: u64) {
+        self.now = now;
+        let watch = &mut self.watches[n];
+        watch.look_at_flight = matches!(input, Input::LinkDown { .. } | Input::Persisted(..));
+        if let Input::LinkUp { peer, link, .. } = input {
+            watch.up.insert(*link, node_index(peer));
+            watch.busy.remove(&node_index(peer));
+        }
+        if let Input::LinkDown {
+            link: Some(link), ..
+        } = input
+        {
+            watch.up.remove(link);
+        }
+        if let Input::Acked { link, ack } = input {
+            let peer = watch.up[link];
+            let ours = nodes[n].disk.packs.get(&ack.pack);
+            if ours.is_some_and(|stored| stored.info.table != ack.table) {
+                watch.lied.insert((peer, ack.pack));
+            }
+            watch
+                .acks
+                .entry((peer, ack.pack))
+                .or_default()
+                .push(ack.clone());
+        }
+        if let Input::PeerBusy {
+            link, retry_after, ..
+        } = input
+        {
+            let until = now + retry_after.as_micros() as u64;
+            watch.busy.insert(watch.up[link], until);
+        }
+        if let Input::PeerSettled { link, receipt } = input {
+            let peer = watch.up[link];
+            let settled = watch.settled.entry(peer).or_default();
+            *settled = (*settled).max(*receipt);
+        }
+    }
+
+    /// Node `n` asks for `effect`.
+    pub fn asked(&mut self, n: usize, effect: &Effect, nodes: &[Node], now: u64) {
+        self.now = now;
+        match effect {
+            Effect::Persist(_, changes) => self.persist_asked(n, changes, nodes),
+            Effect::Accept(put) => self.accept_asked(n, *put, nodes),
+            Effect::AcceptAs(put, id, digest) => self.same_asked(n, *put, *id, *digest, nodes),
+            Effect::Refuse(put, _) => self.refuse_asked(n, *put, nodes),
+            Effect::Offer { link, parcel } => self.send_asked(n, *link, parcel.due, 0, nodes),
+            Effect::Send {
+                link,
+                parcel,
+                bytes,
+                ..
+            } => {
+                self.send_asked(n, *link, parcel.due, *bytes, nodes);
+            }
+            Effect::Ack {
+                link,
+                receipt,
+                sent,
+                table,
+                count,
+                refused,
+            } => {
+                let ack = Ack {
+                    receipt: *receipt,
+                    pack: sent.pack,
+                    part: sent.part,
+                    table: *table,
+                    count: *count,
+                    refused: refused.clone(),
+                };
+                self.ack_asked(n, *link, *sent, &ack, nodes);
+            }
+            Effect::Settle { link, receipt } => self.settle_asked(n, *link, *receipt, nodes),
+            Effect::Want { link, .. }
+            | Effect::Have { link, .. }
+            | Effect::Busy { link, .. }
+            | Effect::Reset { link, .. } => {
+                assert!(
+                    self.watches[n].up.contains_key(link),
+                    "[step] n{n} speaks on {link}, which is down"
+                );
+            }
+            Effect::Admit(_)
+            | Effect::Discard(_)
+            | Effect::FindKey(..)
+            | Effect::Page { .. }
+            | Effect::Fetch(_)
+            | Effect::LookUp { .. }
+            | Effect::Trim { .. }
+            | Effect::Recall { .. }
+            | Effect::Dial(_)
+            | Effect::Close { .. }
+            | Effect::Verify(_)
+            | Effect::Drained => {}
+        }
+    }
+
+    /// Node `n` has asked for all that one input made it ask for.
+    pub fn stepped(&mut self, n: usize, nodes: &[Node]) {
+        let watch = &self.watches[n];
+        if !watch.look_at_flight {
+            return;
+        }
+        for due in &watch.flying {
+            let durable = nodes[n].disk.owed.contains_key(due);
+            let up = watch
+                .peers
+                .get(&due.peer)
+                .is_some_and(|peer| watch.is_up(*peer));
+            assert!(
+                up || !durable,
+                "[step] n{n} {due:?} is in flight to a peer without a link"
+            );
+        }
+    }
+
+    /// Node `n` says that it is drained.
+    pub fn drained(&mut self, n: usize, nodes: &[Node]) {
+        let disk = &nodes[n].disk;
+        assert!(!disk.is_busy(), "[step] n{n} is drained with tickets open");
+        let flying = disk
+            .owed
+            .values()
+            .find(|row| matches!(row.state, State::Inflight));
+        assert!(flying.is_none(), "[step] n{n} is drained with {flying:?}");
+    }
+
+    /// What `n` asked for in these jobs is durable.
+    pub fn durable(&mut self, n: usize, jobs: &[Job], nodes: &[Node]) {
+        self.enter(n, jobs.iter().flat_map(|job| &job.changes), nodes);
+    }
+
+    /// What `n` asked for in this job found no room: as if never asked.
+    pub fn refused(&mut self, n: usize, job: &Job) {
+        let watch = &mut self.watches[n];
+        for change in &job.changes {
+            if let Change::Pack { no, .. } = change {
+                watch.asked.retain(|due, _| due.pack != *no);
+                watch.flying.retain(|due| due.pack != *no);
+            }
+        }
+    }
+
+    /// All is at rest: do the books add up, is every segment where it should be?
+    pub fn judge_rest(&self, nodes: &[Node], plan: &Plan) {
+        rest::judge(self, nodes, plan);
+    }
+
+    fn refuses(&self, node: usize, id: SegmentId) -> bool {
+        crate::scenario::refuses(self.refuse_every, node, id)
+    }
+}
+
+impl Watch {
+    fn is_up(&self, peer: usize) -> bool {
+        self.up.values().any(|up| *up == peer)
+    }
+}

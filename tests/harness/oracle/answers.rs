@@ -1,0 +1,232 @@
+//! Each step: nothing is told to anybody before it is durable.
+
+use relay_core::change::{Due, Nack, Part, Sent};
+use relay_core::delivery::State;
+use relay_core::event::Ack;
+use relay_core::id::{LinkId, PutId, ReceiptNo, SegmentId};
+use relay_core::segment::Digest;
+
+use super::Oracle;
+use super::books::Seat;
+use crate::node::Node;
+use crate::scenario::node_index;
+
+impl Oracle {
+    pub(super) fn accept_asked(&mut self, n: usize, id: PutId, nodes: &[Node]) {
+        let watch = &mut self.watches[n];
+        let put = watch
+            .puts
+            .remove(&id)
+            .unwrap_or_else(|| panic!("[step] n{n} answers {id} twice"));
+        let pack = watch.pack_of.get(&put.staged).copied();
+        let pack =
+            pack.unwrap_or_else(|| panic!("[step] n{n} accepts {id}, which it never stored"));
+        assert!(
+            nodes[n].disk.packs.contains_key(&pack),
+            "[step] n{n} accepts {id} before it is durable"
+        );
+        for peer in put.peers.iter() {
+            let peer = nodes[n]
+                .number(peer)
+                .expect("[step] an accepted put has known peers");
+            let owed = watch.seats.contains_key(&(peer, pack));
+            assert!(owed, "[step] n{n} accepts {id} before it is owed to {peer}");
+        }
+        if let Some((name, _)) = put.key {
+            let fresh = watch.keys.insert(name.clone());
+            assert!(fresh, "[step] n{n} accepts {name:?} twice");
+        }
+    }
+
+    pub(super) fn same_asked(
+        &mut self,
+        n: usize,
+        id: PutId,
+        first: SegmentId,
+        digest: Digest,
+        nodes: &[Node],
+    ) {
+        let watch = &mut self.watches[n];
+        let put = watch
+            .puts
+            .remove(&id)
+            .unwrap_or_else(|| panic!("[step] n{n} answers {id} twice"));
+        let (name, wanted) = put
+            .key
+            .expect("[step] only a keyed put is accepted as another");
+        let row = nodes[n].disk.key(&name);
+        let same =
+            row.is_some_and(|row| row.id == first && row.digest == digest && digest == wanted);
+        assert!(
+            same,
+            "[step] n{n} takes {name:?} for {first}, the ledger has {row:?}"
+        );
+    }
+
+    pub(super) fn refuse_asked(&mut self, n: usize, id: PutId, nodes: &[Node]) {
+        let watch = &mut self.watches[n];
+        let put = watch
+            .puts
+            .remove(&id)
+            .unwrap_or_else(|| panic!("[step] n{n} answers {id} twice"));
+        let pack = watch.pack_of.get(&put.staged);
+        let kept = pack.is_some_and(|pack| nodes[n].disk.packs.contains_key(pack));
+        assert!(!kept, "[step] n{n} refuses {id} and keeps it");
+    }
+
+    /// Bytes leave only on a live link to the right peer, only once the mark is
+    /// durable, and only as fast as the rates allow.
+    pub(super) fn send_asked(
+        &mut self,
+        n: usize,
+        link: LinkId,
+        due: Due,
+        bytes: u64,
+        nodes: &[Node],
+    ) {
+        let watch = &mut self.watches[n];
+        let peer = watch.peers[&due.peer];
+        assert_eq!(
+            watch.up.get(&link),
+            Some(&peer),
+            "[step] n{n} sends {due:?} on {link}"
+        );
+        let until = watch.busy.get(&peer).copied().unwrap_or_default();
+        assert!(
+            until <= self.now,
+            "[step] n{n} sends {due:?} to n{peer}, busy until {until}"
+        );
+        let row = nodes[n].disk.owed.get(&due);
+        let marked = row.is_some_and(|row| {
+            let open = row.attempt.is_some_and(|attempt| attempt.ended.is_none());
+            let same = watch
+                .asked
+                .get(&due)
+                .is_some_and(|asked| asked.attempt == row.attempt);
+            row.state == State::Inflight && open && same
+        });
+        assert!(
+            marked,
+            "[step] n{n} sends {due:?} and the mark is not durable: {row:?}"
+        );
+        let own = watch
+            .each
+            .get_mut(&peer)
+            .map(|window| window.send(self.now, bytes));
+        for seen in [Some(watch.whole.send(self.now, bytes)), own]
+            .into_iter()
+            .flatten()
+        {
+            match seen {
+                Ok(true) => self.tally.count("rate binds"),
+                Ok(false) => {}
+                Err(over) => panic!("[window] n{n} to n{peer}: {over} bytes too many"),
+            }
+        }
+    }
+
+    /// An ack says what is durable here, of what did come in.
+    pub(super) fn ack_asked(&self, n: usize, link: LinkId, sent: Sent, ack: &Ack, nodes: &[Node]) {
+        let watch = &self.watches[n];
+        let sender = *watch
+            .up
+            .get(&link)
+            .unwrap_or_else(|| panic!("[step] n{n} acks on {link}, which is down"));
+        let seen = watch.arrivals.get(&(sender, sent)).into_iter().flatten();
+        let arrival = seen
+            .rev()
+            .find(|seen| seen.table == ack.table && seen.count == ack.count);
+        let arrival =
+            arrival.unwrap_or_else(|| panic!("[step] n{n} acks {sent:?} and saw no such pack"));
+        let us = nodes[n]
+            .number(&nodes[sender].name)
+            .expect("[step] a peer acked has a number");
+        let is_refused = |index: u16| ack.refused.iter().any(|(other, _)| *other == index);
+        for (index, id, digest) in arrival
+            .members
+            .iter()
+            .filter(|(index, _, _)| !is_refused(*index))
+        {
+            let here = nodes[n].disk.has(us, *id, *digest);
+            assert!(
+                here,
+                "[step] n{n} acks {sent:?} member {index} before it is durable"
+            );
+        }
+        for (index, nack) in &ack.refused {
+            let known = matches!(nack, Nack::NotAllowed | Nack::BadDigest);
+            assert!(
+                known,
+                "[step] n{n} refuses {sent:?} member {index} as {nack:?}"
+            );
+        }
+        let settled = watch.settled.get(&sender).copied().unwrap_or_default();
+        let row = nodes[n].disk.receipts.get(&ack.receipt);
+        let kept = row.is_some_and(|row| row.sent == sent) || ack.receipt <= settled;
+        assert!(
+            kept,
+            "[step] n{n} gives the receipt {} for {sent:?}, which is {row:?}",
+            ack.receipt
+        );
+    }
+
+    /// Settled is said only of what is terminal on our disk, for every receipt
+    /// that the peer will then forget.
+    pub(super) fn settle_asked(&mut self, n: usize, link: LinkId, upto: ReceiptNo, nodes: &[Node]) {
+        self.tally.count("settled");
+        let watch = &mut self.watches[n];
+        let peer = *watch
+            .up
+            .get(&link)
+            .unwrap_or_else(|| panic!("[step] n{n} settles on {link}, which is down"));
+        let no = nodes[n]
+            .number(&nodes[peer].name)
+            .expect("[step] a peer settled has a number");
+        // What was said before may be looked at again: an operator's retry takes
+        // up what was settled as deadlettered.
+        let said = watch.said.insert(link, upto).unwrap_or_default();
+        for row in nodes[peer].disk.receipts.range(..=upto).map(|(_, row)| row) {
+            if row.no <= said {
+                continue;
+            }
+            let ours = nodes[peer]
+                .disk
+                .nodes
+                .get(&row.peer)
+                .is_some_and(|name| node_index(name) == n);
+            if !ours || watch.lied.contains(&(peer, row.sent.pack)) {
+                continue;
+            }
+            let seats = watch.seats.get(&(no, row.sent.pack));
+            let seen = nodes[peer]
+                .disk
+                .packs
+                .get(&row.pack)
+                .map(|stored| &stored.content.members);
+            let stored = &nodes[n].disk.packs[&row.sent.pack];
+            for body in seen.into_iter().flatten() {
+                let index = stored
+                    .content
+                    .members
+                    .iter()
+                    .position(|own| own.id == body.id);
+                // A member that left the rest since is asked for by its own name;
+                // what it meets there is known for as long as marks are kept.
+                let split = |m: &usize| {
+                    nodes[n]
+                        .disk
+                        .except(no, row.sent.pack)
+                        .contains(&(*m as u16))
+                };
+                let index = index.filter(|m| row.sent.part != Part::Rest || !split(m));
+                let seat = index.and_then(|index| seats.and_then(|seats| seats.get(index)));
+                let over = seat.is_none_or(|seat| *seat != Seat::Waiting);
+                assert!(
+                    over,
+                    "[step] n{n} settles {upto} while {:?} waits under receipt {}",
+                    row.sent, row.no
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! Each step: every row asked for is one legal move from the one before.
+//!
+//! Moves are told from the two ends alone and then held against the core's own
+//! table; what the table cannot say (whose attempt is spent, which cause is
+//! true) is checked here against the whole world.
+
+use relay_core::change::{Change, Due, OwedRow, Part};
+use relay_core::delivery::{Cause, Move, Outcome, State, StateName, step};
+use relay_core::id::{NodeNo, PackNo, StagedId};
+
+use super::Oracle;
+use crate::node::Node;
+use crate::scenario::node_index;
+
+impl Oracle {
+    pub(super) fn persist_asked(&mut self, n: usize, changes: &[Change], nodes: &[Node]) {
+        for change in changes {
+            match change {
+                Change::Node(no, name) => {
+                    self.watches[n].peers.insert(*no, node_index(name));
+                }
+                Change::Lane(no, name) => {
+                    drop(self.watches[n].lanes.insert(*no, name.clone()));
+                }
+                Change::Pack { no, staged, .. } => self.pack_asked(n, *no, *staged, nodes),
+                Change::Owed(row) if row.due.peer == NodeNo::LOCAL => {}
+                Change::Owed(row) => self.row_asked(n, row, nodes),
+                Change::Gone(due) => self.gone_asked(n, *due),
+                Change::Attempt(row) => {
+                    let ended = row.attempt.ended.map(|(_, outcome)| outcome);
+                    let outcome = ended.expect("[step] the history holds closed attempts only");
+                    self.tally.count(outcome_name(outcome));
+                }
+                Change::Settled(peer, upto) => {
+                    let watch = &self.watches[n];
+                    let said = watch
+                        .settled
+                        .get(&watch.peers[peer])
+                        .copied()
+                        .unwrap_or_default();
+                    assert!(
+                        *upto <= said,
+                        "[step] n{n} forgets receipts up to {upto}, settled are {said}"
+                    );
+                }
+                Change::Book { .. } | Change::Heard(..) | Change::Receipt(_) | Change::Key(_) => {}
+            }
+        }
+    }
+
+    fn pack_asked(&mut self, n: usize, no: PackNo, staged: StagedId, nodes: &[Node]) {
+        let fresh = !nodes[n].disk.packs.contains_key(&no);
+        assert!(fresh, "[step] n{n} gives the number {no} twice");
+        self.watches[n].pack_of.insert(staged, no);
+    }
+
+    fn row_asked(&mut self, n: usize, row: &OwedRow, nodes: &[Node]) {
+        let due = row.due;
+        let before = self.before(n, due);
+        let moves = self.moves(n, before.as_ref(), row);
+        let mut at = before.as_ref().map(|row| row.state.name());
+        for wanted in &moves {
+            at = step(at, *wanted).unwrap_or_else(|e| panic!("[step] n{n} {due:?}: {e}"));
+            self.tally.count(move_name(*wanted));
+        }
+        assert_eq!(
+            at,
+            Some(row.state.name()),
+            "[step] n{n} {due:?} by {moves:?}"
+        );
+        self.judge_attempt(n, before.as_ref(), row, &moves);
+        for wanted in moves {
+            self.judge_move(n, row, wanted, nodes);
+        }
+        let watch = &mut self.watches[n];
+        if row.state.name() == StateName::Inflight && row.count > 0 {
+            watch.flying.insert(due);
+        } else {
+            watch.flying.remove(&due);
+        }
+        watch.asked.insert(due, row.clone());
+    }
+
+    /// The row before; a member that leaves the rest stood where the rest stands.
+    fn before(&self, n: usize, due: Due) -> Option<OwedRow> {
+        let asked = &self.watches[n].asked;
+        let rest = Due {
+            part: Part::Rest,
+            ..due
+        };
+        asked.get(&due).or_else(|| asked.get(&rest)).cloned()
+    }
+
+    fn moves(&self, n: usize, before: Option<&OwedRow>, row: &OwedRow) -> Vec<Move> {
+        use StateName as S;
+        let Some(before) = before else {
+            return match row.state.name() {
+                S::Inflight => vec![Move::Enqueue, Move::Send],
+                S::Scheduled | S::Failed | S::Acked | S::Deadletter => vec![Move::Enqueue],
+            };
+        };
+        let exhausted = row.state
+            == State::Deadletter {
+                cause: Cause::RetriesExhausted,
+            };
+        match (before.state.name(), row.state.name()) {
+            (S::Scheduled, S::Inflight) => vec![Move::Send],
+            (S::Inflight, S::Acked) => vec![Move::Ack],
+            (S::Scheduled | S::Failed, S::Acked) => vec![Move::AckLate],
+            (S::Inflight, S::Failed) => vec![Move::Fail],
+            (S::Inflight, S::Scheduled) => vec![Move::Return],
+            (S::Failed, S::Scheduled) => vec![Move::Wake],
+            (S::Failed, S::Deadletter) if exhausted => vec![Move::Exhaust],
+            (S::Scheduled | S::Inflight | S::Failed, S::Deadletter) => vec![Move::Park],
+            (S::Deadletter, S::Scheduled) => vec![Move::Retry],
+            (a, b) if a == b && before.attempt == row.attempt && before.spent == row.spent => {
+                vec![]
+            }
+            (a, b) => panic!("[step] n{n} {:?}: no move leads from {a} to {b}", row.due),
+        }
+    }
+
+    /// Attempts open with a send, close with what ends it, and are spent by
+    /// FAILED and TIMEOUT on a live link alone.
+    fn judge_attempt(&self, n: usize, before: Option<&OwedRow>, row: &OwedRow, moves: &[Move]) {
+        let due = row.due;
+        let spent = before.map_or(0, |row| row.spent);
+        let open = row.attempt.is_some_and(|attempt| attempt.ended.is_none());
+        let flies = row.state.name() == StateName::Inflight;
+        assert_eq!(
+            open, flies,
+            "[step] n{n} {due:?}: an attempt is open exactly in flight"
+        );
+        let ended = row
+            .attempt
+            .and_then(|attempt| attempt.ended)
+            .map(|(_, outcome)| outcome);
+        if moves.contains(&Move::Fail) {
+            let outcome = ended.expect("[step] a failed attempt has an end");
+            assert!(
+                outcome.spends_budget(),
+                "[step] n{n} {due:?} fails by {outcome:?}"
+            );
+            assert_eq!(
+                row.spent,
+                spent + 1,
+                "[step] n{n} {due:?}: a failure spends one attempt"
+            );
+            let peer = self.watches[n].peers[&due.peer];
+            assert!(
+                self.watches[n].is_up(peer),
+                "[step] n{n} {due:?}: spent on a peer that is down"
+            );
+        } else if moves.contains(&Move::Retry) {
+            assert_eq!(row.spent, 0, "[step] n{n} {due:?}: a retry starts at zero");
+        } else {
+            assert_eq!(
+                row.spent, spent,
+                "[step] n{n} {due:?}: {moves:?} spends nothing"
+            );
+        }
+        if moves.contains(&Move::Return) {
+            let outcome = ended.expect("[step] a returned attempt has an end");
+            let unspent = matches!(outcome, Outcome::Interrupted | Outcome::Deferred);
+            assert!(unspent, "[step] n{n} {due:?} returns by {outcome:?}");
+        }
+    }
+
+    fn judge_move(&mut self, n: usize, row: &OwedRow, wanted: Move, nodes: &[Node]) {
+        let due = row.due;
+        let unix = nodes[n].clock(self.now).unix;
+        let lane = self.watches[n].lanes.get(&row.lane);
+        let budget = lane
+            .and_then(|lane| self.lanes.get(lane))
+            .map_or(8, |rule| rule.budget);
+        match wanted {
+            Move::Ack | Move::AckLate => self.judge_acked(n, row, nodes),
+            Move::Fail => {
+                let State::Failed { until } = row.state else {
+                    return;
+                };
+                let wait = until.0.saturating_sub(unix.0) as u128;
+                let longest = self.retry.longest.as_millis() + 1;
+                assert!(
+                    wait <= longest,
+                    "[step] n{n} {due:?} rests {wait} ms, at most {longest}"
+                );
+                assert!(
+                    wait + 1 >= self.retry.first.as_millis() / 2,
+                    "[step] n{n} {due:?} rests {wait} ms"
+                );
+                let attempt = row.attempt.expect("[step] a failure has an attempt");
+                let timeout = attempt
+                    .ended
+                    .is_some_and(|(_, outcome)| outcome == Outcome::Timeout);
+                let lasted = unix.0.saturating_sub(attempt.started.0) as u128 + 1;
+                let least = self.limits.ack_timeout.as_millis();
+                assert!(
+                    !timeout || lasted >= least,
+                    "[step] n{n} {due:?} times out after {lasted} ms"
+                );
+                let blamed = timeout || self.is_blamed(n, due, nodes);
+                assert!(blamed, "[step] n{n} {due:?} fails and no answer says so");
+            }
+            Move::Exhaust => {
+                assert_eq!(row.spent, budget, "[step] n{n} {due:?} is exhausted");
+                self.tally.count("cause: RetriesExhausted");
+            }
+            Move::Park => self.judge_cause(n, row, nodes),
+            Move::Wake => {
+                let before = self.watches[n].asked.get(&due).map(|row| row.state);
+                let Some(State::Failed { until }) = before else {
+                    return;
+                };
+                assert!(
+                    unix.0 + 1 >= until.0,
+                    "[step] n{n} {due:?} wakes before {until:?}"
+                );
+            }
+            Move::Retry => {
+                assert!(
+                    self.watches[n].named.contains(&due),
+                    "[step] n{n} {due:?} leaves deadletter"
+                );
+            }
+            Move::Enqueue | Move::Send | Move::Return | Move::Spare | Move::Remove => {}
+        }
+        if let State::Failed { .. } = row.state {
+            assert!(
+                row.spent <= budget,
+                "[step] n{n} {due:?}: budget {budget} is never passed"
+            );
+        }
+    }
+
+    /// Acked means: the peer said so of this very pack, and it is there.
+    fn judge_acked(&self, n: usize, row: &OwedRow, nodes: &[Node]) {
+        let due = row.due;
+        let peer = self.watches[n].peers[&due.peer];
+        let stored = &nodes[n].disk.packs[&due.pack];
+        let acks = self.watches[n].acks.get(&(peer, due.pack));
+        for member in self.covered(n, due, nodes) {
+            let answers = |part: Part| part == Part::Rest || part == Part::Member(member);
+            let said = acks.into_iter().flatten().any(|ack| {
+                let refused = ack.refused.iter().any(|(index, _)| *index == member);
+                answers(ack.part) && ack.table == stored.info.table && !refused
+            });
+            assert!(
+                said,
+                "[step] n{n} {due:?} member {member} is acked and nobody said so"
+            );
+            let body = &stored.content.members[usize::from(member)];
+            let us = nodes[peer].number(&nodes[n].name);
+            let there = us.is_some_and(|us| nodes[peer].disk.has(us, body.id, body.digest));
+            assert!(
+                there,
+                "[step] n{n} {due:?} member {member} is acked and not at n{peer}"
+            );
+        }
+    }
+
+    /// Whether the peer ever answered this pack with a bad word that may pass.
+    fn is_blamed(&self, n: usize, due: Due, nodes: &[Node]) -> bool {
+        let peer = self.watches[n].peers[&due.peer];
+        let table = nodes[n].disk.packs[&due.pack].info.table;
+        let covered = self.covered(n, due, nodes);
+        let acks = self.watches[n].acks.get(&(peer, due.pack));
+        acks.into_iter().flatten().any(|ack| {
+            let passing = |(m, nack): &(u16, _)| {
+                let nack: &relay_core::change::Nack = nack;
+                covered.contains(m) && !nack.is_permanent()
+            };
+            ack.table != table || ack.refused.iter().any(passing)
+        })
+    }
+
+    fn judge_cause(&mut self, n: usize, row: &OwedRow, nodes: &[Node]) {
+        let due = row.due;
+        let State::Deadletter { cause } = row.state else {
+            return;
+        };
+        let peer = self.watches[n].peers[&due.peer];
+        let stored = &nodes[n].disk.packs[&due.pack];
+        let covered = self.covered(n, due, nodes);
+        let unix = nodes[n].clock(self.now).unix;
+        let id = |member: &u16| stored.content.members[usize::from(*member)].id;
+        let (name, true_cause) = match cause {
+            Cause::SegmentMissing => ("cause: SegmentMissing", stored.missing),
+            Cause::Corrupt => (
+                "cause: Corrupt",
+                covered.iter().all(|m| stored.bad.contains(m)),
+            ),
+            Cause::Rejected => (
+                "cause: Rejected",
+                covered.iter().all(|m| self.refuses(peer, id(m))),
+            ),
+            Cause::Expired => (
+                "cause: Expired",
+                stored.info.expires.is_some_and(|at| at <= unix),
+            ),
+            Cause::Forced => ("cause: Forced", false),
+            Cause::Cancelled => ("cause: Cancelled", false),
+            Cause::RetriesExhausted => ("cause: RetriesExhausted", false),
+        };
+        assert!(
+            true_cause,
+            "[step] n{n} {due:?} is parked as {cause:?} and is not"
+        );
+        self.tally.count(name);
+    }
+
+    /// The members a row speaks for, from all rows asked so far.
+    fn covered(&self, n: usize, due: Due, nodes: &[Node]) -> Vec<u16> {
+        let asked = &self.watches[n].asked;
+        let all = nodes[n].disk.packs[&due.pack].content.all();
+        let split = |m: &u16| {
+            let own = Due {
+                part: Part::Member(*m),
+                ..due
+            };
+            asked.contains_key(&own) || nodes[n].disk.except(due.peer, due.pack).contains(m)
+        };
+        match due.part {
+            Part::Rest => all.into_iter().filter(|m| !split(m)).collect(),
+            Part::Member(m) => vec![m],
+        }
+    }
+
+    fn gone_asked(&mut self, n: usize, due: Due) {
+        let watch = &mut self.watches[n];
+        let row = watch
+            .asked
+            .remove(&due)
+            .unwrap_or_else(|| panic!("[step] n{n} removes {due:?} twice"));
+        let gone = step(Some(row.state.name()), Move::Remove);
+        assert!(matches!(gone, Ok(None)), "[step] n{n} {due:?}: {gone:?}");
+        assert!(
+            watch.named.contains(&due),
+            "[step] n{n} {due:?} is removed and nobody asked"
+        );
+        self.tally.count(move_name(Move::Remove));
+    }
+}
+
+/// The tally's name for a row of the table.
+pub(super) const fn move_name(wanted: Move) -> &'static str {
+    match wanted {
+        Move::Enqueue => "move: Enqueue",
+        Move::Send => "move: Send",
+        Move::Ack => "move: Ack",
+        Move::AckLate => "move: AckLate",
+        Move::Fail => "move: Fail",
+        Move::Return => "move: Return",
+        Move::Wake => "move: Wake",
+        Move::Exhaust => "move: Exhaust",
+        Move::Park => "move: Park",
+        Move::Spare => "move: Spare",
+        Move::Retry => "move: Retry",
+        Move::Remove => "move: Remove",
+    }
+}
+
+const fn outcome_name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Acked => "outcome: Acked",
+        Outcome::Failed => "outcome: Failed",
+        Outcome::Timeout => "outcome: Timeout",
+        Outcome::Rejected => "outcome: Rejected",
+        Outcome::SegmentMissing => "outcome: SegmentMissing",
+        Outcome::Corrupt => "outcome: Corrupt",
+        Outcome::Abandoned => "outcome: Abandoned",
+        Outcome::Interrupted => "outcome: Interrupted",
+        Outcome::Deferred => "outcome: Deferred",
+    }
+}
