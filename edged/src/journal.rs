@@ -13,12 +13,13 @@
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use relay_core::change::{Book, Change};
 use relay_core::event::Space;
 use relay_core::id::{LaneNo, NodeNo, PackNo, SegmentId, StagedId, Ticket};
 use relay_core::ledger::{ConfirmOutcome, InboxFilter, InboxItem, Ledger, LedgerError};
-use relay_core::time::Unix;
+use relay_core::time::{Mono, Unix};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock;
@@ -32,9 +33,21 @@ const GROUP: usize = 4096;
 
 /// What the journal does.
 enum Job {
-    Persist { ticket: Ticket, changes: Vec<Change>, staged: Vec<(StagedId, Staged)> },
-    Take { filter: InboxFilter, max: usize, until: Unix, answer: Answer<Vec<InboxItem>> },
-    Confirm { ids: Vec<SegmentId>, answer: Answer<Vec<ConfirmOutcome>> },
+    Persist {
+        ticket: Ticket,
+        changes: Vec<Change>,
+        staged: Vec<(StagedId, Staged)>,
+    },
+    Take {
+        filter: InboxFilter,
+        max: usize,
+        until: Unix,
+        answer: Answer<Vec<InboxItem>>,
+    },
+    Confirm {
+        ids: Vec<SegmentId>,
+        answer: Answer<Vec<ConfirmOutcome>>,
+    },
     Books(oneshot::Sender<Books>),
 }
 
@@ -89,14 +102,27 @@ impl Journal {
         let (reports, heard) = mpsc::unbounded_channel();
         let thread = std::thread::Builder::new()
             .name("journal".into())
-            .spawn(move || Worker { ledger, inbox, reports, last: Ticket(0) }.run())?;
+            .spawn(move || {
+                Worker {
+                    swept: clock::now().mono,
+                    ledger,
+                    inbox,
+                    reports,
+                    last: Ticket(0),
+                }
+                .run()
+            })?;
         Ok((Self { jobs }, JournalThread(thread), heard))
     }
 
     /// Asks for `changes` to be made durable; `staged` are the bytes they name.
     pub fn persist(&self, ticket: Ticket, changes: Vec<Change>, staged: Vec<(StagedId, Staged)>) {
         // A thread that has ended has reported why.
-        let _ = self.jobs.send(Job::Persist { ticket, changes, staged });
+        let _ = self.jobs.send(Job::Persist {
+            ticket,
+            changes,
+            staged,
+        });
     }
 
     /// Leases up to `max` inbox segments until `until`; durable when it answers.
@@ -109,7 +135,13 @@ impl Journal {
         max: usize,
         until: Unix,
     ) -> Result<Vec<InboxItem>, String> {
-        self.ask(|answer| Job::Take { filter, max, until, answer }).await?
+        self.ask(|answer| Job::Take {
+            filter,
+            max,
+            until,
+            answer,
+        })
+        .await?
     }
 
     /// Confirms inbox segments; durable when it answers.
@@ -136,7 +168,12 @@ impl Journal {
     }
 }
 
+/// How often retention looks for what may go, while there is work. An idle
+/// daemon writes nothing.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+
 struct Worker {
+    swept: Mono,
     ledger: Ledger,
     inbox: Receiver<Job>,
     reports: mpsc::UnboundedSender<Report>,
@@ -161,7 +198,11 @@ impl Worker {
         let mut next = Some(first);
         while let Some(job) = next {
             match job {
-                Job::Persist { ticket, changes, staged } => {
+                Job::Persist {
+                    ticket,
+                    changes,
+                    staged,
+                } => {
                     bytes.extend(staged);
                     items.push((ticket, changes));
                 }
@@ -179,7 +220,22 @@ impl Worker {
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
             };
         }
-        self.commit(&mut items, &mut bytes)
+        self.commit(&mut items, &mut bytes)?;
+        self.sweep()
+    }
+
+    /// A bounded batch of retention, now and then.
+    fn sweep(&mut self) -> Result<(), LedgerError> {
+        let now = clock::now();
+        if now.mono.since(self.swept) < SWEEP_EVERY {
+            return Ok(());
+        }
+        let more = self.ledger.sweep(now.unix)?.more;
+        // What is left is looked at after the next group.
+        if !more {
+            self.swept = now.mono;
+        }
+        Ok(())
     }
 
     fn commit(
@@ -187,10 +243,14 @@ impl Worker {
         items: &mut Vec<(Ticket, Vec<Change>)>,
         bytes: &mut HashMap<StagedId, Staged>,
     ) -> Result<(), LedgerError> {
-        let Some((upto, _)) = items.last() else { return Ok(()) };
+        let Some((upto, _)) = items.last() else {
+            return Ok(());
+        };
         let upto = *upto;
         let now = clock::now().unix;
-        let report = self.ledger.commit(items, &mut |id| bytes.remove(&id), now)?;
+        let report = self
+            .ledger
+            .commit(items, &mut |id| bytes.remove(&id), now)?;
         let placed = placed(items, &report.refused);
         items.clear();
         bytes.clear();
@@ -202,7 +262,12 @@ impl Worker {
     fn alone(&mut self, job: Job) -> Result<(), LedgerError> {
         let now = clock::now().unix;
         match job {
-            Job::Take { filter, max, until, answer } => {
+            Job::Take {
+                filter,
+                max,
+                until,
+                answer,
+            } => {
                 let taken = self.ledger.take(&filter, max, until, now);
                 answer_with(answer, taken)
             }
@@ -230,26 +295,33 @@ impl Worker {
         space: Space,
     ) {
         // Nobody left to hear means the daemon is already ending.
-        let _ = self.reports.send(Report::Committed { upto, refused, placed, space });
+        let _ = self.reports.send(Report::Committed {
+            upto,
+            refused,
+            placed,
+            space,
+        });
     }
 }
 
 /// Where the staged bytes of a group went.
 fn placed(items: &[(Ticket, Vec<Change>)], refused: &[Ticket]) -> Vec<(StagedId, PackNo)> {
     let stored = items.iter().filter(|(ticket, _)| !refused.contains(ticket));
-    let packs = stored.flat_map(|(_, changes)| changes).filter_map(|change| match change {
-        Change::Pack { no, staged, .. } => Some((*staged, *no)),
-        Change::Node(..)
-        | Change::Lane(..)
-        | Change::Owed(_)
-        | Change::Gone(_)
-        | Change::Attempt(_)
-        | Change::Book { .. }
-        | Change::Heard(..)
-        | Change::Receipt(_)
-        | Change::Settled(..)
-        | Change::Key(_) => None,
-    });
+    let packs = stored
+        .flat_map(|(_, changes)| changes)
+        .filter_map(|change| match change {
+            Change::Pack { no, staged, .. } => Some((*staged, *no)),
+            Change::Node(..)
+            | Change::Lane(..)
+            | Change::Owed(_)
+            | Change::Gone(_)
+            | Change::Attempt(_)
+            | Change::Book { .. }
+            | Change::Heard(..)
+            | Change::Receipt(_)
+            | Change::Settled(..)
+            | Change::Key(_) => None,
+        });
     packs.collect()
 }
 

@@ -17,13 +17,17 @@
 mod arrivals;
 mod check;
 mod fates;
+mod filing;
 mod links;
 mod marking;
 mod paging;
 mod picture;
 mod puts;
+mod question;
 mod receipts;
 mod sending;
+mod start;
+mod tickets;
 mod verdicts;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -35,7 +39,6 @@ use rand_core::{Rng, SeedableRng};
 use crate::backoff::Backoff;
 use crate::bandwidth::Bucket;
 use crate::change::{Change, Due, Snapshot};
-use crate::delivery::StateName;
 use crate::event::{Deadline, Effect, Input, Space, Why};
 use crate::id::{
     BootEpoch, LaneName, LaneNo, LedgerId, LinkId, NodeId, NodeNo, PackNo, ReceiptNo, Ticket,
@@ -43,10 +46,11 @@ use crate::id::{
 use crate::limits::{self, Limits};
 use crate::names::Names;
 use crate::peer::Peer;
-use crate::queue::Key;
 use crate::segment::{Class, LaneRule};
 use crate::time::{Mono, Now};
 use crate::units::Rate;
+
+use tickets::Pending;
 
 pub use picture::{PeerPicture, Picture};
 
@@ -93,22 +97,6 @@ const UNKNOWN_LANE: LaneRule = LaneRule {
 };
 /// How long a drain waits for acks of what is already in flight.
 const DRAIN: Duration = Duration::from_secs(2);
-
-/// What to do once a ticket is durable.
-#[derive(Clone, Debug)]
-enum Pending {
-    Put(puts::Stored),
-    Arrival(arrivals::Stored),
-    Marked {
-        peer: NodeNo,
-        link: LinkId,
-        keys: Vec<Key>,
-    },
-    Settled {
-        peer: NodeNo,
-        key: Key,
-    },
-}
 
 /// The relay as a value.
 #[derive(Debug)]
@@ -313,42 +301,6 @@ impl Scheduler {
         }
     }
 
-    fn on_persisted(&mut self, now: Now, ticket: Ticket, space: Space) {
-        self.space = space;
-        self.durable = self.durable.max(ticket);
-        while let Some(entry) = self.pending.first_entry() {
-            if *entry.key() > ticket {
-                break;
-            }
-            let at = *entry.key();
-            for pending in entry.remove() {
-                match pending {
-                    Pending::Put(stored) => self.on_put_stored(now, stored),
-                    Pending::Arrival(stored) => self.on_arrival_stored(stored),
-                    Pending::Marked { peer, link, keys } => {
-                        self.on_marked(now, at, peer, link, &keys);
-                    }
-                    Pending::Settled { peer, key } => self.on_settled(at, peer, key),
-                }
-            }
-        }
-        self.pump_arrivals();
-    }
-
-    fn on_persist_refused(&mut self, ticket: Ticket, space: Space) {
-        self.space = space;
-        for pending in self.pending.remove(&ticket).unwrap_or_default() {
-            match pending {
-                Pending::Put(stored) => self.on_put_refused(stored),
-                Pending::Arrival(stored) => self.on_arrival_refused(stored),
-                Pending::Marked { .. } | Pending::Settled { .. } => {
-                    panic!("only a put or an arrival may find no room")
-                }
-            }
-        }
-        self.pump_arrivals();
-    }
-
     fn on_set_rate(&mut self, now: Now, peer: Option<NodeId>, rate: Rate) {
         match peer {
             None => self.bucket.set_rate(now.mono, rate),
@@ -388,123 +340,9 @@ impl Scheduler {
         }
     }
 
-    /// The ticket that what is in the batch will share.
-    const fn batch_ticket(&self) -> Ticket {
-        Ticket(self.issued.0 + 1)
-    }
-
-    /// Asks for what the batch holds to be made durable.
-    fn flush(&mut self) {
-        if self.batch.is_empty() {
-            assert!(
-                self.batch_pending.is_empty(),
-                "what waits for a ticket has a change in it"
-            );
-            return;
-        }
-        let changes = std::mem::take(&mut self.batch);
-        let pending = std::mem::take(&mut self.batch_pending);
-        self.issue(changes, pending);
-    }
-
-    /// Asks for `changes` alone: they may be refused without the rest.
-    fn persist_alone(&mut self, changes: Vec<Change>, pending: Pending) -> Ticket {
-        self.flush();
-        self.issue(changes, vec![pending])
-    }
-
-    fn issue(&mut self, changes: Vec<Change>, pending: Vec<Pending>) -> Ticket {
-        self.issued = self.batch_ticket();
-        if !pending.is_empty() {
-            self.pending.insert(self.issued, pending);
-        }
-        self.effects
-            .push_back(Effect::Persist(self.issued, changes));
-        self.issued
-    }
-
     /// A drawn number.
     fn draw(&mut self) -> u64 {
         self.chance.next_u64()
-    }
-
-    fn lane_rule(&self, no: LaneNo) -> LaneRule {
-        let name = self.lanes.name(no);
-        name.and_then(|name| self.settings.lanes.get(name))
-            .copied()
-            .unwrap_or(UNKNOWN_LANE)
-    }
-
-    /// The number of a lane, given now if it has none; `None`: the table is full.
-    fn lane_number(&mut self, name: &LaneName) -> Option<LaneNo> {
-        if let Some(no) = self.lanes.number(name) {
-            return Some(no);
-        }
-        let no = self.lanes.add(name, |given| LaneNo(given as u16 + 1))?;
-        self.batch.push(Change::Lane(no, name.clone()));
-        Some(no)
-    }
-
-    /// The number of a node, given now if it has none; `None`: the table is full.
-    fn node_number(&mut self, name: &NodeId) -> Option<NodeNo> {
-        if let Some(no) = self.nodes.number(name) {
-            return Some(no);
-        }
-        let no = self.nodes.add(name, |given| NodeNo(given as u32))?;
-        self.batch.push(Change::Node(no, name.clone()));
-        Some(no)
-    }
-
-    /// Takes up what earlier runs left: names, peers, and how much waits where.
-    fn take_up(&mut self, snapshot: &Snapshot, now: Now) {
-        assert_eq!(
-            self.nodes.name(NodeNo::LOCAL),
-            Some(&self.settings.node),
-            "number 0 is this node"
-        );
-        let configured: Vec<(NodeId, PeerRule)> = self
-            .settings
-            .peers
-            .iter()
-            .map(|(name, rule)| (name.clone(), *rule))
-            .collect();
-        for (name, rule) in configured {
-            let no = self
-                .node_number(&name)
-                .expect("the config names fewer nodes than the table holds");
-            let bucket = Bucket::new(rule.rate, now.mono);
-            let mut peer = Peer::new(no, name, bucket, now.mono);
-            (peer.configured, peer.dial) = (true, rule.dial);
-            self.peers.insert(no, peer);
-        }
-        for (no, lane, state, depth) in &snapshot.depths {
-            if *no == NodeNo::LOCAL {
-                continue;
-            }
-            let rule = self.lane_rule(*lane);
-            let peer = self.peer_entry(*no, now);
-            let lane_state = peer.lane(*lane, rule, now.mono);
-            if matches!(state, StateName::Scheduled | StateName::Failed) {
-                lane_state.unloaded += depth.parcels;
-            }
-            peer.depth.insert((*lane, *state), *depth);
-        }
-        for (no, count) in &snapshot.unsettled {
-            self.peer_entry(*no, now).unsettled.unread = *count;
-        }
-    }
-
-    /// The peer, made without a place in the config if it has none.
-    fn peer_entry(&mut self, no: NodeNo, now: Now) -> &mut Peer {
-        let name = self.nodes.name(no).expect("a numbered node has a name");
-        self.peers.entry(no).or_insert_with(|| {
-            Peer::new(
-                no,
-                name.clone(),
-                Bucket::new(Rate::UNLIMITED, now.mono),
-                now.mono,
-            )
-        })
     }
 
     /// The peer behind a link that is its current one.

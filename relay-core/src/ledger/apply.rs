@@ -14,8 +14,9 @@ use super::counters::{
     Counters, Deltas, Home, STATES, Total, book_key, bump, bump_depth, note_pins, pins_key,
     total_key, unsettled_key,
 };
+use super::place::{PackRow, Place, write_pack};
 use super::retire::home;
-use super::rows::{PackRow, Place, Stored, Sum, outcome_code, part_code, write_owed, write_pack};
+use super::rows::{Stored, Sum, outcome_code, part_code, write_owed};
 use super::set_meta;
 use crate::change::{AttemptRow, Change, Depth, Due, KeyRow, OwedRow, ReceiptRow};
 use crate::delivery::StateName;

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::error::ReadError;
 use super::log::{self, RecordError};
-use super::rows::{PackRow, Place};
+use super::place::{PackRow, Place};
 use crate::pack::Table;
 use crate::segment::Digest;
 

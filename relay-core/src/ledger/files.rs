@@ -7,8 +7,7 @@
 //! [`super::room`]; this file only does as told.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -17,8 +16,9 @@ use rusqlite::Connection;
 
 use super::LedgerResult;
 use super::error::LedgerError;
+use super::filling::Filling;
 use super::log::{self, FIRST_RECORD, RECORD};
-use super::rows::Place;
+use super::place::Place;
 use crate::id::{LedgerId, PackNo};
 
 /// A file that holds rows.
@@ -38,12 +38,6 @@ struct Current {
     file: u32,
     generation: u64,
     at: u64,
-}
-
-struct Filling {
-    no: u32,
-    file: File,
-    done: u64,
 }
 
 /// The log files of one ledger.
@@ -69,8 +63,6 @@ pub(super) struct LogFiles {
 
 /// Records gathered before they are written with one call.
 const WRITE_BYTES: usize = 1 << 20;
-/// Zeros written with one call.
-const ZEROS: usize = 1 << 20;
 /// The `last` of a file that is still written.
 const OPEN_END: u64 = i64::MAX as u64;
 
@@ -106,7 +98,7 @@ impl LogFiles {
             .map(|held| held.generation)
             .max()
             .unwrap_or(0);
-        for no in numbers_in(dir)? {
+        for no in log::numbers_in(dir)? {
             files.adopt(no)?;
         }
         files.resume(conn)?;
@@ -115,7 +107,7 @@ impl LogFiles {
 
     fn adopt(&mut self, no: u32) -> LedgerResult<()> {
         let path = log::path(&self.dir, no);
-        let file = open_file(&path).map_err(LedgerError::io("open", &path))?;
+        let file = log::open_file(&path).map_err(LedgerError::io("open", &path))?;
         let length = file
             .metadata()
             .map_err(LedgerError::io("read", &path))?
@@ -286,48 +278,22 @@ impl LogFiles {
         let no = (1..)
             .find(|no| !self.open.contains_key(no))
             .expect("numbers do not run out");
-        let path = log::path(&self.dir, no);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path)
-            .map_err(LedgerError::io("create", &path))?;
-        self.filling = Some(Filling { no, file, done: 0 });
+        self.filling = Some(Filling::begin(&self.dir, no, self.length)?);
         Ok(())
     }
 
     /// Fills at most `bytes` more of the file begun; at its end it is free.
     pub(super) fn fill(&mut self, bytes: u64) -> LedgerResult<()> {
-        let Some(filling) = self.filling.as_mut() else {
+        let Some(mut filling) = self.filling.take() else {
             return Ok(());
         };
-        let path = log::path(&self.dir, filling.no);
-        let until = (filling.done + bytes).min(self.length);
-        let zeros = vec![0u8; ZEROS];
-        while filling.done < until {
-            let chunk = (until - filling.done).min(ZEROS as u64);
-            let written = filling
-                .file
-                .write_all_at(&zeros[..chunk as usize], filling.done);
-            if let Err(source) = written {
-                self.filling = None;
-                let _ = fs::remove_file(&path);
-                return Err(LedgerError::io("fill", &path)(source));
-            }
-            filling.done += chunk;
-        }
-        if filling.done == self.length {
-            filling
-                .file
-                .sync_all()
-                .map_err(LedgerError::io("sync", &path))?;
+        if filling.fill(bytes)? {
             sync_dir(&self.dir)?;
-            if let Some(Filling { no, file, .. }) = self.filling.take() {
-                self.open.insert(no, (file, self.length));
-                self.free.insert(no);
-            }
+            self.free.insert(filling.no);
+            self.open
+                .insert(filling.no, (filling.into_file(), self.length));
+        } else {
+            self.filling = Some(filling);
         }
         Ok(())
     }
@@ -445,21 +411,6 @@ fn load_held(conn: &Connection) -> LedgerResult<BTreeMap<u32, Held>> {
         Ok((row.get(0)?, held))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
-}
-
-fn numbers_in(dir: &Path) -> LedgerResult<Vec<u32>> {
-    let mut numbers = Vec::new();
-    for entry in fs::read_dir(dir).map_err(LedgerError::io("list", dir))? {
-        let name = entry.map_err(LedgerError::io("list", dir))?.file_name();
-        let number = name.to_str().and_then(|name| name.strip_suffix(".log"));
-        numbers.extend(number.and_then(|number| number.parse::<u32>().ok()));
-    }
-    numbers.sort_unstable();
-    Ok(numbers)
-}
-
-fn open_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).open(path)
 }
 
 /// Makes the names in `dir` durable.

@@ -1,4 +1,4 @@
-//! Listings for people: segments, deliveries, the inbox, one segment in full.
+//! Listings for people: segments, deliveries, the inbox.
 //!
 //! Every call is bounded in rows given and in rows looked at; `next` says where to
 //! go on. Packs are walked in the order of their numbers, which is the order in
@@ -11,11 +11,10 @@ use super::counters::Counters;
 use super::error::ReadError;
 use super::inbox::{InboxFilter, InboxItem, InboxState, item, members_of, topic_matches};
 use super::known::packs_between;
+use super::place::{PACK, PackRow, read_pack};
 use super::reader::{Read, Reader};
 use super::recovery::due_key;
-use super::rows::{
-    OWED, OWED_WIDTH, PACK, PackRow, Stored, column, outcome, part, part_code, read_owed, read_pack,
-};
+use super::rows::{OWED, OWED_WIDTH, Stored, read_owed};
 use crate::change::{AttemptRow, Book, Depth, Due, OwedRow, Part};
 use crate::delivery::{Attempt, Cause, State, StateName};
 use crate::id::{BootEpoch, LaneNo, NodeNo, PackNo, SegmentPrefix};
@@ -56,16 +55,6 @@ pub struct SegmentRow {
     pub deliveries: Vec<OwedRow>,
 }
 
-/// A segment, its deliveries, and the history of each.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inspection {
-    /// The segment.
-    pub segment: InboxItem,
-    /// Each delivery with its closed attempts, oldest first; an attempt that
-    /// ended `ACKED` stands in the row alone.
-    pub deliveries: Vec<(OwedRow, Vec<AttemptRow>)>,
-}
-
 /// Where a listing goes on: above this member of this row.
 pub type Place = (Due, u16);
 
@@ -88,7 +77,7 @@ pub struct Tally {
 }
 
 /// Rows looked at in one call.
-const SCAN: usize = 16_384;
+pub(super) const SCAN: usize = 16_384;
 
 impl Reader {
     /// Deliveries above `after`, by pack, part, peer and member.
@@ -218,31 +207,6 @@ impl Reader {
         Ok(Listing { rows, next })
     }
 
-    /// Every segment whose id begins so, in full; at most `limit`, so that two
-    /// tell that a prefix is ambiguous.
-    ///
-    /// # Errors
-    /// [`ReadError::Sql`].
-    pub fn inspect(
-        &mut self,
-        prefix: SegmentPrefix,
-        limit: usize,
-    ) -> Result<Vec<Inspection>, ReadError> {
-        let mut found = Vec::new();
-        for no in packs_between(&self.conn, prefix, SCAN)? {
-            let Some(pack) = self.pack(no)? else { continue };
-            for row in self.expand(&pack)? {
-                if found.len() == limit {
-                    return Ok(found);
-                }
-                if prefix.low <= row.segment.id && row.segment.id <= prefix.high {
-                    found.push(self.history(row)?);
-                }
-            }
-        }
-        Ok(found)
-    }
-
     /// The books, per peer and lane.
     ///
     /// # Errors
@@ -266,7 +230,10 @@ impl Reader {
     /// [`ReadError::Sql`].
     pub fn tally(&self) -> Result<Tally, ReadError> {
         let counters = Counters::load(&self.conn)?;
-        Ok(Tally { books: counters.books(), depths: counters.depths() })
+        Ok(Tally {
+            books: counters.books(),
+            depths: counters.depths(),
+        })
     }
 
     fn next_pack(&mut self, from: i64) -> Read<Option<PackRow>> {
@@ -284,7 +251,7 @@ impl Reader {
     }
 
     /// The members of a pack, each with the rows that speak for it.
-    fn expand(&mut self, pack: &PackRow) -> Read<Vec<SegmentRow>> {
+    pub(super) fn expand(&mut self, pack: &PackRow) -> Read<Vec<SegmentRow>> {
         let mut rows = Vec::new();
         {
             let mut query = self
@@ -324,19 +291,6 @@ impl Reader {
         }
         segments.sort_unstable_by_key(|row| row.segment.member);
         Ok(segments)
-    }
-
-    fn history(&mut self, row: SegmentRow) -> Read<Inspection> {
-        let member = row.segment.member;
-        let mut deliveries = Vec::with_capacity(row.deliveries.len());
-        for owed in row.deliveries {
-            let attempts = attempts(&self.conn, owed.due, member, &mut self.damaged)?;
-            deliveries.push((owed, attempts));
-        }
-        Ok(Inspection {
-            segment: row.segment,
-            deliveries,
-        })
     }
 }
 
@@ -405,40 +359,4 @@ fn inbox_state(stored: &Stored) -> InboxState {
         }
         (State::Scheduled | State::Inflight | State::Failed { .. }, None) => InboxState::Ready,
     }
-}
-
-/// Closed attempts for a member: its own, and those of the pack while it was
-/// among the rest.
-fn attempts(conn: &Connection, due: Due, member: u16, damaged: &mut u64) -> Read<Vec<AttemptRow>> {
-    let mut query = conn.prepare_cached(
-        "SELECT part, number, epoch, started, ended, outcome, sent, error FROM attempt
-         WHERE pack = ?1 AND part IN (-1, ?2) AND peer = ?3 ORDER BY number, part",
-    )?;
-    let own = part_code(Part::Member(member));
-    let mut rows = query.query((due.pack.0 as i64, own, due.peer.0))?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        let read = || {
-            let number = |at| column::<i64>(row, at).map(|n| n as u64);
-            Ok::<_, super::rows::Damaged>(AttemptRow {
-                due: Due {
-                    part: part(column(row, 0)?)?,
-                    ..due
-                },
-                attempt: Attempt {
-                    number: column(row, 1)?,
-                    epoch: BootEpoch(number(2)?),
-                    started: Unix(number(3)?),
-                    ended: Some((Unix(number(4)?), outcome(column(row, 5)?)?)),
-                },
-                sent: number(6)?,
-                error: column(row, 7)?,
-            })
-        };
-        match read() {
-            Ok(attempt) => found.push(attempt),
-            Err(_) => *damaged += 1,
-        }
-    }
-    Ok(found)
 }

@@ -10,13 +10,15 @@
 //! pack number, length and bytes. A record says whose it is, so that a reader
 //! that holds an old place after the file was reused is told, never misled.
 
-use std::fs::File;
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::LedgerResult;
+use super::error::LedgerError;
 use crate::id::{LedgerId, PackNo};
 
 /// Where the first record begins: the header has a page of its own.
@@ -39,6 +41,23 @@ pub(super) enum RecordError {
 /// The path of log file `no` in `dir`.
 pub(super) fn path(dir: &Path, no: u32) -> PathBuf {
     dir.join(format!("{no:04}.log"))
+}
+
+/// The numbers of the log files in `dir`, rising.
+pub(super) fn numbers_in(dir: &Path) -> LedgerResult<Vec<u32>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(dir).map_err(LedgerError::io("list", dir))? {
+        let name = entry.map_err(LedgerError::io("list", dir))?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_suffix(".log"));
+        numbers.extend(number.and_then(|number| number.parse::<u32>().ok()));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Opens a log file that is there.
+pub(super) fn open_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(path)
 }
 
 /// Writes the header that makes `file` the `generation`-th file of `ledger`.

@@ -12,8 +12,9 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::bodies::{Bodies, Loaded};
 use super::error::ReadError;
+use super::place::{PACK, PackRow, read_pack};
 use super::recovery::{after_key, due_key};
-use super::rows::{OWED, OWED_WIDTH, PACK, PackRow, column, part, read_owed, read_pack};
+use super::rows::{OWED, OWED_WIDTH, column, part, read_owed};
 use super::{DATABASE, LedgerResult, apply, schema};
 use crate::change::{Due, KeyName, KeyRow, OwedRow, PagedRow, Part, ReceiptRow, Refused, Sent};
 use crate::id::{LaneNo, LedgerId, NodeNo, PackNo, ReceiptNo, SegmentId};

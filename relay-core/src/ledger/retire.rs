@@ -11,7 +11,7 @@ use rusqlite::Connection;
 
 use super::counters::{Deltas, Home, STATES, Total, bump, bump_depth, pins_key, total_key};
 use super::error::LedgerError;
-use super::rows::{PACK, PackRow, Place, read_pack};
+use super::place::{PACK, PackRow, Place, read_pack};
 use super::{Ledger, LedgerResult, set_meta};
 use crate::change::Depth;
 use crate::delivery::StateName;

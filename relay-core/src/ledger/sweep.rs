@@ -10,8 +10,8 @@ use rusqlite::Connection;
 
 use super::counters::{Deltas, Total, bump, total_key};
 use super::error::LedgerError;
+use super::place::PACK;
 use super::retire::{Leaving, leaving};
-use super::rows::PACK;
 use super::{Ledger, LedgerResult};
 use crate::id::PackNo;
 use crate::time::Unix;

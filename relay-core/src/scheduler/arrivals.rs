@@ -9,58 +9,26 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::{Pending, Scheduler};
-use crate::change::{Change, Due, Nack, OwedRow, Part, ReceiptRow, Refused, Sent, Snapshot};
-use crate::delivery::State;
-use crate::event::{Arrival, BusyWhy, Effect, Heading, Ids, Known, Offer, Shape};
-use crate::id::{LaneNo, LedgerId, LinkId, NodeNo, PackNo, ReceiptNo, SegmentId, StagedId, Ticket};
+use super::Scheduler;
+use super::question::{Item, Question};
+use crate::change::{Nack, Part, Refused, Sent, Snapshot};
+use crate::event::{Arrival, BusyWhy, Effect, Ids, Known, Offer, Shape};
+use crate::id::{LaneNo, LedgerId, LinkId, NodeNo, PackNo, SegmentId, StagedId, Ticket};
 use crate::limits;
-use crate::segment::{Digest, PackInfo};
 use crate::time::Now;
 
 /// Arrivals on their way to disk.
 #[derive(Debug)]
 pub(super) struct Arrivals {
-    heard: BTreeMap<(LedgerId, LaneNo), PackNo>,
+    pub(super) heard: BTreeMap<(LedgerId, LaneNo), PackNo>,
     waiting: BTreeMap<NodeNo, VecDeque<Question>>,
     open: BTreeMap<u64, Question>,
     /// Ids being looked up or stored after a look-up.
     asked: BTreeSet<(NodeNo, SegmentId)>,
     wanted: BTreeMap<(LinkId, Sent), Question>,
     /// The ticket of the latest arrival of each peer.
-    latest: BTreeMap<NodeNo, Ticket>,
+    pub(super) latest: BTreeMap<NodeNo, Ticket>,
     next: u64,
-}
-
-/// Something that arrived and needs an answer.
-#[derive(Clone, Debug)]
-struct Question {
-    peer: NodeNo,
-    link: LinkId,
-    origin: NodeNo,
-    lane: LaneNo,
-    item: Item,
-    /// May be asked once this ticket is durable.
-    after: Ticket,
-    /// Members refused, by index in the pack as sent.
-    refused: Vec<Refused>,
-}
-
-#[derive(Clone, Debug)]
-enum Item {
-    Pack(Box<Arrival>),
-    Offer(Box<Offer>),
-}
-
-/// An arrival whose rows are on their way to disk.
-#[derive(Clone, Debug)]
-pub(super) struct Stored {
-    link: LinkId,
-    staged: StagedId,
-    receipt: ReceiptRow,
-    origin: NodeNo,
-    /// Ids held in `asked`; empty if it was new without a look-up.
-    ids: Option<Ids>,
 }
 
 impl Arrivals {
@@ -80,7 +48,7 @@ impl Arrivals {
         }
     }
 
-    fn release(&mut self, origin: NodeNo, ids: &Ids) {
+    pub(super) fn release(&mut self, origin: NodeNo, ids: &Ids) {
         for (id, _) in ids.iter() {
             self.asked.remove(&(origin, *id));
         }
@@ -93,74 +61,6 @@ impl Arrivals {
 
     fn hold(&mut self, origin: NodeNo, ids: &Ids) {
         self.asked.extend(ids.iter().map(|(id, _)| (origin, *id)));
-    }
-}
-
-impl Question {
-    fn heading(&self) -> &Heading {
-        match &self.item {
-            Item::Pack(arrival) => &arrival.heading,
-            Item::Offer(offer) => &offer.heading,
-        }
-    }
-
-    const fn ids(&self) -> &Ids {
-        match &self.item {
-            Item::Pack(arrival) => &arrival.ids,
-            Item::Offer(offer) => &offer.ids,
-        }
-    }
-
-    const fn shape(&self) -> &Shape {
-        match &self.item {
-            Item::Pack(arrival) => &arrival.shape,
-            Item::Offer(offer) => &offer.shape,
-        }
-    }
-
-    fn table(&self) -> Digest {
-        match &self.item {
-            Item::Pack(arrival) => arrival.table,
-            Item::Offer(offer) => offer.shape.table,
-        }
-    }
-
-    /// The index a member had in the pack as sent.
-    fn index(&self, member: usize) -> u16 {
-        match &self.item {
-            Item::Pack(arrival) => match &arrival.indexes {
-                Some(indexes) => indexes[member],
-                None => member as u16,
-            },
-            Item::Offer(_) => member as u16,
-        }
-    }
-
-    fn refuse_all(&mut self, why: Nack) {
-        let all: Vec<Refused> = (0..self.ids().len())
-            .map(|m| (self.index(m), why))
-            .collect();
-        self.refused.extend(all);
-    }
-
-    /// The receipt, numbered 0 until something is stored.
-    fn receipt(&self) -> ReceiptRow {
-        ReceiptRow {
-            no: ReceiptNo(0),
-            peer: self.peer,
-            sent: self.heading().sent,
-            table: self.table(),
-            count: self.ids().len() as u32 + self.early_refusals(),
-            refused: self.refused.clone(),
-            pack: PackNo(0),
-        }
-    }
-
-    fn early_refusals(&self) -> u32 {
-        match &self.item {
-            Item::Pack(arrival) => arrival.refused.len() as u32,
-            Item::Offer(_) => 0,
-        }
     }
 }
 
@@ -408,96 +308,6 @@ impl Scheduler {
         self.acknowledge(question.peer, question.link, question.receipt());
     }
 
-    fn store_arrival(&mut self, now: Now, question: Question, ids: Option<Ids>) {
-        let receipt = self.number_receipt(&question);
-        let Item::Pack(arrival) = question.item else {
-            unreachable!("only what is here is stored")
-        };
-        let shape = arrival.shape;
-        let info = PackInfo {
-            lane: question.lane,
-            origin: question.origin,
-            hops: arrival.heading.hops,
-            count: shape.count,
-            bytes: shape.bytes,
-            table_len: shape.table_len,
-            table: shape.table,
-            first: shape.first,
-            last: shape.last,
-            created: now.unix,
-            expires: arrival.heading.ttl.map(|ttl| now.unix + ttl),
-        };
-        let row = inbox_row(now, receipt.pack, &info);
-        let mut changes = vec![
-            Change::Pack {
-                no: receipt.pack,
-                staged: arrival.staged,
-                info,
-            },
-            Change::Owed(row),
-            Change::Receipt(receipt.clone()),
-        ];
-        let sent = receipt.sent;
-        let heard = self
-            .arrivals
-            .heard
-            .entry((sent.ledger, question.lane))
-            .or_default();
-        // Written each time: what raised it in memory may have found no room.
-        *heard = sent.pack.max(*heard);
-        changes.push(Change::Heard(sent.ledger, question.lane, *heard));
-        let stored = Stored {
-            link: question.link,
-            staged: arrival.staged,
-            receipt,
-            origin: question.origin,
-            ids,
-        };
-        let ticket = self.persist_alone(changes, Pending::Arrival(stored));
-        self.arrivals.latest.insert(question.peer, ticket);
-    }
-
-    fn number_receipt(&mut self, question: &Question) -> ReceiptRow {
-        self.last_pack.0 += 1;
-        self.last_receipt.0 += 1;
-        let (no, pack) = (self.last_receipt, self.last_pack);
-        self.peer_mut(question.peer).unsettled.known.insert(no);
-        ReceiptRow {
-            no,
-            pack,
-            ..question.receipt()
-        }
-    }
-
-    pub(super) fn on_arrival_stored(&mut self, stored: Stored) {
-        if let Some(ids) = &stored.ids {
-            self.arrivals.release(stored.origin, ids);
-        }
-        self.acknowledge(stored.receipt.peer, stored.link, stored.receipt);
-    }
-
-    pub(super) fn on_arrival_refused(&mut self, stored: Stored) {
-        if let Some(ids) = &stored.ids {
-            self.arrivals.release(stored.origin, ids);
-        }
-        let (peer, sent) = (stored.receipt.peer, stored.receipt.sent);
-        self.peer_mut(peer)
-            .unsettled
-            .known
-            .remove(&stored.receipt.no);
-        self.effects.push_back(Effect::Discard(stored.staged));
-        if self.peer_on(stored.link) == Some(peer) {
-            let retry_after = self.settings.limits.busy_retry;
-            let (link, why) = (stored.link, BusyWhy::StorageFull);
-            self.effects.push_back(Effect::Busy {
-                link,
-                sent,
-                why,
-                retry_after,
-            });
-        }
-    }
-
     fn send_busy(&mut self, question: &Question, why: BusyWhy) {
         if let Item::Pack(arrival) = &question.item {
             self.effects.push_back(Effect::Discard(arrival.staged));
@@ -556,26 +366,5 @@ impl Scheduler {
             }
         }
         self.pump_arrivals();
-    }
-}
-
-/// The inbox's row of an arrival: `scheduled` there reads "ready".
-fn inbox_row(now: Now, pack: PackNo, info: &PackInfo) -> OwedRow {
-    OwedRow {
-        due: Due {
-            peer: NodeNo::LOCAL,
-            pack,
-            part: Part::Rest,
-        },
-        lane: info.lane,
-        count: info.count,
-        bytes: info.bytes,
-        state: State::Scheduled,
-        spent: 0,
-        attempt: None,
-        rescued: false,
-        queued: now.unix,
-        updated: now.unix,
-        error: None,
     }
 }

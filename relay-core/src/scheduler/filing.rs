@@ -1,0 +1,136 @@
+//! Arrivals that are new: filed under a pack and a receipt of ours, durable
+//! before acknowledged.
+
+use super::Scheduler;
+use super::question::{Item, Question};
+use super::tickets::Pending;
+use crate::change::{Change, Due, OwedRow, Part, ReceiptRow};
+use crate::delivery::State;
+use crate::event::{BusyWhy, Effect, Ids};
+use crate::id::{LinkId, NodeNo, PackNo, StagedId};
+use crate::segment::PackInfo;
+use crate::time::Now;
+
+/// An arrival whose rows are on their way to disk.
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    link: LinkId,
+    staged: StagedId,
+    receipt: ReceiptRow,
+    origin: NodeNo,
+    /// Ids held in `asked`; empty if it was new without a look-up.
+    ids: Option<Ids>,
+}
+
+impl Scheduler {
+    pub(super) fn store_arrival(&mut self, now: Now, question: Question, ids: Option<Ids>) {
+        let receipt = self.number_receipt(&question);
+        let Item::Pack(arrival) = question.item else {
+            unreachable!("only what is here is stored")
+        };
+        let shape = arrival.shape;
+        let info = PackInfo {
+            lane: question.lane,
+            origin: question.origin,
+            hops: arrival.heading.hops,
+            count: shape.count,
+            bytes: shape.bytes,
+            table_len: shape.table_len,
+            table: shape.table,
+            first: shape.first,
+            last: shape.last,
+            created: now.unix,
+            expires: arrival.heading.ttl.map(|ttl| now.unix + ttl),
+        };
+        let row = inbox_row(now, receipt.pack, &info);
+        let mut changes = vec![
+            Change::Pack {
+                no: receipt.pack,
+                staged: arrival.staged,
+                info,
+            },
+            Change::Owed(row),
+            Change::Receipt(receipt.clone()),
+        ];
+        let sent = receipt.sent;
+        let heard = self
+            .arrivals
+            .heard
+            .entry((sent.ledger, question.lane))
+            .or_default();
+        // Written each time: what raised it in memory may have found no room.
+        *heard = sent.pack.max(*heard);
+        changes.push(Change::Heard(sent.ledger, question.lane, *heard));
+        let stored = Stored {
+            link: question.link,
+            staged: arrival.staged,
+            receipt,
+            origin: question.origin,
+            ids,
+        };
+        let ticket = self.persist_alone(changes, Pending::Arrival(stored));
+        self.arrivals.latest.insert(question.peer, ticket);
+    }
+
+    pub(super) fn number_receipt(&mut self, question: &Question) -> ReceiptRow {
+        self.last_pack.0 += 1;
+        self.last_receipt.0 += 1;
+        let (no, pack) = (self.last_receipt, self.last_pack);
+        self.peer_mut(question.peer).unsettled.known.insert(no);
+        ReceiptRow {
+            no,
+            pack,
+            ..question.receipt()
+        }
+    }
+
+    pub(super) fn on_arrival_stored(&mut self, stored: Stored) {
+        if let Some(ids) = &stored.ids {
+            self.arrivals.release(stored.origin, ids);
+        }
+        self.acknowledge(stored.receipt.peer, stored.link, stored.receipt);
+    }
+
+    pub(super) fn on_arrival_refused(&mut self, stored: Stored) {
+        if let Some(ids) = &stored.ids {
+            self.arrivals.release(stored.origin, ids);
+        }
+        let (peer, sent) = (stored.receipt.peer, stored.receipt.sent);
+        self.peer_mut(peer)
+            .unsettled
+            .known
+            .remove(&stored.receipt.no);
+        self.effects.push_back(Effect::Discard(stored.staged));
+        if self.peer_on(stored.link) == Some(peer) {
+            let retry_after = self.settings.limits.busy_retry;
+            let (link, why) = (stored.link, BusyWhy::StorageFull);
+            self.effects.push_back(Effect::Busy {
+                link,
+                sent,
+                why,
+                retry_after,
+            });
+        }
+    }
+}
+
+/// The inbox's row of an arrival: `scheduled` there reads "ready".
+fn inbox_row(now: Now, pack: PackNo, info: &PackInfo) -> OwedRow {
+    OwedRow {
+        due: Due {
+            peer: NodeNo::LOCAL,
+            pack,
+            part: Part::Rest,
+        },
+        lane: info.lane,
+        count: info.count,
+        bytes: info.bytes,
+        state: State::Scheduled,
+        spent: 0,
+        attempt: None,
+        rescued: false,
+        queued: now.unix,
+        updated: now.unix,
+        error: None,
+    }
+}

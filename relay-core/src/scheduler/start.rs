@@ -1,0 +1,92 @@
+//! Taking up what earlier runs left: names, peers, and how much waits where.
+
+use super::{PeerRule, Scheduler, UNKNOWN_LANE};
+use crate::bandwidth::Bucket;
+use crate::change::{Change, Snapshot};
+use crate::delivery::StateName;
+use crate::id::{LaneName, LaneNo, NodeId, NodeNo};
+use crate::peer::Peer;
+use crate::segment::LaneRule;
+use crate::time::Now;
+use crate::units::Rate;
+
+impl Scheduler {
+    pub(super) fn lane_rule(&self, no: LaneNo) -> LaneRule {
+        let name = self.lanes.name(no);
+        name.and_then(|name| self.settings.lanes.get(name))
+            .copied()
+            .unwrap_or(UNKNOWN_LANE)
+    }
+
+    /// The number of a lane, given now if it has none; `None`: the table is full.
+    pub(super) fn lane_number(&mut self, name: &LaneName) -> Option<LaneNo> {
+        if let Some(no) = self.lanes.number(name) {
+            return Some(no);
+        }
+        let no = self.lanes.add(name, |given| LaneNo(given as u16 + 1))?;
+        self.batch.push(Change::Lane(no, name.clone()));
+        Some(no)
+    }
+
+    /// The number of a node, given now if it has none; `None`: the table is full.
+    pub(super) fn node_number(&mut self, name: &NodeId) -> Option<NodeNo> {
+        if let Some(no) = self.nodes.number(name) {
+            return Some(no);
+        }
+        let no = self.nodes.add(name, |given| NodeNo(given as u32))?;
+        self.batch.push(Change::Node(no, name.clone()));
+        Some(no)
+    }
+
+    /// Takes up what earlier runs left: names, peers, and how much waits where.
+    pub(super) fn take_up(&mut self, snapshot: &Snapshot, now: Now) {
+        assert_eq!(
+            self.nodes.name(NodeNo::LOCAL),
+            Some(&self.settings.node),
+            "number 0 is this node"
+        );
+        let configured: Vec<(NodeId, PeerRule)> = self
+            .settings
+            .peers
+            .iter()
+            .map(|(name, rule)| (name.clone(), *rule))
+            .collect();
+        for (name, rule) in configured {
+            let no = self
+                .node_number(&name)
+                .expect("the config names fewer nodes than the table holds");
+            let bucket = Bucket::new(rule.rate, now.mono);
+            let mut peer = Peer::new(no, name, bucket, now.mono);
+            (peer.configured, peer.dial) = (true, rule.dial);
+            self.peers.insert(no, peer);
+        }
+        for (no, lane, state, depth) in &snapshot.depths {
+            if *no == NodeNo::LOCAL {
+                continue;
+            }
+            let rule = self.lane_rule(*lane);
+            let peer = self.peer_entry(*no, now);
+            let lane_state = peer.lane(*lane, rule, now.mono);
+            if matches!(state, StateName::Scheduled | StateName::Failed) {
+                lane_state.unloaded += depth.parcels;
+            }
+            peer.depth.insert((*lane, *state), *depth);
+        }
+        for (no, count) in &snapshot.unsettled {
+            self.peer_entry(*no, now).unsettled.unread = *count;
+        }
+    }
+
+    /// The peer, made without a place in the config if it has none.
+    pub(super) fn peer_entry(&mut self, no: NodeNo, now: Now) -> &mut Peer {
+        let name = self.nodes.name(no).expect("a numbered node has a name");
+        self.peers.entry(no).or_insert_with(|| {
+            Peer::new(
+                no,
+                name.clone(),
+                Bucket::new(Rate::UNLIMITED, now.mono),
+                now.mono,
+            )
+        })
+    }
+}

@@ -1,0 +1,97 @@
+//! Tickets: what is asked to be made durable together, and what to do once it is.
+
+use super::{Scheduler, filing, puts};
+use crate::change::Change;
+use crate::event::{Effect, Space};
+use crate::id::{LinkId, NodeNo, Ticket};
+use crate::queue::Key;
+use crate::time::Now;
+
+/// What to do once a ticket is durable.
+#[derive(Clone, Debug)]
+pub(super) enum Pending {
+    Put(puts::Stored),
+    Arrival(filing::Stored),
+    Marked {
+        peer: NodeNo,
+        link: LinkId,
+        keys: Vec<Key>,
+    },
+    Settled {
+        peer: NodeNo,
+        key: Key,
+    },
+}
+
+impl Scheduler {
+    pub(super) fn on_persisted(&mut self, now: Now, ticket: Ticket, space: Space) {
+        self.space = space;
+        self.durable = self.durable.max(ticket);
+        while let Some(entry) = self.pending.first_entry() {
+            if *entry.key() > ticket {
+                break;
+            }
+            let at = *entry.key();
+            for pending in entry.remove() {
+                match pending {
+                    Pending::Put(stored) => self.on_put_stored(now, stored),
+                    Pending::Arrival(stored) => self.on_arrival_stored(stored),
+                    Pending::Marked { peer, link, keys } => {
+                        self.on_marked(now, at, peer, link, &keys);
+                    }
+                    Pending::Settled { peer, key } => self.on_settled(at, peer, key),
+                }
+            }
+        }
+        self.pump_arrivals();
+    }
+
+    pub(super) fn on_persist_refused(&mut self, ticket: Ticket, space: Space) {
+        self.space = space;
+        for pending in self.pending.remove(&ticket).unwrap_or_default() {
+            match pending {
+                Pending::Put(stored) => self.on_put_refused(stored),
+                Pending::Arrival(stored) => self.on_arrival_refused(stored),
+                Pending::Marked { .. } | Pending::Settled { .. } => {
+                    panic!("only a put or an arrival may find no room")
+                }
+            }
+        }
+        self.pump_arrivals();
+    }
+
+    /// The ticket that what is in the batch will share.
+    pub(super) const fn batch_ticket(&self) -> Ticket {
+        Ticket(self.issued.0 + 1)
+    }
+
+    /// Asks for what the batch holds to be made durable.
+    pub(super) fn flush(&mut self) {
+        if self.batch.is_empty() {
+            assert!(
+                self.batch_pending.is_empty(),
+                "what waits for a ticket has a change in it"
+            );
+            return;
+        }
+        let changes = std::mem::take(&mut self.batch);
+        let pending = std::mem::take(&mut self.batch_pending);
+        self.issue(changes, pending);
+    }
+
+    /// Asks for `changes` alone: they may be refused without the rest.
+    pub(super) fn persist_alone(&mut self, changes: Vec<Change>, pending: Pending) -> Ticket {
+        self.flush();
+        self.issue(changes, vec![pending])
+    }
+
+    pub(super) fn issue(&mut self, changes: Vec<Change>, pending: Vec<Pending>) -> Ticket {
+        self.issued = self.batch_ticket();
+        if !pending.is_empty() {
+            self.pending.insert(self.issued, pending);
+        }
+        self.effects
+            .push_back(Effect::Persist(self.issued, changes));
+        self.issued
+    }
+}
