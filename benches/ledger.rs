@@ -110,26 +110,41 @@ impl Bench {
         options.log_file_bytes = 8 << 20;
         let (ledger, _) = Ledger::open(dir.path(), options, NOW).expect("it opens");
         let settled = Vec::new();
-        Self { _dir: dir, ledger, next: 1, pack: built(MEMBERS), settled }
+        Self {
+            _dir: dir,
+            ledger,
+            next: 1,
+            pack: built(MEMBERS),
+            settled,
+        }
     }
 
     fn round(&mut self, packs: u64) {
         let first = self.next;
         self.put(packs);
-        self.settled = (first..self.next).map(|no| owed(PackNo(no), State::Acked)).collect();
+        self.settled = (first..self.next)
+            .map(|no| owed(PackNo(no), State::Acked))
+            .collect();
     }
 
     fn put(&mut self, packs: u64) {
         let mut items = vec![(Ticket(0), std::mem::take(&mut self.settled))];
         for no in (self.next..self.next + packs).map(PackNo) {
             let info = info(&self.pack, no);
-            let pack = Change::Pack { no, staged: StagedId(no.0), info };
+            let pack = Change::Pack {
+                no,
+                staged: StagedId(no.0),
+                info,
+            };
             items.push((Ticket(no.0), vec![pack, owed(no, State::Scheduled)]));
         }
         self.next += packs;
         let bytes: Bytes = self.pack.bytes.clone();
         let mut staged = |_| Some(Staged::Memory(bytes.clone()));
-        let report = self.ledger.commit(&items, &mut staged, NOW).expect("it commits");
+        let report = self
+            .ledger
+            .commit(&items, &mut staged, NOW)
+            .expect("it commits");
         assert!(report.refused.is_empty());
     }
 }
@@ -162,7 +177,11 @@ fn info(built: &Built, no: PackNo) -> PackInfo {
 
 fn owed(pack: PackNo, state: State) -> Change {
     Change::Owed(OwedRow {
-        due: Due { peer: PEER, pack, part: Part::Rest },
+        due: Due {
+            peer: PEER,
+            pack,
+            part: Part::Rest,
+        },
         lane: LANE,
         count: MEMBERS as u32,
         bytes: MEMBERS * 256,

@@ -46,14 +46,20 @@ fn whatever_was_called_durable_survives_a_kill() {
         heard.verify(dir.path(), round);
     }
 
-    assert!(heard.ever > 1000, "only {} packs became durable", heard.ever);
+    assert!(
+        heard.ever > 1000,
+        "only {} packs became durable",
+        heard.ever
+    );
     assert!(heard.refusals > 0, "the ceiling was never met");
 }
 
 /// Not a test of its own: what the other one runs as a process to be killed.
 #[test]
 fn child_that_commits_until_it_is_killed() {
-    let Some(dir) = env::var_os(FOLDER) else { return };
+    let Some(dir) = env::var_os(FOLDER) else {
+        return;
+    };
     let (mut ledger, snapshot) = open(Path::new(&dir));
     let mut out = std::io::stdout();
     let mut next = snapshot.last_pack.0 + 1;
@@ -65,8 +71,15 @@ fn child_that_commits_until_it_is_killed() {
         // Nothing is settled until the ceiling refuses; then half of it is.
         let go = if full { waiting.len() / 2 } else { 0 };
         let settled: Vec<PackNo> = waiting.drain(..go).collect();
-        let mut items: Vec<(Ticket, Vec<Change>)> = packs.iter().map(|no| (Ticket(no.0), put(*no))).collect();
-        items.push((Ticket(0), settled.iter().map(|no| Change::Owed(row(*no, State::Acked))).collect()));
+        let mut items: Vec<(Ticket, Vec<Change>)> =
+            packs.iter().map(|no| (Ticket(no.0), put(*no))).collect();
+        items.push((
+            Ticket(0),
+            settled
+                .iter()
+                .map(|no| Change::Owed(row(*no, State::Acked)))
+                .collect(),
+        ));
         // Said before the commit: from here on they may be gone.
         for no in &settled {
             writeln!(out, "settling {no}").expect("the parent reads");
@@ -97,7 +110,12 @@ struct Heard {
 impl Heard {
     fn run_child(&mut self, dir: &Path, lines: u32, what: &str) {
         let mut child = Command::new(env::current_exe().expect("this program"))
-            .args(["--exact", "child_that_commits_until_it_is_killed", "--nocapture", "-q"])
+            .args([
+                "--exact",
+                "child_that_commits_until_it_is_killed",
+                "--nocapture",
+                "-q",
+            ])
             .env(FOLDER, dir)
             .stdout(Stdio::piped())
             .spawn()
@@ -105,7 +123,9 @@ impl Heard {
         let mut said = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         let mut words = 0;
         while words < lines {
-            let Some(Ok(line)) = said.next() else { panic!("{what}: the child ended by itself") };
+            let Some(Ok(line)) = said.next() else {
+                panic!("{what}: the child ended by itself")
+            };
             words += u32::from(self.hear(&line));
         }
         child.kill().expect("it can be killed");
@@ -117,8 +137,12 @@ impl Heard {
     }
 
     fn hear(&mut self, line: &str) -> bool {
-        let Some((word, number)) = line.split_once(' ') else { return false };
-        let Ok(no) = number.parse().map(PackNo) else { return false };
+        let Some((word, number)) = line.split_once(' ') else {
+            return false;
+        };
+        let Ok(no) = number.parse().map(PackNo) else {
+            return false;
+        };
         match word {
             "durable" => {
                 self.durable.insert(no);
@@ -140,7 +164,10 @@ impl Heard {
         let (ledger, snapshot) = open(dir);
         let mut reader = ledger.reader().expect("a reader");
         for no in &self.durable {
-            assert!(*no <= snapshot.last_pack, "round {round}: {no} is above the last pack");
+            assert!(
+                *no <= snapshot.last_pack,
+                "round {round}: {no} is above the last pack"
+            );
             check_there(&mut reader, *no, round);
         }
         for no in &self.refused {
@@ -156,21 +183,37 @@ impl Heard {
     /// Settles what is waiting, so that the next child finds room.
     fn settle(&mut self, mut ledger: Ledger) {
         let mut reader = ledger.reader().expect("a reader");
-        let page = reader.page(PEER, LaneNo(0), None, usize::MAX >> 8).expect("a page");
-        let rows = page.into_iter().map(|paged| OwedRow { state: State::Acked, ..paged.row });
+        let page = reader
+            .page(PEER, LaneNo(0), None, usize::MAX >> 8)
+            .expect("a page");
+        let rows = page.into_iter().map(|paged| OwedRow {
+            state: State::Acked,
+            ..paged.row
+        });
         let changes: Vec<Change> = rows.map(Change::Owed).collect();
-        ledger.commit(&[(Ticket(1), changes)], &mut |_| None, NOW).expect("it commits");
+        ledger
+            .commit(&[(Ticket(1), changes)], &mut |_| None, NOW)
+            .expect("it commits");
         self.durable.clear();
     }
 }
 
 fn check_there(reader: &mut Reader, no: PackNo, round: u64) {
     let row = reader.fetch(due(no)).expect("an answer");
-    let row = row.unwrap_or_else(|| panic!("round {round}: the row of {no} is gone")).row;
+    let row = row
+        .unwrap_or_else(|| panic!("round {round}: the row of {no} is gone"))
+        .row;
     match row.state {
         State::Scheduled => {
-            let ended = row.attempt.and_then(|attempt| attempt.ended).map(|(_, how)| how);
-            assert_eq!(ended, (no.0 % 2 == 0).then_some(Outcome::Abandoned), "round {round}: {no}");
+            let ended = row
+                .attempt
+                .and_then(|attempt| attempt.ended)
+                .map(|(_, how)| how);
+            assert_eq!(
+                ended,
+                (no.0 % 2 == 0).then_some(Outcome::Abandoned),
+                "round {round}: {no}"
+            );
         }
         State::Inflight | State::Failed { .. } | State::Acked | State::Deadletter { .. } => {
             panic!("round {round}: {no} stands as {:?}", row.state);
@@ -198,7 +241,11 @@ fn built(no: PackNo) -> Built {
     for member in 0..1 + no.0 % 5 {
         let mut body = vec![0u8; (chance.next_u32() % 12_000) as usize];
         chance.fill_bytes(&mut body);
-        pack.push(SegmentId::v7(NOW.0, u128::from(no.0 << 8 | member)), b"", &body);
+        pack.push(
+            SegmentId::v7(NOW.0, u128::from(no.0 << 8 | member)),
+            b"",
+            &body,
+        );
     }
     pack.finish().expect("it has members")
 }
@@ -219,16 +266,36 @@ fn put(no: PackNo) -> Vec<Change> {
         created: NOW,
         expires: None,
     };
-    let state = if no.0 % 2 == 0 { State::Inflight } else { State::Scheduled };
-    vec![Change::Pack { no, staged: StagedId(no.0), info }, Change::Owed(row(no, state))]
+    let state = if no.0 % 2 == 0 {
+        State::Inflight
+    } else {
+        State::Scheduled
+    };
+    vec![
+        Change::Pack {
+            no,
+            staged: StagedId(no.0),
+            info,
+        },
+        Change::Owed(row(no, state)),
+    ]
 }
 
 fn due(pack: PackNo) -> Due {
-    Due { peer: PEER, pack, part: Part::Rest }
+    Due {
+        peer: PEER,
+        pack,
+        part: Part::Rest,
+    }
 }
 
 fn row(no: PackNo, state: State) -> OwedRow {
-    let open = Attempt { number: 1, epoch: BootEpoch(1), started: NOW, ended: None };
+    let open = Attempt {
+        number: 1,
+        epoch: BootEpoch(1),
+        started: NOW,
+        ended: None,
+    };
     OwedRow {
         due: due(no),
         lane: LaneNo(0),

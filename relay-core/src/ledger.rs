@@ -26,6 +26,7 @@ mod counters;
 mod error;
 mod files;
 mod filling;
+mod held;
 mod inbox;
 mod inspect;
 mod known;

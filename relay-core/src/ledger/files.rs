@@ -17,20 +17,10 @@ use rusqlite::Connection;
 use super::LedgerResult;
 use super::error::LedgerError;
 use super::filling::Filling;
+use super::held::{self, Held, OPEN_END};
 use super::log::{self, FIRST_RECORD, RECORD};
 use super::place::Place;
 use crate::id::{LedgerId, PackNo};
-
-/// A file that holds rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Held {
-    /// Raised at each use of any file, so that the newest is the current one.
-    pub(super) generation: u64,
-    /// The smallest pack number in it.
-    pub(super) first: PackNo,
-    /// The greatest, or a bound above it.
-    pub(super) last: PackNo,
-}
 
 /// Where the next record goes.
 #[derive(Clone, Copy, Debug)]
@@ -63,9 +53,6 @@ pub(super) struct LogFiles {
 
 /// Records gathered before they are written with one call.
 const WRITE_BYTES: usize = 1 << 20;
-/// The `last` of a file that is still written.
-const OPEN_END: u64 = i64::MAX as u64;
-
 impl LogFiles {
     /// Opens what lies in `dir`; files that hold no row are free, half-filled
     /// ones are removed.
@@ -81,7 +68,7 @@ impl LogFiles {
             ledger,
             length,
             open: BTreeMap::new(),
-            held: load_held(conn)?,
+            held: held::load(conn)?,
             free: BTreeSet::new(),
             current: None,
             filling: None,
@@ -344,14 +331,7 @@ impl LogFiles {
     /// Writes the rows of files that changed, inside a transaction.
     pub(super) fn write_rows(&self, conn: &Connection) -> rusqlite::Result<()> {
         for no in &self.touched {
-            let held = self.held[no];
-            conn.prepare_cached("INSERT OR REPLACE INTO log_file VALUES (?1, ?2, ?3, ?4)")?
-                .execute((
-                    no,
-                    held.generation as i64,
-                    held.first.0 as i64,
-                    held.last.0 as i64,
-                ))?;
+            held::write(conn, *no, self.held[no])?;
         }
         Ok(())
     }
@@ -397,20 +377,6 @@ impl LogFiles {
     pub(super) fn current(&self) -> Option<u32> {
         self.current.map(|current| current.file)
     }
-}
-
-fn load_held(conn: &Connection) -> LedgerResult<BTreeMap<u32, Held>> {
-    let mut query = conn.prepare("SELECT no, generation, first, last FROM log_file")?;
-    let rows = query.query_map([], |row| {
-        let number = |at| row.get::<_, i64>(at).map(|n| n as u64);
-        let held = Held {
-            generation: number(1)?,
-            first: PackNo(number(2)?),
-            last: PackNo(number(3)?),
-        };
-        Ok((row.get(0)?, held))
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Makes the names in `dir` durable.

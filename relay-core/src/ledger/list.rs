@@ -9,16 +9,15 @@ use rusqlite::Connection;
 use super::bodies::Bodies;
 use super::counters::Counters;
 use super::error::ReadError;
-use super::inbox::{InboxFilter, InboxItem, InboxState, item, members_of, topic_matches};
-use super::known::packs_between;
+use super::inbox::{InboxFilter, InboxItem, InboxState, item, topic_matches};
 use super::place::{PACK, PackRow, read_pack};
 use super::reader::{Read, Reader};
 use super::recovery::due_key;
 use super::rows::{OWED, OWED_WIDTH, Stored, read_owed};
-use crate::change::{AttemptRow, Book, Depth, Due, OwedRow, Part};
-use crate::delivery::{Attempt, Cause, State, StateName};
-use crate::id::{BootEpoch, LaneNo, NodeNo, PackNo, SegmentPrefix};
-use crate::time::Unix;
+use super::shelf::members_of;
+use crate::change::{Book, Depth, Due, OwedRow};
+use crate::delivery::{Cause, State, StateName};
+use crate::id::{LaneNo, NodeNo, PackNo};
 
 /// Which deliveries are asked for; the default asks for all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,0 +1,52 @@
+//! Which packs a log file holds, as its row says.
+//!
+//! The row is written when a file begins and when it ends, not with each group:
+//! while a file is written its last pack is [`OPEN_END`].
+
+use std::collections::BTreeMap;
+
+use rusqlite::Connection;
+
+use super::LedgerResult;
+use crate::id::PackNo;
+
+/// A file that holds rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Held {
+    /// Raised at each use of any file, so that the newest is the current one.
+    pub(super) generation: u64,
+    /// The smallest pack number in it.
+    pub(super) first: PackNo,
+    /// The greatest, or a bound above it.
+    pub(super) last: PackNo,
+}
+
+/// The `last` of a file that is still written.
+pub(super) const OPEN_END: u64 = i64::MAX as u64;
+
+/// Every file that holds rows.
+pub(super) fn load(conn: &Connection) -> LedgerResult<BTreeMap<u32, Held>> {
+    let mut query = conn.prepare("SELECT no, generation, first, last FROM log_file")?;
+    let rows = query.query_map([], |row| {
+        let number = |at| row.get::<_, i64>(at).map(|n| n as u64);
+        let held = Held {
+            generation: number(1)?,
+            first: PackNo(number(2)?),
+            last: PackNo(number(3)?),
+        };
+        Ok((row.get(0)?, held))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Sets the row of a file.
+pub(super) fn write(conn: &Connection, no: u32, held: Held) -> rusqlite::Result<()> {
+    conn.prepare_cached("INSERT OR REPLACE INTO log_file VALUES (?1, ?2, ?3, ?4)")?
+        .execute((
+            no,
+            held.generation as i64,
+            held.first.0 as i64,
+            held.last.0 as i64,
+        ))
+        .map(drop)
+}

@@ -1,0 +1,273 @@
+//! What the ledger should hold, in plain maps, and the steps that change both.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use relay_core::change::{
+    AttemptRow, Book, Change, Depth, Due, KeyName, KeyRow, Nack, OwedRow, Part, ReceiptRow,
+    Snapshot, close_attempt,
+};
+use relay_core::delivery::{Attempt, Outcome, State, StateName};
+use relay_core::event::Known;
+use relay_core::id::{BootEpoch, LaneNo, LedgerId, NodeNo, PackNo, ReceiptNo};
+use relay_core::ledger::{Loaded, Reader};
+use relay_core::segment::PackInfo;
+
+use super::disk::{Disk, LANE, NOW, ids_of, key, owed_as, receipt};
+
+/// One thing to do: what, and three numbers that say to which.
+pub(crate) type Step = (u8, u8, u8, u8);
+
+/// Groups of steps; an empty one is a reopen.
+pub(crate) fn steps() -> impl Strategy<Value = Vec<Vec<Step>>> {
+    let step = (0u8..9, any::<u8>(), any::<u8>(), any::<u8>());
+    proptest::collection::vec(proptest::collection::vec(step, 0..8), 1..12)
+}
+
+/// What the ledger should hold, in plain maps.
+#[derive(Default)]
+pub(crate) struct Model {
+    packs: BTreeMap<PackNo, (PackInfo, Bytes)>,
+    owed: BTreeMap<Due, OwedRow>,
+    receipts: BTreeMap<ReceiptNo, ReceiptRow>,
+    keys: BTreeMap<KeyName, KeyRow>,
+    heard: BTreeMap<(LedgerId, LaneNo), PackNo>,
+    books: BTreeMap<(NodeNo, LaneNo, Book), i64>,
+    last_receipt: u64,
+    rescued: u64,
+}
+
+impl Model {
+    pub(crate) fn apply(&mut self, (what, a, b, c): Step, disk: &mut Disk) -> Vec<Change> {
+        let peer = NodeNo(u32::from(a % 3) + 1);
+        match what {
+            0..3 => self.put(a, b, c, disk),
+            3 | 4 => self.move_one(a, b, c),
+            5 => {
+                let Some(due) = nth(&self.owed, a) else {
+                    return vec![];
+                };
+                self.owed.remove(&due);
+                vec![Change::Gone(due)]
+            }
+            6 => {
+                let (lane, by) = (LaneNo(u16::from(b % 2)), i64::from(c) - 100);
+                let entry = [Book::Put, Book::Acked, Book::Purged][usize::from(c % 3)];
+                *self.books.entry((peer, lane, entry)).or_default() += by;
+                vec![Change::Book {
+                    peer,
+                    lane,
+                    entry,
+                    by,
+                }]
+            }
+            7 => self.receive(peer, b, c),
+            _ => {
+                let row = key(&format!("k{}", a % 4), u128::from(b));
+                self.keys.insert(row.name.clone(), row.clone());
+                let (ledger, lane) = (LedgerId(u64::from(b % 2)), LaneNo(u16::from(c % 2)));
+                let pack = PackNo(u64::from(c));
+                self.heard.insert((ledger, lane), pack);
+                vec![Change::Key(row), Change::Heard(ledger, lane, pack)]
+            }
+        }
+    }
+
+    pub(crate) fn put(&mut self, a: u8, b: u8, c: u8, disk: &mut Disk) -> Vec<Change> {
+        let bodies: Vec<Vec<u8>> = (0..=a % 4).map(|n| vec![n; usize::from(b)]).collect();
+        let bodies: Vec<&[u8]> = bodies.iter().map(Vec::as_slice).collect();
+        let (pack, bytes) = disk.pack(&bodies, NodeNo(u32::from(c % 2)));
+        let Change::Pack { no, info, .. } = &pack else {
+            unreachable!("it is a pack")
+        };
+        self.packs.insert(*no, (info.clone(), bytes));
+        let mut changes = vec![pack.clone()];
+        for peer in 1..=u32::from(b % 3) {
+            let due = Due {
+                peer: NodeNo(peer),
+                pack: *no,
+                part: Part::Rest,
+            };
+            let row = OwedRow {
+                count: info.count,
+                bytes: info.bytes,
+                ..owed_as(due, c)
+            };
+            self.owed.insert(due, row.clone());
+            changes.push(Change::Owed(row));
+        }
+        changes
+    }
+
+    /// Moves a row on, or one of its members to a row of its own.
+    pub(crate) fn move_one(&mut self, a: u8, b: u8, c: u8) -> Vec<Change> {
+        let Some(due) = nth(&self.owed, a) else {
+            return vec![];
+        };
+        let part = if b % 3 == 0 {
+            Part::Member(u16::from(c % 4))
+        } else {
+            due.part
+        };
+        let due = Due { part, ..due };
+        let row = OwedRow {
+            spent: u32::from(c),
+            ..owed_as(due, b)
+        };
+        self.owed.insert(due, row.clone());
+        let attempt = Attempt {
+            number: u32::from(b),
+            epoch: BootEpoch(1),
+            started: NOW,
+            ended: Some((NOW, Outcome::Timeout)),
+        };
+        let history = AttemptRow {
+            due,
+            attempt,
+            sent: 5,
+            error: None,
+        };
+        vec![Change::Owed(row), Change::Attempt(history)]
+    }
+
+    pub(crate) fn receive(&mut self, peer: NodeNo, b: u8, c: u8) -> Vec<Change> {
+        if b % 3 == 0 {
+            let upto = ReceiptNo(u64::from(c) % (self.last_receipt + 1));
+            self.receipts
+                .retain(|no, row| row.peer != peer || *no > upto);
+            return vec![Change::Settled(peer, upto)];
+        }
+        self.last_receipt += 1;
+        let refused = if c % 2 == 0 {
+            vec![]
+        } else {
+            vec![(u16::from(c), Nack::Malformed)]
+        };
+        let row = ReceiptRow {
+            peer,
+            refused,
+            ..receipt(self.last_receipt, PackNo(u64::from(c)))
+        };
+        self.receipts.insert(row.no, row.clone());
+        vec![Change::Receipt(row)]
+    }
+
+    pub(crate) fn reopen(&mut self) {
+        self.rescued = 0;
+        for row in self
+            .owed
+            .values_mut()
+            .filter(|row| row.state == State::Inflight)
+        {
+            close_attempt(row, NOW, Outcome::Abandoned);
+            (row.state, row.rescued, row.updated) = (State::Scheduled, true, NOW);
+            self.rescued += u64::from(row.count);
+        }
+    }
+
+    pub(crate) fn depths(&self) -> Vec<(NodeNo, LaneNo, StateName, Depth)> {
+        let mut all: BTreeMap<(NodeNo, LaneNo, StateName), Depth> = BTreeMap::new();
+        for row in self.owed.values() {
+            let depth = all
+                .entry((row.due.peer, row.lane, row.state.name()))
+                .or_default();
+            depth.parcels += 1;
+            depth.count += u64::from(row.count);
+            depth.bytes += row.bytes;
+        }
+        all.into_iter()
+            .map(|((peer, lane, state), depth)| (peer, lane, state, depth))
+            .collect()
+    }
+
+    pub(crate) fn unsettled(&self) -> Vec<(NodeNo, u64)> {
+        let mut all: BTreeMap<NodeNo, u64> = BTreeMap::new();
+        self.receipts
+            .values()
+            .for_each(|row| *all.entry(row.peer).or_default() += 1);
+        all.into_iter().collect()
+    }
+
+    pub(crate) fn check_snapshot(&self, snapshot: &Snapshot) {
+        assert_eq!(snapshot.depths, self.depths());
+        assert_eq!(snapshot.unsettled, self.unsettled());
+        assert_eq!(snapshot.rescued, self.rescued);
+        assert_eq!(snapshot.last_receipt, ReceiptNo(self.last_receipt));
+        let last = self.packs.keys().next_back().copied().unwrap_or_default();
+        assert_eq!(snapshot.last_pack, last);
+        let heard: Vec<_> = self.heard.iter().map(|((l, n), p)| (*l, *n, *p)).collect();
+        assert_eq!(snapshot.heard, heard);
+    }
+
+    pub(crate) fn check(&self, disk: &mut Disk) {
+        let mut reader = disk.reader();
+        assert_eq!(disk.ledger.depths(), self.depths());
+        assert_eq!(reader.depths().expect("an answer"), self.depths());
+        let held = self.books.iter().filter(|(_, by)| **by != 0);
+        let books: Vec<_> = held
+            .map(|((peer, lane, b), by)| (*peer, *lane, *b, *by))
+            .collect();
+        assert_eq!(disk.ledger.books(), books);
+        for peer in (1..4).map(NodeNo) {
+            self.check_pages(&mut reader, peer);
+            let rows: Vec<ReceiptRow> = self
+                .receipts
+                .values()
+                .filter(|row| row.peer == peer)
+                .cloned()
+                .collect();
+            assert_eq!(reader.recall(peer, ReceiptNo(0), 99).expect("rows"), rows);
+        }
+        for (due, row) in &self.owed {
+            let found = reader.fetch(*due).expect("an answer").expect("the row");
+            assert_eq!((&found.row, &found.info), (row, &self.packs[&due.pack].0));
+        }
+        for (no, (info, bytes)) in &self.packs {
+            let ids = ids_of(bytes, info.count);
+            let known = reader.look_up(info.origin, &ids).expect("an answer");
+            assert_eq!(known, vec![Known::Same; ids.len()]);
+            let wanted = Loaded::Memory {
+                bytes: bytes.clone(),
+                table_len: info.table_len,
+            };
+            assert_eq!(reader.load(*no).expect("bytes"), wanted);
+        }
+        for (name, row) in &self.keys {
+            assert_eq!(
+                reader.find_key(name).expect("an answer").as_ref(),
+                Some(row)
+            );
+        }
+        assert_eq!(reader.damaged(), 0);
+    }
+
+    /// Pages of three, one after the other, are all the waiting rows in order.
+    pub(crate) fn check_pages(&self, reader: &mut Reader, peer: NodeNo) {
+        let waits = |row: &&OwedRow| {
+            row.due.peer == peer && matches!(row.state, State::Scheduled | State::Failed { .. })
+        };
+        let mut wanted: Vec<&OwedRow> = self.owed.values().filter(waits).collect();
+        wanted.sort_by_key(|row| (row.due.pack, row.due.part));
+        let (mut found, mut after) = (Vec::new(), None);
+        for _ in 0..=wanted.len() {
+            let page = reader.page(peer, LANE, after, 3).expect("a page");
+            let Some(last) = page.last() else { break };
+            after = Some((last.row.due.pack, last.row.due.part));
+            for paged in page {
+                let own = self.owed.keys().filter(|due| {
+                    due.peer == peer && due.pack == paged.row.due.pack && due.part != Part::Rest
+                });
+                if paged.row.due.part == Part::Rest {
+                    assert_eq!(paged.except.len(), own.count());
+                }
+                found.push(paged.row);
+            }
+        }
+        assert_eq!(found.iter().collect::<Vec<_>>(), wanted);
+    }
+}
+
+pub(crate) fn nth(owed: &BTreeMap<Due, OwedRow>, n: u8) -> Option<Due> {
+    owed.keys().nth(usize::from(n) % owed.len().max(1)).copied()
+}
