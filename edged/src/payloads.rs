@@ -20,8 +20,12 @@ use relay_core::pack::Table;
 use crate::readers::Readers;
 use crate::transport::{Bodies, Payload, Source};
 
-/// Fresh bytes kept in memory: half a second of the fastest intake measured.
-const CACHE_BYTES: usize = 8 << 20;
+/// Fresh bytes kept in memory: what comes in while a group commits and a link takes
+/// the one before. With a backlog the oldest would be dropped before they are sent,
+/// however many were kept, and they would count as memory that grows with what waits.
+const CACHE_BYTES: usize = 1 << 20;
+/// What an entry takes beside its bytes: small packs are many.
+const ENTRY_BYTES: usize = 256;
 
 /// Where links find bytes and names.
 #[derive(Clone, Debug)]
@@ -52,16 +56,16 @@ impl Payloads {
     }
 
     /// Keeps the bytes of a pack that is being stored, while there is room: the
-    /// oldest go first.
+    /// oldest go first. The newest stays, however long: it is the next to be sent.
     pub fn keep(&self, pack: PackNo, bytes: Bytes, table_len: u32) {
         let mut cache = lock(&self.cache);
-        cache.held += bytes.len();
+        cache.held += bytes.len() + ENTRY_BYTES;
         cache.order.push_back(pack);
         cache.packs.insert(pack, (bytes, table_len));
-        while cache.held > CACHE_BYTES {
+        while cache.held > CACHE_BYTES && cache.order.len() > 1 {
             let Some(oldest) = cache.order.pop_front() else { break };
             if let Some((bytes, _)) = cache.packs.remove(&oldest) {
-                cache.held -= bytes.len();
+                cache.held -= bytes.len() + ENTRY_BYTES;
             }
         }
     }
@@ -70,7 +74,7 @@ impl Payloads {
     pub fn forget(&self, pack: PackNo) {
         let mut cache = lock(&self.cache);
         if let Some((bytes, _)) = cache.packs.remove(&pack) {
-            cache.held -= bytes.len();
+            cache.held -= bytes.len() + ENTRY_BYTES;
             if cache.order.front() == Some(&pack) {
                 cache.order.pop_front();
             }
