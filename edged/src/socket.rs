@@ -99,6 +99,7 @@ impl Socket {
             manners: Manners {
                 pace: Pace::new(),
                 started,
+                questions: Arc::new(Semaphore::new(1)),
                 stop: stop.clone(),
             },
         });
@@ -152,7 +153,10 @@ impl Doors {
             Ok(known) => (known.uid(), known.gid()),
             Err(error) => return debug!(%error, "A client has no credentials"),
         };
-        let rights = self.access.rights(uid, gid).await;
+        let rights = tokio::select! {
+            rights = self.access.rights(uid, gid) => rights,
+            () = self.manners.stop.cancelled() => return,
+        };
         drop(judging);
         let place = Arc::clone(&self.open).try_acquire_owned().ok();
         let place = place.or_else(|| {

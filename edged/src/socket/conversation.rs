@@ -5,6 +5,7 @@
 //! requests. When the teller ends, all ends; when the hearer ends, what was asked is
 //! still answered.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use edged_rpc::{
@@ -12,7 +13,7 @@ use edged_rpc::{
 };
 use relay_core::time::Unix;
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -62,6 +63,8 @@ pub(super) struct Manners {
     pub(super) pace: Pace,
     /// When the socket began to serve.
     pub(super) started: Unix,
+    /// One question of the ledger at a time.
+    pub(super) questions: Arc<Semaphore>,
     /// The daemon stops.
     pub(super) stop: CancellationToken,
 }
@@ -90,7 +93,7 @@ pub(super) async fn run(
     }
     let (jobs, queue) = mpsc::channel::<Job>(WINDOW_BATCHES);
     let hearing = Hearing::new(hearer, jobs, &desk, caller, manners);
-    let telling = Telling::new(teller, &desk, manners.started);
+    let telling = Telling::new(teller, &desk, manners);
     talk(hearing, telling, queue, caller, manners).await;
     manners.pace.forget_idle();
 }

@@ -10,9 +10,11 @@
 //! | `segment` | one segment: inspect, get |
 //! | `inbox` | get, take, confirm |
 //! | `status` | status, peers, counters, version |
+//! | `clerk` | the way to the ledger, one question at a time |
 //! | `find` | from what people type to what the ledger numbers |
 //! | `payload` | the bytes of one member |
 
+mod clerk;
 mod find;
 mod inbox;
 mod list;
@@ -24,10 +26,12 @@ use edged_rpc::{Durability, Request, Response, RpcError};
 use relay_core::time::Unix;
 use tokio::sync::mpsc;
 
+use super::conversation::Manners;
 use super::hear::Job;
 use super::wire::{Broken, Teller};
 use super::{picture, refusal};
 use crate::desk::Desk;
+use clerk::Clerk;
 
 /// A question's answer, or why there is none.
 type Answered<T> = Result<T, RpcError>;
@@ -35,18 +39,18 @@ type Answered<T> = Result<T, RpcError>;
 /// The half that tells.
 pub(super) struct Telling<'a> {
     teller: Teller,
-    desk: &'a Desk,
+    clerk: Clerk<'a>,
     started: Unix,
     durability: Durability,
 }
 
 impl<'a> Telling<'a> {
-    /// Tells one client; the socket has served since `started`.
-    pub(super) fn new(teller: Teller, desk: &'a Desk, started: Unix) -> Self {
+    /// Tells one client.
+    pub(super) fn new(teller: Teller, desk: &'a Desk, manners: &'a Manners) -> Self {
         Self {
             teller,
-            desk,
-            started,
+            clerk: Clerk::new(desk, &manners.questions),
+            started: manners.started,
             durability: picture::durability(desk.config.storage.durability),
         }
     }
@@ -69,32 +73,34 @@ impl<'a> Telling<'a> {
     }
 
     async fn ask(&mut self, request: Request) -> Result<(), Broken> {
-        let desk = self.desk;
+        let clerk = &self.clerk;
         let answered = match request {
-            Request::SegmentGet(get) => return segment::get(&mut self.teller, desk, &get).await,
-            Request::InboxGet(get) => return inbox::get(&mut self.teller, desk, &get).await,
-            Request::InboxTake(take) => return inbox::take(&mut self.teller, desk, &take).await,
+            Request::SegmentGet(get) => return segment::get(&mut self.teller, clerk, &get).await,
+            Request::InboxGet(get) => return inbox::get(&mut self.teller, clerk, &get).await,
+            Request::InboxTake(take) => return inbox::take(&mut self.teller, clerk, &take).await,
             Request::SegmentList(which) => {
-                list::segments(desk, which).await.map(Response::Segments)
+                list::segments(clerk, which).await.map(Response::Segments)
             }
             Request::SegmentInspect(which) => {
-                let detail = segment::inspect(desk, &which.segment).await;
+                let detail = segment::inspect(clerk, &which.segment).await;
                 detail.map(Response::SegmentDetail)
             }
-            Request::InboxList(which) => list::inbox(desk, which).await.map(Response::Inbox),
+            Request::InboxList(which) => list::inbox(clerk, which).await.map(Response::Inbox),
             Request::InboxConfirm(which) => {
-                inbox::confirm(desk, which).await.map(Response::Confirmed)
+                inbox::confirm(clerk, which).await.map(Response::Confirmed)
             }
             Request::RelayStatus(which) => {
-                let report = status::report(desk, self.started, which.books).await;
+                let report = status::report(clerk, self.started, which.books).await;
                 report.map(Response::Status)
             }
-            Request::RelayList(which) => list::deliveries(desk, which)
+            Request::RelayList(which) => list::deliveries(clerk, which)
                 .await
                 .map(Response::Deliveries),
-            Request::PeerList(which) => status::peers(desk, &which.page).await.map(Response::Peers),
-            Request::Version => Ok(Response::Version(status::version(desk, self.started))),
-            Request::Counters => status::counters(desk).await.map(Response::Counters),
+            Request::PeerList(which) => {
+                status::peers(clerk, &which.page).await.map(Response::Peers)
+            }
+            Request::Version => Ok(Response::Version(status::version(clerk, self.started))),
+            Request::Counters => status::counters(clerk).await.map(Response::Counters),
             // Both are heard, not asked: the hearing half never queues them.
             Request::Put(_) | Request::PutBatch(_) => Err(refusal::failed(
                 "internal",

@@ -3,32 +3,20 @@
 use edged_rpc::{ErrorKind, MAX_PAGE, Paging, RpcError};
 use relay_core::change::{Due, Part};
 use relay_core::id::{LaneName, LaneNo, NodeId, NodeNo, PackNo, SegmentPrefix};
-use relay_core::ledger::{InboxFilter, Inspection, Place, ReadError, Reader};
+use relay_core::ledger::{InboxFilter, Inspection, Place};
 use relay_core::segment::Topic;
 
 use super::Answered;
-use crate::desk::Desk;
-use crate::socket::refusal::{draining, failed, invalid};
+use super::clerk::Clerk;
+use crate::socket::refusal::invalid;
 
 /// What the inbox is called among peers (semantics 1).
 pub(super) const LOCAL: &str = "local";
 
-/// Asks a reader thread.
-pub(super) async fn read<T: Send + 'static>(
-    desk: &Desk,
-    job: impl FnOnce(&mut Reader) -> Result<T, ReadError> + Send + 'static,
-) -> Answered<T> {
-    let read = desk.readers.read(job).await.map_err(|_| draining())?;
-    read.map_err(|error| {
-        tracing::warn!(%error, "A client's question cannot be read");
-        failed("ledger", error.to_string())
-    })
-}
-
 /// The one segment whose id begins with `text`, `seg-` or not.
-pub(super) async fn one(desk: &Desk, text: &str) -> Answered<Inspection> {
+pub(super) async fn one(clerk: &Clerk<'_>, text: &str) -> Answered<Inspection> {
     let prefix = prefix(text)?;
-    let mut found = read(desk, move |reader| reader.inspect(prefix, 2)).await?;
+    let mut found = clerk.read(move |reader| reader.inspect(prefix, 2)).await?;
     match (found.pop(), found.pop()) {
         (Some(one), None) => Ok(one),
         (None, _) => Err(no_such(text)),
@@ -83,13 +71,13 @@ impl<T> Named<T> {
 }
 
 /// The peer of a filter.
-pub(super) fn peer(desk: &Desk, name: Option<&str>) -> Answered<Named<NodeNo>> {
+pub(super) fn peer(clerk: &Clerk<'_>, name: Option<&str>) -> Answered<Named<NodeNo>> {
     match name {
         None => Ok(Named::Any),
         Some(LOCAL) => Ok(Named::One(NodeNo::LOCAL)),
         Some(name) => {
             let id: NodeId = name.parse().map_err(|why| bad("bad_peer", &why))?;
-            match desk.payloads.node_number(&id) {
+            match clerk.payloads.node_number(&id) {
                 Some(no) => Ok(Named::One(no)),
                 None => Err(RpcError::new(
                     ErrorKind::NotFound,
@@ -103,13 +91,13 @@ pub(super) fn peer(desk: &Desk, name: Option<&str>) -> Answered<Named<NodeNo>> {
 }
 
 /// The lane of a filter.
-pub(super) fn lane(desk: &Desk, name: Option<&str>) -> Answered<Named<LaneNo>> {
+pub(super) fn lane(clerk: &Clerk<'_>, name: Option<&str>) -> Answered<Named<LaneNo>> {
     let Some(name) = name else {
         return Ok(Named::Any);
     };
     let id: LaneName = name.parse().map_err(|why| bad("bad_lane", &why))?;
-    match desk.payloads.lane_number(&id) {
-        None if !desk.config.lanes.contains_key(&id) => {
+    match clerk.payloads.lane_number(&id) {
+        None if !clerk.config.lanes.contains_key(&id) => {
             let found = format!("no lane {name:?} here");
             Err(RpcError::new(ErrorKind::NotFound, "unknown_lane", found))
         }
@@ -118,15 +106,18 @@ pub(super) fn lane(desk: &Desk, name: Option<&str>) -> Answered<Named<LaneNo>> {
 }
 
 /// The ledger's filter for the inbox; `None` when nothing can match.
-pub(super) fn inbox(desk: &Desk, filter: &edged_rpc::InboxFilter) -> Answered<Option<InboxFilter>> {
+pub(super) fn inbox(
+    clerk: &Clerk<'_>,
+    filter: &edged_rpc::InboxFilter,
+) -> Answered<Option<InboxFilter>> {
     let origin = match &filter.origin {
         None => Named::Any,
         Some(name) => {
             let id: NodeId = name.parse().map_err(|why| bad("bad_origin", &why))?;
-            Named::of(desk.payloads.node_number(&id))
+            Named::of(clerk.payloads.node_number(&id))
         }
     };
-    let lane = lane(desk, filter.lane.as_deref())?;
+    let lane = lane(clerk, filter.lane.as_deref())?;
     let topic = topic(filter.topic.as_deref())?;
     Ok(match (some(origin), some(lane)) {
         (Some(origin), Some(lane)) => Some(InboxFilter {

@@ -12,10 +12,10 @@ use relay_core::id::{PackNo, SegmentId};
 use relay_core::ledger::{ConfirmOutcome, InboxItem};
 use tracing::warn;
 
+use super::clerk::Clerk;
 use super::payload::{self, Body};
 use super::{Answered, find};
 use crate::clock;
-use crate::desk::Desk;
 use crate::socket::picture::{self, Painter};
 use crate::socket::refusal::{draining, failed, invalid};
 use crate::socket::wire::{Broken, Teller};
@@ -35,16 +35,20 @@ const PREFIXES: usize = 1024;
 const LONGEST_LEASE: u64 = 86_400;
 
 /// One arrival and its bytes; leases nothing.
-pub(super) async fn get(teller: &mut Teller, desk: &Desk, get: &InboxGet) -> Result<(), Broken> {
+pub(super) async fn get(
+    teller: &mut Teller,
+    clerk: &Clerk<'_>,
+    get: &InboxGet,
+) -> Result<(), Broken> {
     let found = async {
-        let found = find::one(desk, &get.segment).await?;
+        let found = find::one(clerk, &get.segment).await?;
         let local = picture::in_inbox(&found).ok_or_else(|| find::no_such(&get.segment))?;
-        let body = payload::load(desk, &local).await?;
-        let (node, now) = desk.look().await.map_err(|_| draining())?;
-        Ok((Painter::new(desk, &node, now).inbox(&local), body))
+        let body = payload::load(clerk, &local).await?;
+        let (node, now) = clerk.look().await.map_err(|_| draining())?;
+        Ok((Painter::new(clerk, &node, now).inbox(&local), body))
     };
     match found.await {
-        Ok(one) => match send(teller, desk, vec![one]).await? {
+        Ok(one) => match send(teller, clerk, vec![one]).await? {
             Ok(()) => teller.say(&Response::Done).await,
             Err(error) => teller.refuse(error).await,
         },
@@ -53,8 +57,12 @@ pub(super) async fn get(teller: &mut Teller, desk: &Desk, get: &InboxGet) -> Res
 }
 
 /// Leases items and streams them, group by group.
-pub(super) async fn take(teller: &mut Teller, desk: &Desk, take: &InboxTake) -> Result<(), Broken> {
-    let (filter, lease) = match (find::inbox(desk, &take.filter), lease(desk, take)) {
+pub(super) async fn take(
+    teller: &mut Teller,
+    clerk: &Clerk<'_>,
+    take: &InboxTake,
+) -> Result<(), Broken> {
+    let (filter, lease) = match (find::inbox(clerk, &take.filter), lease(clerk, take)) {
         (Ok(Some(filter)), Ok(lease)) => (filter, lease),
         (Ok(None), Ok(_)) => return teller.say(&Response::Done).await,
         (Err(error), _) | (_, Err(error)) => return teller.refuse(error).await,
@@ -62,14 +70,14 @@ pub(super) async fn take(teller: &mut Teller, desk: &Desk, take: &InboxTake) -> 
     let mut left = take.max as usize;
     while left > 0 {
         let (step, until) = (left.min(STEP), clock::now().unix + lease);
-        let taken = desk.journal.take(filter.clone(), step, until).await;
+        let taken = clerk.journal.take(filter.clone(), step, until).await;
         let items = match taken {
             Ok(items) => items,
             Err(why) => return teller.refuse(failed("ledger", why)).await,
         };
         let last = items.len() < step;
         left -= items.len().min(left);
-        if let Err(error) = send_items(teller, desk, items).await? {
+        if let Err(error) = send_items(teller, clerk, items).await? {
             return teller.refuse(error).await;
         }
         if last {
@@ -79,9 +87,9 @@ pub(super) async fn take(teller: &mut Teller, desk: &Desk, take: &InboxTake) -> 
     teller.say(&Response::Done).await
 }
 
-fn lease(desk: &Desk, take: &InboxTake) -> Answered<Duration> {
+fn lease(clerk: &Clerk<'_>, take: &InboxTake) -> Answered<Duration> {
     match take.lease_seconds {
-        None => Ok(desk.config.inbox.lease),
+        None => Ok(clerk.config.inbox.lease),
         Some(seconds @ 1..=LONGEST_LEASE) => Ok(Duration::from_secs(seconds)),
         Some(seconds) => {
             let found = format!("lease of {seconds} s, it may be 1 s to {LONGEST_LEASE} s");
@@ -93,17 +101,17 @@ fn lease(desk: &Desk, take: &InboxTake) -> Answered<Duration> {
 /// Sends leased items in groups; the inner error says why the last was cut short.
 async fn send_items(
     teller: &mut Teller,
-    desk: &Desk,
+    clerk: &Clerk<'_>,
     items: Vec<InboxItem>,
 ) -> Result<Answered<()>, Broken> {
-    let Ok((node, now)) = desk.look().await else {
+    let Ok((node, now)) = clerk.look().await else {
         return Ok(Err(draining()));
     };
-    let painter = Painter::new(desk, &node, now);
+    let painter = Painter::new(clerk, &node, now);
     let (mut group, mut held) = (Vec::new(), 0);
     let mut open: Option<(PackNo, Payload)> = None;
     for item in items {
-        let body = match find_body(desk, &item, &mut open).await {
+        let body = match find_body(clerk, &item, &mut open).await {
             Ok(body) => body,
             Err(error) => {
                 warn!(segment = %item.id, %error, "An inbox item cannot be read and is passed over");
@@ -115,7 +123,7 @@ async fn send_items(
         group.push((painter.inbox(&item), body));
         if in_file || group.len() == GROUP || held >= GROUP_BYTES {
             held = 0;
-            if let Err(error) = send(teller, desk, std::mem::take(&mut group)).await? {
+            if let Err(error) = send(teller, clerk, std::mem::take(&mut group)).await? {
                 return Ok(Err(error));
             }
         }
@@ -123,12 +131,12 @@ async fn send_items(
     if group.is_empty() {
         return Ok(Ok(()));
     }
-    send(teller, desk, group).await
+    send(teller, clerk, group).await
 }
 
 /// The bytes of `item`; the pack found last is kept `open` for its neighbours.
 async fn find_body(
-    desk: &Desk,
+    clerk: &Clerk<'_>,
     item: &InboxItem,
     open: &mut Option<(PackNo, Payload)>,
 ) -> Answered<Body> {
@@ -137,7 +145,7 @@ async fn find_body(
     {
         return payload::body(found.clone(), item);
     }
-    let found = desk.payloads.load(item.pack).await;
+    let found = clerk.payloads.load(item.pack).await;
     let found = found.map_err(|_| failed("segment_missing", "its pack cannot be read"))?;
     *open = Some((item.pack, found.clone()));
     payload::body(found, item)
@@ -146,14 +154,14 @@ async fn find_body(
 /// One group: the words of each, their bytes end to end, the empty frame.
 async fn send(
     teller: &mut Teller,
-    desk: &Desk,
+    clerk: &Clerk<'_>,
     group: Vec<(InboxView, Body)>,
 ) -> Result<Answered<()>, Broken> {
     let (views, bodies): (Vec<InboxView>, Vec<Body>) = group.into_iter().unzip();
     teller.say(&Response::Items(views)).await?;
     let mut sent = Ok(());
     for run in runs(bodies) {
-        sent = run.send(teller, desk).await?;
+        sent = run.send(teller, clerk).await?;
         if sent.is_err() {
             break;
         }
@@ -184,7 +192,7 @@ fn runs(bodies: Vec<Body>) -> Vec<Body> {
 const SMALL: usize = 16 << 10;
 
 /// Confirms by id and by prefix.
-pub(super) async fn confirm(desk: &Desk, which: InboxConfirm) -> Answered<Confirmed> {
+pub(super) async fn confirm(clerk: &Clerk<'_>, which: InboxConfirm) -> Answered<Confirmed> {
     let InboxConfirm { ids, prefixes } = which;
     if prefixes.len() > PREFIXES {
         let found = format!("{} prefixes, at most {PREFIXES} at once", prefixes.len());
@@ -193,14 +201,14 @@ pub(super) async fn confirm(desk: &Desk, which: InboxConfirm) -> Answered<Confir
     let mut confirmed = Confirmed::default();
     let mut all: Vec<SegmentId> = ids.0.into_iter().map(|id| SegmentId(id.0)).collect();
     for text in prefixes {
-        match find::one(desk, &text).await {
+        match find::one(clerk, &text).await {
             Ok(found) => all.push(found.segment.id),
             Err(RpcError { code, .. }) if code == "no_such_segment" => confirmed.unknown.push(text),
             Err(error) => return Err(error),
         }
     }
     for ids in all.chunks(CONFIRM) {
-        let outcomes = desk.journal.confirm(ids.to_vec()).await;
+        let outcomes = clerk.journal.confirm(ids.to_vec()).await;
         let outcomes = outcomes.map_err(|why| failed("ledger", why))?;
         for (id, outcome) in ids.iter().zip(outcomes) {
             match outcome {

@@ -13,8 +13,8 @@ use relay_core::id::{LaneNo, NodeNo, PackNo};
 use relay_core::ledger::{DeliveryFilter, InboxFilter};
 use serde::Serialize;
 
+use super::clerk::Clerk;
 use super::{Answered, find};
-use crate::desk::Desk;
 use crate::socket::picture::{self, Painter};
 use crate::socket::refusal::{draining, invalid};
 
@@ -22,7 +22,7 @@ use crate::socket::refusal::{draining, invalid};
 const PAGE_BYTES: usize = edged_rpc::MAX_FRAME - (64 << 10);
 
 /// A page of segments.
-pub(super) async fn segments(desk: &Desk, which: SegmentList) -> Answered<Page<SegmentView>> {
+pub(super) async fn segments(clerk: &Clerk<'_>, which: SegmentList) -> Answered<Page<SegmentView>> {
     let SegmentList {
         lane,
         peer,
@@ -30,19 +30,21 @@ pub(super) async fn segments(desk: &Desk, which: SegmentList) -> Answered<Page<S
         topic,
         page,
     } = which;
-    let Some(mut filter) = filter(desk, peer.as_deref(), lane.as_deref(), state)? else {
+    let Some(mut filter) = filter(clerk, peer.as_deref(), lane.as_deref(), state)? else {
         return Ok(nothing());
     };
     filter.segment.topic = find::topic(topic.as_deref())?;
     let after = find::place(page.after.as_deref())?;
     let after = after.map(|(due, member)| (due.pack, member));
-    let (total, limit) = (total(desk, &filter).await?, find::limit(&page));
+    let (total, limit) = (total(clerk, &filter).await?, find::limit(&page));
     if limit == 0 {
         return Ok(counted(total));
     }
-    let listing = find::read(desk, move |reader| reader.segments(&filter, after, limit)).await?;
-    let (node, now) = desk.look().await.map_err(|_| draining())?;
-    let painter = Painter::new(desk, &node, now);
+    let listing = clerk
+        .read(move |reader| reader.segments(&filter, after, limit))
+        .await?;
+    let (node, now) = clerk.look().await.map_err(|_| draining())?;
+    let painter = Painter::new(clerk, &node, now);
     let rows = listing.rows.iter().map(|row| {
         let place = segment_place((row.segment.pack, row.segment.member));
         (painter.segment(&row.segment, &row.deliveries), place)
@@ -60,7 +62,10 @@ fn segment_place((pack, member): (PackNo, u16)) -> String {
 }
 
 /// A page of deliveries.
-pub(super) async fn deliveries(desk: &Desk, which: RelayList) -> Answered<Page<DeliveryView>> {
+pub(super) async fn deliveries(
+    clerk: &Clerk<'_>,
+    which: RelayList,
+) -> Answered<Page<DeliveryView>> {
     let RelayList {
         state,
         peer,
@@ -68,19 +73,19 @@ pub(super) async fn deliveries(desk: &Desk, which: RelayList) -> Answered<Page<D
         cause,
         page,
     } = which;
-    let Some(mut filter) = filter(desk, peer.as_deref(), lane.as_deref(), state)? else {
+    let Some(mut filter) = filter(clerk, peer.as_deref(), lane.as_deref(), state)? else {
         return Ok(nothing());
     };
     filter.cause = cause.map(|name| parse_cause(&name)).transpose()?;
     let after = find::place(page.after.as_deref())?;
-    let (total, limit) = (total(desk, &filter).await?, find::limit(&page));
+    let (total, limit) = (total(clerk, &filter).await?, find::limit(&page));
     if limit == 0 {
         return Ok(counted(total));
     }
-    let listing = find::read(desk, move |reader| reader.deliveries(&filter, after, limit));
+    let listing = clerk.read(move |reader| reader.deliveries(&filter, after, limit));
     let listing = listing.await?;
-    let (node, now) = desk.look().await.map_err(|_| draining())?;
-    let painter = Painter::new(desk, &node, now);
+    let (node, now) = clerk.look().await.map_err(|_| draining())?;
+    let painter = Painter::new(clerk, &node, now);
     let rows = listing.rows.iter().map(|found| {
         let place = find::show_place((found.row.due, found.segment.member));
         (painter.delivery(&found.segment, &found.row), place)
@@ -94,9 +99,9 @@ pub(super) async fn deliveries(desk: &Desk, which: RelayList) -> Answered<Page<D
 }
 
 /// A page of the inbox.
-pub(super) async fn inbox(desk: &Desk, which: InboxList) -> Answered<Page<InboxView>> {
+pub(super) async fn inbox(clerk: &Clerk<'_>, which: InboxList) -> Answered<Page<InboxView>> {
     let InboxList { filter, page } = which;
-    let Some(segment) = find::inbox(desk, &filter)? else {
+    let Some(segment) = find::inbox(clerk, &filter)? else {
         return Ok(nothing());
     };
     let filter = DeliveryFilter {
@@ -106,14 +111,14 @@ pub(super) async fn inbox(desk: &Desk, which: InboxList) -> Answered<Page<InboxV
         ..DeliveryFilter::default()
     };
     let after = find::place(page.after.as_deref())?;
-    let (total, limit) = (total(desk, &filter).await?, find::limit(&page));
+    let (total, limit) = (total(clerk, &filter).await?, find::limit(&page));
     if limit == 0 {
         return Ok(counted(total));
     }
-    let listing = find::read(desk, move |reader| reader.deliveries(&filter, after, limit));
+    let listing = clerk.read(move |reader| reader.deliveries(&filter, after, limit));
     let listing = listing.await?;
-    let (node, now) = desk.look().await.map_err(|_| draining())?;
-    let painter = Painter::new(desk, &node, now);
+    let (node, now) = clerk.look().await.map_err(|_| draining())?;
+    let painter = Painter::new(clerk, &node, now);
     let rows = listing.rows.iter().map(|found| {
         let place = find::show_place((found.row.due, found.segment.member));
         (painter.inbox(&found.segment), place)
@@ -128,12 +133,12 @@ pub(super) async fn inbox(desk: &Desk, which: InboxList) -> Answered<Page<InboxV
 
 /// The ledger's filter; `None` when nothing can match.
 fn filter(
-    desk: &Desk,
+    clerk: &Clerk<'_>,
     peer: Option<&str>,
     lane: Option<&str>,
     state: Option<edged_rpc::State>,
 ) -> Answered<Option<DeliveryFilter>> {
-    let (peer, lane) = (find::peer(desk, peer)?, find::lane(desk, lane)?);
+    let (peer, lane) = (find::peer(clerk, peer)?, find::lane(clerk, lane)?);
     let (Some(peer), Some(lane)) = (find::some(peer), find::some(lane)) else {
         return Ok(None);
     };
@@ -158,8 +163,8 @@ fn parse_cause(name: &str) -> Answered<Cause> {
 }
 
 /// What the ledger counts of `filter`.
-async fn total(desk: &Desk, filter: &DeliveryFilter) -> Answered<u64> {
-    let depths = find::read(desk, |reader| reader.depths()).await?;
+async fn total(clerk: &Clerk<'_>, filter: &DeliveryFilter) -> Answered<u64> {
+    let depths = clerk.read(|reader| reader.depths()).await?;
     let wanted = |peer: NodeNo, lane: LaneNo, state: StateName| {
         filter.peer.is_none_or(|wanted| wanted == peer)
             && (!filter.remote || peer != NodeNo::LOCAL)

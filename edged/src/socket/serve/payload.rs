@@ -11,7 +11,7 @@ use relay_core::ledger::InboxItem;
 use relay_core::segment::Digest;
 
 use super::Answered;
-use crate::desk::Desk;
+use super::clerk::Clerk;
 use crate::socket::refusal::failed;
 use crate::socket::wire::{Broken, Teller};
 use crate::transport::{Bodies, Payload, Source as _};
@@ -45,7 +45,7 @@ impl Body {
     pub(super) async fn send(
         self,
         teller: &mut Teller,
-        desk: &Desk,
+        clerk: &Clerk<'_>,
     ) -> Result<Answered<()>, Broken> {
         match self {
             Self::Here(bytes) => {
@@ -56,14 +56,14 @@ impl Body {
                 payload,
                 digest,
                 length,
-            } => stream(teller, desk, &payload, digest, length).await,
+            } => stream(teller, clerk, &payload, digest, length).await,
         }
     }
 }
 
 /// Finds the bytes of `item`.
-pub(super) async fn load(desk: &Desk, item: &InboxItem) -> Answered<Body> {
-    let payload = desk.payloads.load(item.pack).await.map_err(unreadable)?;
+pub(super) async fn load(clerk: &Clerk<'_>, item: &InboxItem) -> Answered<Body> {
+    let payload = clerk.payloads.load(item.pack).await.map_err(unreadable)?;
     body(payload, item)
 }
 
@@ -94,7 +94,7 @@ pub(super) fn body(payload: Payload, item: &InboxItem) -> Answered<Body> {
 
 async fn stream(
     teller: &mut Teller,
-    desk: &Desk,
+    clerk: &Clerk<'_>,
     payload: &Payload,
     digest: Digest,
     length: u64,
@@ -103,7 +103,7 @@ async fn stream(
     let mut from = 0;
     while from < length {
         let more = (length - from).min(MAX_CHUNK as u64);
-        let chunk = match desk.payloads.chunk(payload, from, more).await {
+        let chunk = match clerk.payloads.chunk(payload, from, more).await {
             Ok(chunk) if !chunk.is_empty() => chunk,
             Ok(_) => return Ok(Err(unreadable(SendTrouble::Corrupt))),
             Err(trouble) => return Ok(Err(unreadable(trouble))),

@@ -15,8 +15,8 @@ use relay_core::id::{LaneName, LaneNo, NodeId, NodeNo};
 use relay_core::scheduler::Picture;
 use relay_core::time::{Now, Unix};
 
+use super::clerk::Clerk;
 use super::{Answered, find};
-use crate::desk::Desk;
 use crate::journal::Books;
 use crate::socket::picture::{self, Oldest, Painter};
 use crate::socket::refusal::{draining, failed};
@@ -26,12 +26,16 @@ use crate::transport::Source as _;
 type Waiting = BTreeMap<(NodeNo, LaneNo), u64>;
 
 /// The whole picture.
-pub(super) async fn report(desk: &Desk, started: Unix, books: bool) -> Answered<StatusReport> {
-    let (node, now) = desk.look().await.map_err(|_| draining())?;
-    let oldest = oldest(desk, &node, now).await?;
-    let status = Painter::new(desk, &node, now).status(&oldest, started);
+pub(super) async fn report(
+    clerk: &Clerk<'_>,
+    started: Unix,
+    books: bool,
+) -> Answered<StatusReport> {
+    let (node, now) = clerk.look().await.map_err(|_| draining())?;
+    let oldest = oldest(clerk, &node, now).await?;
+    let status = Painter::new(clerk, &node, now).status(&oldest, started);
     let books = if books {
-        Some(durable_books(desk).await?)
+        Some(durable_books(clerk).await?)
     } else {
         None
     };
@@ -39,10 +43,10 @@ pub(super) async fn report(desk: &Desk, started: Unix, books: bool) -> Answered<
 }
 
 /// A page of peers, by id.
-pub(super) async fn peers(desk: &Desk, page: &Paging) -> Answered<Page<PeerView>> {
-    let (node, now) = desk.look().await.map_err(|_| draining())?;
-    let oldest = oldest(desk, &node, now).await?;
-    let mut items = Painter::new(desk, &node, now).peers(&oldest);
+pub(super) async fn peers(clerk: &Clerk<'_>, page: &Paging) -> Answered<Page<PeerView>> {
+    let (node, now) = clerk.look().await.map_err(|_| draining())?;
+    let oldest = oldest(clerk, &node, now).await?;
+    let mut items = Painter::new(clerk, &node, now).peers(&oldest);
     let total = items.len() as u64;
     if let Some(after) = &page.after {
         items.retain(|peer| peer.peer_id > *after);
@@ -57,43 +61,43 @@ pub(super) async fn peers(desk: &Desk, page: &Paging) -> Answered<Page<PeerView>
 }
 
 /// Who answers.
-pub(super) fn version(desk: &Desk, started: Unix) -> VersionView {
+pub(super) fn version(clerk: &Clerk<'_>, started: Unix) -> VersionView {
     VersionView {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         rpc_version: VERSION,
-        node: desk.config.node.id.as_str().to_owned(),
-        boot_epoch: desk.epoch.0,
+        node: clerk.config.node.id.as_str().to_owned(),
+        boot_epoch: clerk.epoch.0,
         started_at: Moment(started.0),
     }
 }
 
 /// Counts from memory, when the journal's books and the core's depths agree; while groups
 /// move them between the two looks, as they are durable.
-pub(super) async fn counters(desk: &Desk) -> Answered<CountersView> {
-    let memory = desk.journal.books().await;
+pub(super) async fn counters(clerk: &Clerk<'_>) -> Answered<CountersView> {
+    let memory = clerk.journal.books().await;
     let memory = memory.map_err(|why| failed("ledger", why))?;
-    let (node, _) = desk.look().await.map_err(|_| draining())?;
-    let mut books = book_views(desk, &memory, &waiting_in(desk, &node));
+    let (node, _) = clerk.look().await.map_err(|_| draining())?;
+    let mut books = book_views(clerk, &memory, &waiting_in(clerk, &node));
     if !books.iter().all(|book| book.holds) {
-        books = durable_books(desk).await?;
+        books = durable_books(clerk).await?;
     }
     Ok(CountersView {
-        boot_epoch: desk.epoch.0,
-        received: received(desk, &memory),
+        boot_epoch: clerk.epoch.0,
+        received: received(clerk, &memory),
         books,
     })
 }
 
 /// What the core says waits.
-fn waiting_in(desk: &Desk, node: &Picture) -> Waiting {
+fn waiting_in(clerk: &Clerk<'_>, node: &Picture) -> Waiting {
     let mut waiting = Waiting::new();
     for peer in &node.peers {
-        let Some(no) = desk.payloads.node_number(&peer.name) else {
+        let Some(no) = clerk.payloads.node_number(&peer.name) else {
             continue;
         };
         for (lane, state, depth) in &peer.depths {
             if !state.is_terminal()
-                && let Some(lane) = desk.payloads.lane_number(lane)
+                && let Some(lane) = clerk.payloads.lane_number(lane)
             {
                 *waiting.entry((no, lane)).or_default() += depth.count;
             }
@@ -103,19 +107,19 @@ fn waiting_in(desk: &Desk, node: &Picture) -> Waiting {
 }
 
 /// The books as they are durable.
-async fn durable_books(desk: &Desk) -> Answered<Vec<BookView>> {
-    let tally = find::read(desk, |reader| reader.tally()).await?;
+async fn durable_books(clerk: &Clerk<'_>) -> Answered<Vec<BookView>> {
+    let tally = clerk.read(|reader| reader.tally()).await?;
     let mut waiting = Waiting::new();
     for (peer, lane, state, depth) in &tally.depths {
         if !state.is_terminal() {
             *waiting.entry((*peer, *lane)).or_default() += depth.count;
         }
     }
-    Ok(book_views(desk, &tally.books, &waiting))
+    Ok(book_views(clerk, &tally.books, &waiting))
 }
 
 /// One view for each peer and lane; the inbox is shown apart.
-fn book_views(desk: &Desk, books: &Books, waiting: &Waiting) -> Vec<BookView> {
+fn book_views(clerk: &Clerk<'_>, books: &Books, waiting: &Waiting) -> Vec<BookView> {
     let mut views: BTreeMap<(NodeNo, LaneNo), BookView> = BTreeMap::new();
     for (peer, lane, book, value) in books.iter().filter(|row| row.0 != NodeNo::LOCAL) {
         let view = views.entry((*peer, *lane)).or_default();
@@ -130,8 +134,8 @@ fn book_views(desk: &Desk, books: &Books, waiting: &Waiting) -> Vec<BookView> {
         }
     }
     for (key, view) in &mut views {
-        view.peer_id = node_name(desk, key.0);
-        view.lane = lane_name(desk, key.1);
+        view.peer_id = node_name(clerk, key.0);
+        view.lane = lane_name(clerk, key.1);
         view.waiting = waiting.get(key).copied().unwrap_or(0);
         let settled = view.acked + view.deadletter + view.not_needed;
         view.holds = view.put == settled + view.waiting + view.purged + view.quarantined;
@@ -140,7 +144,7 @@ fn book_views(desk: &Desk, books: &Books, waiting: &Waiting) -> Vec<BookView> {
 }
 
 /// What came in, per lane: the ledger counts all origins together.
-fn received(desk: &Desk, books: &Books) -> Vec<ReceivedView> {
+fn received(clerk: &Clerk<'_>, books: &Books) -> Vec<ReceivedView> {
     let mut views: BTreeMap<LaneNo, ReceivedView> = BTreeMap::new();
     for (_, lane, book, value) in books.iter().filter(|row| row.0 == NodeNo::LOCAL) {
         let view = views.entry(*lane).or_default();
@@ -153,26 +157,26 @@ fn received(desk: &Desk, books: &Books) -> Vec<ReceivedView> {
     }
     for (lane, view) in &mut views {
         view.origin = "*".to_owned();
-        view.lane = lane_name(desk, *lane);
+        view.lane = lane_name(clerk, *lane);
     }
     views.into_values().collect()
 }
 
-fn node_name(desk: &Desk, no: NodeNo) -> String {
-    let name = desk.payloads.node(no);
+fn node_name(clerk: &Clerk<'_>, no: NodeNo) -> String {
+    let name = clerk.payloads.node(no);
     name.map_or_else(|| format!("node {no}"), |name| name.as_str().to_owned())
 }
 
-fn lane_name(desk: &Desk, no: LaneNo) -> String {
-    let name = desk.payloads.lane(no);
+fn lane_name(clerk: &Clerk<'_>, no: LaneNo) -> String {
+    let name = clerk.payloads.lane(no);
     name.map_or_else(|| format!("lane {no}"), |name| name.as_str().to_owned())
 }
 
 /// The age of the oldest that waits, per peer with something waiting.
-async fn oldest(desk: &Desk, node: &Picture, now: Now) -> Answered<Oldest> {
+async fn oldest(clerk: &Clerk<'_>, node: &Picture, now: Now) -> Answered<Oldest> {
     let mut asked: Vec<(NodeId, NodeNo, LaneNo)> = Vec::new();
     for peer in &node.peers {
-        let Some(no) = desk.payloads.node_number(&peer.name) else {
+        let Some(no) = clerk.payloads.node_number(&peer.name) else {
             continue;
         };
         let waits = |state: &StateName| match state {
@@ -184,23 +188,24 @@ async fn oldest(desk: &Desk, node: &Picture, now: Now) -> Answered<Oldest> {
         lanes.dedup();
         let numbers = lanes
             .into_iter()
-            .filter_map(|lane| desk.payloads.lane_number(lane));
+            .filter_map(|lane| clerk.payloads.lane_number(lane));
         asked.extend(numbers.map(|lane| (peer.name.clone(), no, lane)));
     }
     if asked.is_empty() {
         return Ok(Oldest::new());
     }
-    find::read(desk, move |reader| {
-        let mut oldest = Oldest::new();
-        for (name, peer, lane) in asked {
-            let first = reader.page(peer, lane, None, 1)?;
-            if let Some(first) = first.first() {
-                let age = picture::age(first.row.queued, now);
-                let known = oldest.entry(name).or_insert(age);
-                *known = age.max(*known);
+    clerk
+        .read(move |reader| {
+            let mut oldest = Oldest::new();
+            for (name, peer, lane) in asked {
+                let first = reader.page(peer, lane, None, 1)?;
+                if let Some(first) = first.first() {
+                    let age = picture::age(first.row.queued, now);
+                    let known = oldest.entry(name).or_insert(age);
+                    *known = age.max(*known);
+                }
             }
-        }
-        Ok(oldest)
-    })
-    .await
+            Ok(oldest)
+        })
+        .await
 }
