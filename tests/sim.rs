@@ -7,7 +7,7 @@ use harness::seeds::{number_from_env, run_all, say};
 use harness::world::{play, play_aloud, play_hashed};
 
 /// Seeds played by the test command.
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 3_000;
 
 /// What must have happened somewhere in the seeds: every fault, every row of the
 /// table of moves, every outcome and cause, every bound that is meant to bind.
