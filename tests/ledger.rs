@@ -50,7 +50,7 @@ proptest! {
                 group.into_iter().flat_map(|step| model.apply(step, &mut disk)).collect();
             let report = disk.commit(changes);
             prop_assert_eq!(report.refused, vec![]);
-            model.check(&mut disk);
+            model.check(&disk);
         }
     }
 }

@@ -211,7 +211,7 @@ fn check_there(reader: &mut Reader, no: PackNo, round: u64) {
                 .map(|(_, how)| how);
             assert_eq!(
                 ended,
-                (no.0 % 2 == 0).then_some(Outcome::Abandoned),
+                (no.0.is_multiple_of(2)).then_some(Outcome::Abandoned),
                 "round {round}: {no}"
             );
         }
@@ -266,7 +266,7 @@ fn put(no: PackNo) -> Vec<Change> {
         created: NOW,
         expires: None,
     };
-    let state = if no.0 % 2 == 0 {
+    let state = if no.0.is_multiple_of(2) {
         State::Inflight
     } else {
         State::Scheduled

@@ -105,7 +105,7 @@ impl Model {
         let Some(due) = nth(&self.owed, a) else {
             return vec![];
         };
-        let part = if b % 3 == 0 {
+        let part = if b.is_multiple_of(3) {
             Part::Member(u16::from(c % 4))
         } else {
             due.part
@@ -132,14 +132,14 @@ impl Model {
     }
 
     pub(crate) fn receive(&mut self, peer: NodeNo, b: u8, c: u8) -> Vec<Change> {
-        if b % 3 == 0 {
+        if b.is_multiple_of(3) {
             let upto = ReceiptNo(u64::from(c) % (self.last_receipt + 1));
             self.receipts
                 .retain(|no, row| row.peer != peer || *no > upto);
             return vec![Change::Settled(peer, upto)];
         }
         self.last_receipt += 1;
-        let refused = if c % 2 == 0 {
+        let refused = if c.is_multiple_of(2) {
             vec![]
         } else {
             vec![(u16::from(c), Nack::Malformed)]
@@ -200,7 +200,7 @@ impl Model {
         assert_eq!(snapshot.heard, heard);
     }
 
-    pub(crate) fn check(&self, disk: &mut Disk) {
+    pub(crate) fn check(&self, disk: &Disk) {
         let mut reader = disk.reader();
         assert_eq!(disk.ledger.depths(), self.depths());
         assert_eq!(reader.depths().expect("an answer"), self.depths());
