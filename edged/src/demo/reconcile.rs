@@ -8,10 +8,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use edged_rpc::{Client, ClientError, Digest, Id, InboxList, InboxView, MAX_PAGE, Paging};
+use edged_rpc::{Client, ClientError, Digest, Id, InboxList, InboxView, Paging};
 
 use super::watch::Watch;
 
+/// Rows read between two looks at the interrupt and the bar.
+const PAGE: u32 = 256;
 /// What the daemon answers who asks too often.
 const TOO_FAST: &str = "too_many_requests";
 /// How long to be quiet then, and how often at most.
@@ -86,33 +88,52 @@ pub(super) fn reconcile(sent: &[Sent], arrived: &[Arrived]) -> Findings {
     findings
 }
 
-/// Everything beta holds, its bytes read and digested here.
+/// Everything beta holds, its bytes read and digested here, over all of `beta`'s
+/// connections at once.
 ///
 /// # Errors
 /// Beta does not answer, or does not give what it lists.
-pub(super) fn read_back(beta: &mut Client, watch: &Watch<'_>) -> Result<Vec<Arrived>> {
+pub(super) fn read_back(beta: &mut [Client], watch: &Watch<'_>) -> Result<Vec<Arrived>> {
     let mut arrived = Vec::new();
     let mut page = Paging {
-        limit: MAX_PAGE,
+        limit: PAGE,
         after: None,
     };
     loop {
+        watch.go_on()?;
         let which = InboxList {
             page: page.clone(),
             ..InboxList::default()
         };
-        let listed = beta.inbox(&which).context("cannot list beta's inbox")?;
-        for item in &listed.items {
-            watch.go_on()?;
-            arrived.push(read_one(beta, item)?);
-            watch.at(arrived.len() as u64);
-        }
+        let first = beta.first_mut().context("a connection to beta")?;
+        let listed = first.inbox(&which).context("cannot list beta's inbox")?;
+        arrived.extend(read_page(beta, &listed.items)?);
+        watch.at(arrived.len() as u64);
         // A page without rows ends the list, whatever it says of the next.
         match listed.next {
             Some(next) if !listed.items.is_empty() => page.after = Some(next),
             Some(_) | None => return Ok(arrived),
         }
     }
+}
+
+/// One page, shared out among the connections: alone, each would mostly wait.
+fn read_page(beta: &mut [Client], items: &[InboxView]) -> Result<Vec<Arrived>> {
+    let share = items.len().div_ceil(beta.len()).max(1);
+    std::thread::scope(|scope| {
+        let shares = beta.iter_mut().zip(items.chunks(share));
+        let readers: Vec<_> = shares
+            .map(|(beta, items)| {
+                scope.spawn(move || items.iter().map(|item| read_one(beta, item)).collect())
+            })
+            .collect();
+        let mut arrived = Vec::with_capacity(items.len());
+        for reader in readers {
+            let read: Result<Vec<Arrived>> = reader.join().expect("a reader does not panic");
+            arrived.extend(read?);
+        }
+        Ok(arrived)
+    })
 }
 
 fn read_one(beta: &mut Client, item: &InboxView) -> Result<Arrived> {
