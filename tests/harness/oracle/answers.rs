@@ -182,8 +182,6 @@ impl Oracle {
         let no = nodes[n]
             .number(&nodes[peer].name)
             .expect("[step] a peer settled has a number");
-        // What was said before may be looked at again: an operator's retry takes
-        // up what was settled as deadlettered.
         let said = watch.said.insert(link, upto).unwrap_or_default();
         for row in nodes[peer].disk.receipts.range(..=upto).map(|(_, row)| row) {
             if row.no <= said {
@@ -194,7 +192,12 @@ impl Oracle {
                 .nodes
                 .get(&row.peer)
                 .is_some_and(|name| node_index(name) == n);
-            if !ours || watch.lied.contains(&(peer, row.sent.pack)) {
+            // An operator's retry takes up what was acked while deadlettered.
+            let retried = watch
+                .named
+                .iter()
+                .any(|due| (due.peer, due.pack) == (no, row.sent.pack));
+            if !ours || retried || watch.lied.contains(&(peer, row.sent.pack)) {
                 continue;
             }
             let seats = watch.seats.get(&(no, row.sent.pack));
