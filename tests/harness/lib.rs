@@ -3,12 +3,17 @@
 //! The simulator: [`seeds`] plays many numbers, [`scenario`] draws what each
 //! number means, [`world`] runs it on a virtual clock, [`node`] is one scheduler
 //! in a model of its shell, [`wire`] a model of the network, [`disk`] a model of
-//! the ledger, and [`oracle`] judges. `docs/TESTING.md` tells how the suite is
-//! organised and what each part has been seen to catch.
+//! the ledger, and [`oracle`] judges. Real nodes: [`daemon`] runs processes and reads
+//! their disks, [`proxy`] is the network between them, [`files`] what is put.
+//! `docs/TESTING.md` tells how the suite is organised and what each part has been
+//! seen to catch.
 
+pub mod daemon;
 pub mod disk;
+pub mod files;
 pub mod node;
 pub mod oracle;
+pub mod proxy;
 pub mod scenario;
 pub mod seeds;
 pub mod wire;
