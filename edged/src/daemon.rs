@@ -39,8 +39,10 @@ const EVENTS: usize = 1024;
 /// Puts of local clients that wait to be heard: a few batches of packs.
 const LOCALS: usize = 1024;
 /// The wait after a failed dial, doubling.
-const REDIAL: Backoff =
-    Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(15) };
+const REDIAL: Backoff = Backoff {
+    first: Duration::from_millis(200),
+    longest: Duration::from_secs(15),
+};
 
 /// Runs a daemon until `stop`, then until everything is durable.
 ///
@@ -72,14 +74,20 @@ impl Stores {
         let (readers, reader_threads) = Readers::start(&ledger)?;
         let (journal, journal_thread, reports) = Journal::start(ledger)?;
         let reports = std::sync::Mutex::new(Some(reports));
-        Ok(Self { journal, journal_thread, reports, readers, reader_threads })
+        Ok(Self {
+            journal,
+            journal_thread,
+            reports,
+            readers,
+            reader_threads,
+        })
     }
 
-    /// Waits for the threads; every other handle on them is gone by now.
+    /// Ends the threads once they have done what was asked of them. Tasks of the
+    /// runtime may still hold handles on them: nobody waits for those.
     fn lower(self) {
-        drop((self.journal, self.readers));
-        self.journal_thread.join();
-        self.reader_threads.join();
+        self.journal_thread.join(&self.journal);
+        self.reader_threads.join(&self.readers);
     }
 }
 
@@ -91,11 +99,18 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let staging = Staging::new(&payload_folder(config), snapshot.epoch.0);
     let payloads = Payloads::new(stores.readers.clone());
-    snapshot.nodes.iter().for_each(|(no, name)| payloads.name_node(*no, name.clone()));
-    snapshot.lanes.iter().for_each(|(no, name)| payloads.name_lane(*no, name.clone()));
+    snapshot
+        .nodes
+        .iter()
+        .for_each(|(no, name)| payloads.name_node(*no, name.clone()));
+    snapshot
+        .lanes
+        .iter()
+        .for_each(|(no, name)| payloads.name_lane(*no, name.clone()));
     let (events, heard_events) = mpsc::channel(EVENTS);
     let (locals, heard_locals) = mpsc::channel(LOCALS);
-    let transport = bind(config, snapshot, &payloads, &staging, events).context("cannot start edged")?;
+    let transport =
+        bind(config, snapshot, &payloads, &staging, events).context("cannot start edged")?;
     let transport = Arc::new(transport);
     let socket = Socket::bind(&config.rpc).context("cannot start edged")?;
     let seed = random()?;
@@ -120,9 +135,17 @@ async fn serve(
         addresses: addresses(config),
         dial_timeout: config.relay.dial_timeout,
     };
-    let reports = stores.reports.lock().ok().and_then(|mut reports| reports.take());
+    let reports = stores
+        .reports
+        .lock()
+        .ok()
+        .and_then(|mut reports| reports.take());
     let reports = reports.context("the journal reports once")?;
-    let ears = Ears { reports, events: heard_events, locals: heard_locals };
+    let ears = Ears {
+        reports,
+        events: heard_events,
+        locals: heard_locals,
+    };
     info!(
         node = %config.node.id, epoch = snapshot.epoch.0, rescued = snapshot.rescued,
         quic = %transport.local_addr()?, socket = %config.rpc.socket.display(), "Started"
@@ -226,9 +249,10 @@ fn max_put(config: &Config) -> u64 {
 
 fn addresses(config: &Config) -> std::collections::BTreeMap<relay_core::id::NodeId, Vec<String>> {
     let of = |peer: &Peer| match &peer.id {
-        PeerName::Node(id) => {
-            Some((id.clone(), peer.addresses.iter().map(ToString::to_string).collect()))
-        }
+        PeerName::Node(id) => Some((
+            id.clone(),
+            peer.addresses.iter().map(ToString::to_string).collect(),
+        )),
         PeerName::Any => None,
     };
     config.peers.iter().filter_map(of).collect()
@@ -238,13 +262,20 @@ fn addresses(config: &Config) -> std::collections::BTreeMap<relay_core::id::Node
 fn settings(config: &Config) -> Settings {
     let rule = |peer: &Peer| match &peer.id {
         PeerName::Node(id) => {
-            let rule = PeerRule { dial: !peer.addresses.is_empty(), rate: peer.bytes_per_second };
+            let rule = PeerRule {
+                dial: !peer.addresses.is_empty(),
+                rate: peer.bytes_per_second,
+            };
             Some((id.clone(), rule))
         }
         PeerName::Any => None,
     };
     let lanes = config.lanes.iter().map(|(name, lane)| {
-        let rule = LaneRule { class: lane.class, weight: lane.weight, budget: lane.budget };
+        let rule = LaneRule {
+            class: lane.class,
+            weight: lane.weight,
+            budget: lane.budget,
+        };
         (name.clone(), rule)
     });
     let limits = Limits {
@@ -259,7 +290,10 @@ fn settings(config: &Config) -> Settings {
         peers: config.peers.iter().filter_map(rule).collect(),
         admit_any: config.peers.iter().any(|peer| peer.id == PeerName::Any),
         lanes: lanes.collect(),
-        retry: Backoff { first: config.relay.retry.first, longest: config.relay.retry.longest },
+        retry: Backoff {
+            first: config.relay.retry.first,
+            longest: config.relay.retry.longest,
+        },
         redial: REDIAL,
         rate: config.bandwidth.bytes_per_second,
         limits,

@@ -49,6 +49,7 @@ enum Job {
         answer: Answer<Vec<ConfirmOutcome>>,
     },
     Books(oneshot::Sender<Books>),
+    Stop,
 }
 
 type Answer<T> = oneshot::Sender<Result<T, String>>;
@@ -82,9 +83,10 @@ pub struct Journal {
 pub struct JournalThread(JoinHandle<()>);
 
 impl JournalThread {
-    /// Waits until the thread has done everything asked of it; every [`Journal`]
-    /// must be dropped first.
-    pub fn join(self) {
+    /// Waits until the thread has done everything asked of it so far.
+    pub fn join(self, journal: &Journal) {
+        // A thread that has ended needs no telling.
+        let _ = journal.jobs.send(Job::Stop);
         // A panic of ours aborts the process; there is nothing left to pass on.
         let _ = self.0.join();
     }
@@ -172,6 +174,12 @@ impl Journal {
 /// daemon writes nothing.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
+/// What the thread does after a round.
+enum Next {
+    Wait,
+    Stop,
+}
+
 struct Worker {
     swept: Mono,
     ledger: Ledger,
@@ -183,16 +191,20 @@ struct Worker {
 impl Worker {
     fn run(mut self) {
         while let Ok(first) = self.inbox.recv() {
-            if let Err(error) = self.round(first) {
-                // Nobody left to hear means the daemon is already ending.
-                let _ = self.reports.send(Report::Broken(error));
-                return;
+            match self.round(first) {
+                Ok(Next::Wait) => {}
+                Ok(Next::Stop) => return,
+                Err(error) => {
+                    // Nobody left to hear means the daemon is already ending.
+                    let _ = self.reports.send(Report::Broken(error));
+                    return;
+                }
             }
         }
     }
 
     /// Everything that waits: one group, then what needs the ledger alone.
-    fn round(&mut self, first: Job) -> Result<(), LedgerError> {
+    fn round(&mut self, first: Job) -> Result<Next, LedgerError> {
         let mut items = Vec::new();
         let mut bytes: HashMap<StagedId, Staged> = HashMap::new();
         let mut next = Some(first);
@@ -210,6 +222,10 @@ impl Worker {
                     self.commit(&mut items, &mut bytes)?;
                     self.alone(other)?;
                 }
+                Job::Stop => {
+                    self.commit(&mut items, &mut bytes)?;
+                    return Ok(Next::Stop);
+                }
             }
             next = match self.inbox.try_recv() {
                 Ok(job) if items.len() < GROUP => Some(job),
@@ -221,7 +237,7 @@ impl Worker {
             };
         }
         self.commit(&mut items, &mut bytes)?;
-        self.sweep()
+        Ok(Next::Wait)
     }
 
     /// A bounded batch of retention, now and then.
@@ -256,7 +272,7 @@ impl Worker {
         bytes.clear();
         self.last = upto;
         self.tell(upto, report.refused, placed, report.space);
-        Ok(())
+        self.sweep()
     }
 
     fn alone(&mut self, job: Job) -> Result<(), LedgerError> {
@@ -283,7 +299,7 @@ impl Worker {
                 let _ = answer.send(self.ledger.books());
                 Ok(())
             }
-            Job::Persist { .. } => Ok(()),
+            Job::Persist { .. } | Job::Stop => Ok(()),
         }
     }
 

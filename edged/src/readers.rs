@@ -13,7 +13,13 @@ use tokio::sync::oneshot;
 /// How many threads read: one may be held up by a slow disk, the other not.
 const THREADS: usize = 2;
 
-type Job = Box<dyn FnOnce(&mut Reader) + Send>;
+type Work = Box<dyn FnOnce(&mut Reader) + Send>;
+
+/// What a reader thread does next.
+enum Job {
+    Read(Work),
+    Stop,
+}
 
 /// A handle on the threads.
 #[derive(Clone, Debug)]
@@ -26,9 +32,13 @@ pub struct Readers {
 pub struct ReaderThreads(Vec<JoinHandle<()>>);
 
 impl ReaderThreads {
-    /// Waits until the threads have done everything asked of them; every
-    /// [`Readers`] must be dropped first.
-    pub fn join(self) {
+    /// Waits until the threads have done everything asked of them so far; what is
+    /// asked later is answered by [`Ended`].
+    pub fn join(self, readers: &Readers) {
+        for _ in &self.0 {
+            // A thread that has ended needs no telling.
+            let _ = readers.jobs.send(Job::Stop);
+        }
         for thread in self.0 {
             // A panic of ours aborts the process; there is nothing left to pass on.
             let _ = thread.join();
@@ -56,7 +66,11 @@ impl Readers {
             let thread = std::thread::Builder::new()
                 .name(format!("reader-{n}"))
                 .spawn(move || work(reader, &inbox))
-                .map_err(|source| LedgerError::Io { what: "start", path: "reader".into(), source })?;
+                .map_err(|source| LedgerError::Io {
+                    what: "start",
+                    path: "reader".into(),
+                    source,
+                })?;
             threads.push(thread);
         }
         Ok((Self { jobs }, ReaderThreads(threads)))
@@ -65,7 +79,7 @@ impl Readers {
     /// Does `job` on a reader thread and does not wait for it.
     pub fn spawn(&self, job: impl FnOnce(&mut Reader) + Send + 'static) {
         // Threads that have ended mean the daemon is going down.
-        let _ = self.jobs.send(Box::new(job));
+        let _ = self.jobs.send(Job::Read(Box::new(job)));
     }
 
     /// Does `job` on a reader thread and answers what it gives.
@@ -89,8 +103,8 @@ fn work(mut reader: Reader, inbox: &Mutex<Receiver<Job>>) {
     loop {
         let job = inbox.lock().unwrap_or_else(PoisonError::into_inner).recv();
         match job {
-            Ok(job) => job(&mut reader),
-            Err(_) => return,
+            Ok(Job::Read(work)) => work(&mut reader),
+            Ok(Job::Stop) | Err(_) => return,
         }
     }
 }

@@ -285,7 +285,12 @@ impl Builder {
             return true;
         }
         let held = (self.fixed.len() + self.metas.len() + self.bodies.len()) as u64;
-        self.count < limits::PACK_MEMBERS
+        let alone = self
+            .lengths
+            .first()
+            .is_some_and(|held| *held as u64 > limits::SMALL_SEGMENT);
+        !alone
+            && self.count < limits::PACK_MEMBERS
             && length <= limits::SMALL_SEGMENT
             && held + length + (ENTRY + meta.len()) as u64 <= limits::PACK_BYTES
     }
@@ -491,6 +496,14 @@ mod tests {
         assert_eq!(some.members()[1].offset, 3);
         assert_eq!(some.body_len(), 8);
         assert_eq!(some.meta(1), table.meta(2));
+    }
+
+    #[test]
+    fn a_large_member_stays_alone() {
+        let mut pack = Builder::new();
+        pack.push(SegmentId::v7(0, 0), b"", &[0; (16 << 10) + 1]);
+
+        assert!(!pack.fits(1, b""));
     }
 
     #[test]
