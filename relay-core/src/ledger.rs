@@ -169,7 +169,7 @@ impl Ledger {
         let mut counters = Counters::load(&conn)?;
         let recovered = recovery::run(&mut conn, &mut counters, now)?;
         let log = LogFiles::open(&dir.join("log"), &conn, id, options.log_file_bytes)?;
-        let payloads = Payloads::open(&dir.join("payload"), &conn)?;
+        let payloads = Payloads::open(&dir.join("payload"), &conn, &mut counters)?;
         let mut ledger = Self {
             bodies: Bodies::new(dir),
             dir: dir.to_path_buf(),

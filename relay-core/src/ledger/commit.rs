@@ -271,7 +271,7 @@ impl Ledger {
         self.last_receipt = self.last_receipt.max(applied.last_receipt);
         for pack in &placed.packs {
             if matches!(pack.place, Place::Payload { .. }) {
-                self.counters.note_payload(pack.no);
+                self.counters.note_payload(pack.no, pack.info.bytes);
                 self.payloads.adopted(pack.info.bytes);
                 self.unreserve(pack.info.bytes);
             }

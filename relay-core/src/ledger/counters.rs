@@ -32,6 +32,10 @@ pub(super) enum Home {
 pub(super) struct Counters {
     values: BTreeMap<Key, i64>,
     pinned_logs: u64,
+    /// How long each payload file is, by pack.
+    lengths: BTreeMap<i64, u64>,
+    /// The sum of those that nothing pins.
+    settled_payloads: u64,
 }
 
 const BOOK: i64 = 1;
@@ -170,6 +174,11 @@ impl Counters {
             self.pinned_logs += u64::from(value > 0);
             self.pinned_logs -= u64::from(before.unwrap_or(0) > 0);
         }
+        if key[0] == PAYLOAD_PINS {
+            let length = self.lengths.get(&key[1]).copied().unwrap_or(0);
+            self.settled_payloads -= if before == Some(0) { length } else { 0 };
+            self.settled_payloads += if value == 0 { length } else { 0 };
+        }
     }
 
     fn value(&self, key: Key) -> i64 {
@@ -193,16 +202,26 @@ impl Counters {
             .map(|(key, value)| (PackNo(key[1] as u64), u64::try_from(*value).unwrap_or(0)))
     }
 
-    /// Forgets a payload file that is gone.
-    pub(super) fn forget_payload(&mut self, pack: PackNo) {
-        self.values.remove(&pins_key(Home::Payload(pack)));
+    /// Bytes of payload files that hold nothing that may not go.
+    pub(super) const fn settled_payloads(&self) -> u64 {
+        self.settled_payloads
     }
 
-    /// Makes a payload file known before any row pins it.
-    pub(super) fn note_payload(&mut self, pack: PackNo) {
-        self.values
-            .entry(pins_key(Home::Payload(pack)))
-            .or_insert(0);
+    /// Forgets a payload file that is gone.
+    pub(super) fn forget_payload(&mut self, pack: PackNo) {
+        let pins = self.values.remove(&pins_key(Home::Payload(pack)));
+        let length = self.lengths.remove(&(pack.0 as i64)).unwrap_or(0);
+        self.settled_payloads -= if pins == Some(0) { length } else { 0 };
+    }
+
+    /// Makes a payload file of `length` bytes known, whatever pins it.
+    pub(super) fn note_payload(&mut self, pack: PackNo, length: u64) {
+        let key = pins_key(Home::Payload(pack));
+        let pins = self.value(key);
+        if self.lengths.insert(key[1], length).is_none() {
+            self.values.insert(key, pins);
+            self.settled_payloads += if pins == 0 { length } else { 0 };
+        }
     }
 
     /// One number the ledger keeps of itself.
@@ -300,4 +319,26 @@ pub(super) fn note_pins(conn: &Connection, pack: PackNo) -> rusqlite::Result<()>
     conn.prepare_cached("INSERT OR IGNORE INTO counter VALUES (?1, ?2, 0, 0, 0)")?
         .execute((PAYLOAD_PINS, pack.0 as i64))
         .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_file_is_settled_while_nothing_pins_it() {
+        let mut counters = Counters::default();
+        let pins = |by| Deltas::from([(pins_key(Home::Payload(PackNo(7))), by)]);
+
+        counters.merge(&pins(2));
+        counters.note_payload(PackNo(7), 100);
+        assert_eq!(counters.settled_payloads(), 0, "two rows keep it");
+        counters.merge(&pins(-2));
+        assert_eq!(counters.settled_payloads(), 100, "none does");
+        counters.merge(&pins(1));
+        assert_eq!(counters.settled_payloads(), 0, "one does again");
+        counters.merge(&pins(-1));
+        counters.forget_payload(PackNo(7));
+        assert_eq!(counters.settled_payloads(), 0, "it is gone");
+    }
 }

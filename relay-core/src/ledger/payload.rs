@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::LedgerResult;
+use super::counters::Counters;
 use super::error::LedgerError;
 use super::files::sync_dir;
 use crate::id::PackNo;
@@ -22,8 +23,12 @@ pub(super) struct Payloads {
 }
 
 impl Payloads {
-    /// Opens the folder; what no row names is removed.
-    pub(super) fn open(dir: &Path, conn: &Connection) -> LedgerResult<Self> {
+    /// Opens the folder; what no row names is removed, what one names is noted.
+    pub(super) fn open(
+        dir: &Path,
+        conn: &Connection,
+        counters: &mut Counters,
+    ) -> LedgerResult<Self> {
         fs::create_dir_all(dir).map_err(LedgerError::io("create", dir))?;
         let mut bytes = 0;
         for entry in fs::read_dir(dir).map_err(LedgerError::io("list", dir))? {
@@ -36,11 +41,13 @@ impl Payloads {
                     .query_row([name], |row| row.get(0))
                     .optional()?,
             };
-            if named.is_some() {
-                bytes += entry
+            if let Some(pack) = named {
+                let length = entry
                     .metadata()
                     .map_err(LedgerError::io("read", &path))?
                     .len();
+                counters.note_payload(PackNo(pack as u64), length);
+                bytes += length;
             } else {
                 fs::remove_file(&path).map_err(LedgerError::io("remove", &path))?;
             }

@@ -88,7 +88,8 @@ impl Ledger {
         let loose = self.unallocated().saturating_sub(self.slack())
             + (self.log.free_count() + settled) * file
             + filling
-            + self.log.left();
+            + self.log.left()
+            + self.counters.settled_payloads();
         Space {
             used: self.options.max_bytes.saturating_sub(loose),
             ceiling: self.options.max_bytes,
