@@ -519,6 +519,9 @@ fn listings_go_on_where_they_stopped() {
 
     assert_eq!(deliveries.len(), 9);
     assert_eq!(segments, deliveries);
+    let own = reader.segments(&filter, None, 9).expect("a listing").rows;
+    let places = own.iter().map(|row| (row.segment.pack, row.segment.member));
+    assert!(places.is_sorted_by(|a, b| a > b), "newest first");
     let parked = DeliveryFilter {
         state: Some(StateName::Deadletter),
         ..filter

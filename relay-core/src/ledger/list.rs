@@ -1,8 +1,9 @@
 //! Listings for people: segments, deliveries, the inbox.
 //!
 //! Every call is bounded in rows given and in rows looked at; `next` says where to
-//! go on. Packs are walked in the order of their numbers, which is the order in
-//! which they came.
+//! go on. Packs are walked by their numbers, which is the order in which they
+//! came: segments and deliveries newest first, the inbox oldest first, as it is
+//! taken.
 
 use rusqlite::Connection;
 
@@ -54,7 +55,7 @@ pub struct SegmentRow {
     pub deliveries: Vec<OwedRow>,
 }
 
-/// Where a listing goes on: above this member of this row.
+/// Where a listing goes on: beyond this member of this row.
 pub type Place = (Due, u16);
 
 /// A part of a listing.
@@ -75,11 +76,18 @@ pub struct Tally {
     pub depths: Vec<(NodeNo, LaneNo, StateName, Depth)>,
 }
 
+/// Which way a listing walks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    OldestFirst,
+    NewestFirst,
+}
+
 /// Rows looked at in one call.
 pub(super) const SCAN: usize = 16_384;
 
 impl Reader {
-    /// Deliveries above `after`, by pack, part, peer and member.
+    /// Deliveries beyond `after`, newest first.
     ///
     /// # Errors
     /// [`ReadError::Sql`].
@@ -89,9 +97,27 @@ impl Reader {
         after: Option<Place>,
         limit: usize,
     ) -> Result<Listing<DeliveryRow>, ReadError> {
+        self.walk(filter, Order::NewestFirst, after, limit)
+    }
+
+    /// Deliveries beyond `after`, by pack, part, peer and member, either way.
+    fn walk(
+        &mut self,
+        filter: &DeliveryFilter,
+        order: Order,
+        after: Option<Place>,
+        limit: usize,
+    ) -> Result<Listing<DeliveryRow>, ReadError> {
         let snapshot = self.conn.unchecked_transaction()?;
-        let mut query = snapshot.prepare_cached(&deliveries_sql(filter))?;
-        let key = after.map_or((0, i64::MIN, 0), |(due, _)| due_key(due));
+        let mut query = snapshot.prepare_cached(&deliveries_sql(filter, order))?;
+        let start = match order {
+            Order::OldestFirst => (0, i64::MIN, 0),
+            Order::NewestFirst => (i64::MAX, i64::MAX, i64::MAX),
+        };
+        let key = after.map_or(start, |(due, _)| {
+            let (pack, part, peer) = due_key(due);
+            (pack, part, i64::from(peer))
+        });
         let mut rows = query.query(key)?;
         let mut listing = Listing {
             rows: Vec::new(),
@@ -109,7 +135,7 @@ impl Reader {
                 .filter(|(last, _)| *last == due)
                 .map(|(_, member)| member);
             if wanted(filter, &stored.row, &pack) {
-                let Some(all) = members(
+                let Some(mut all) = members(
                     &snapshot,
                     &mut self.bodies,
                     &mut self.damaged,
@@ -119,8 +145,11 @@ impl Reader {
                 else {
                     continue;
                 };
+                if order == Order::NewestFirst {
+                    all.reverse();
+                }
                 for segment in all {
-                    if from.is_some_and(|from| segment.member <= from)
+                    if from.is_some_and(|from| !order.is_beyond(segment.member, from))
                         || !topic_matches(&filter.segment, &segment.meta)
                     {
                         continue;
@@ -136,7 +165,7 @@ impl Reader {
                 }
             }
             if looked == SCAN {
-                listing.next = Some((due, u16::MAX));
+                listing.next = Some((due, order.last_member()));
                 return Ok(listing);
             }
         }
@@ -144,7 +173,7 @@ impl Reader {
         Ok(listing)
     }
 
-    /// Items of the inbox above `after`.
+    /// Items of the inbox beyond `after`, oldest first.
     ///
     /// # Errors
     /// [`ReadError::Sql`].
@@ -159,15 +188,15 @@ impl Reader {
             segment: filter.clone(),
             ..DeliveryFilter::default()
         };
-        let Listing { rows, next } = self.deliveries(&filter, after, limit)?;
+        let Listing { rows, next } = self.walk(&filter, Order::OldestFirst, after, limit)?;
         Ok(Listing {
             rows: rows.into_iter().map(|row| row.segment).collect(),
             next,
         })
     }
 
-    /// Segments above `after`, each with all its deliveries; the filter asks for
-    /// those of which at least one delivery matches.
+    /// Segments beyond `after`, newest first, each with all its deliveries; the
+    /// filter asks for those of which at least one delivery matches.
     ///
     /// # Errors
     /// [`ReadError::Sql`].
@@ -178,16 +207,16 @@ impl Reader {
         limit: usize,
     ) -> Result<Listing<SegmentRow, (PackNo, u16)>, ReadError> {
         let (mut rows, mut next) = (Vec::new(), after);
-        let mut from = after.map_or(0, |(pack, _)| pack.0 as i64);
+        let mut from = after.map_or(i64::MAX, |(pack, _)| pack.0 as i64);
         for _ in 0..SCAN {
             let Some(pack) = self.next_pack(from)? else {
                 return Ok(Listing { rows, next: None });
             };
-            from = pack.no.0 as i64 + 1;
-            for row in self.expand(&pack)? {
+            from = pack.no.0 as i64 - 1;
+            for row in self.expand(&pack)?.into_iter().rev() {
                 let member = (pack.no, row.segment.member);
                 let matches = |owed: &OwedRow| wanted(filter, owed, &pack);
-                if after.is_some_and(|after| member <= after)
+                if after.is_some_and(|after| member >= after)
                     || !row.deliveries.iter().any(matches)
                     || !topic_matches(&filter.segment, &row.segment.meta)
                 {
@@ -200,7 +229,7 @@ impl Reader {
                 rows.push(row);
             }
             if rows.len() < limit {
-                next = Some((pack.no, u16::MAX));
+                next = Some((pack.no, 0));
             }
         }
         Ok(Listing { rows, next })
@@ -237,7 +266,7 @@ impl Reader {
 
     fn next_pack(&mut self, from: i64) -> Read<Option<PackRow>> {
         let mut query = self.conn.prepare_cached(&format!(
-            "SELECT {PACK} FROM pack p WHERE p.no >= ?1 ORDER BY p.no"
+            "SELECT {PACK} FROM pack p WHERE p.no <= ?1 ORDER BY p.no DESC"
         ))?;
         let mut rows = query.query([from])?;
         while let Some(row) = rows.next()? {
@@ -294,7 +323,7 @@ impl Reader {
 }
 
 /// Walks `owed` by its key, or by the index of what is in one rare state.
-fn deliveries_sql(filter: &DeliveryFilter) -> String {
+fn deliveries_sql(filter: &DeliveryFilter, order: Order) -> String {
     let walk = match filter.state {
         Some(StateName::Inflight) => "INDEXED BY owed_inflight",
         Some(StateName::Deadletter) => "INDEXED BY owed_parked",
@@ -303,11 +332,33 @@ fn deliveries_sql(filter: &DeliveryFilter) -> String {
     let state = filter
         .state
         .map_or_else(String::new, |s| format!("AND o.state = {}", s as i64));
+    let (beyond, way) = match order {
+        Order::OldestFirst => (">=", "ASC"),
+        Order::NewestFirst => ("<=", "DESC"),
+    };
     format!(
         "SELECT {OWED}, {PACK} FROM owed o {walk} JOIN pack p ON p.no = o.pack
-         WHERE (o.pack, o.part, o.peer) >= (?1, ?2, ?3) {state}
-         ORDER BY o.pack, o.part, o.peer"
+         WHERE (o.pack, o.part, o.peer) {beyond} (?1, ?2, ?3) {state}
+         ORDER BY o.pack {way}, o.part {way}, o.peer {way}"
     )
+}
+
+impl Order {
+    /// Whether `member` comes after `last` on this way.
+    const fn is_beyond(self, member: u16, last: u16) -> bool {
+        match self {
+            Self::OldestFirst => member > last,
+            Self::NewestFirst => member < last,
+        }
+    }
+
+    /// The member after which a row has none.
+    const fn last_member(self) -> u16 {
+        match self {
+            Self::OldestFirst => u16::MAX,
+            Self::NewestFirst => 0,
+        }
+    }
 }
 
 fn wanted(filter: &DeliveryFilter, row: &OwedRow, pack: &PackRow) -> bool {
