@@ -31,7 +31,11 @@ impl Staging {
     /// apart from those of earlier runs.
     #[must_use]
     pub fn new(folder: &Path, run: u64) -> Self {
-        Self { folder: folder.into(), next: Arc::new(AtomicU64::new(1)), run }
+        Self {
+            folder: folder.into(),
+            next: Arc::new(AtomicU64::new(1)),
+            run,
+        }
     }
 
     /// Where staged files lie; it is where they stay.
@@ -53,7 +57,8 @@ impl Staging {
     pub async fn create(&self) -> std::io::Result<StagedFile> {
         let name = format!("{:08x}-{:012x}.seg", self.run, self.fresh().0);
         let path = self.folder.join(&name);
-        let file = blocking(move || File::options().write(true).create_new(true).open(path)).await?;
+        let file =
+            blocking(move || File::options().write(true).create_new(true).open(path)).await?;
         Ok(StagedFile {
             file: Some(file),
             folder: Arc::clone(&self.folder),
@@ -144,5 +149,7 @@ where
     T: Send + 'static,
     F: FnOnce() -> std::io::Result<T> + Send + 'static,
 {
-    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(std::io::Error::other)?
 }

@@ -1,6 +1,5 @@
 //! Performing effects: each arm hands the work to whoever does it.
 
-
 use bytes::{BufMut, Bytes, BytesMut};
 use relay_core::change::{Change, Due};
 use relay_core::event::{Effect, Input, SendTrouble, Shape};
@@ -27,28 +26,61 @@ impl Driver {
             Effect::Discard(staged) => self.discard(staged),
             Effect::Persist(ticket, changes) => self.persist(ticket, changes),
             Effect::FindKey(put, name) => self.ask(move |reader| {
-                reader.find_key(&name).map(|row| Input::KeyFound { put, row })
+                reader
+                    .find_key(&name)
+                    .map(|row| Input::KeyFound { put, row })
             }),
-            Effect::Page { peer, lane, after, limit } => self.ask(move |reader| {
+            Effect::Page {
+                peer,
+                lane,
+                after,
+                limit,
+            } => self.ask(move |reader| {
                 let rows = reader.page(peer, lane, after, limit)?;
                 Ok(Input::Paged { peer, lane, rows })
             }),
             Effect::Fetch(due) => self.ask(move |reader| {
-                Ok(Input::Fetched { due, row: reader.fetch(due)?.map(Box::new) })
+                Ok(Input::Fetched {
+                    due,
+                    row: reader.fetch(due)?.map(Box::new),
+                })
             }),
-            Effect::LookUp { question, origin, ids } => self.ask(move |reader| {
-                Ok(Input::LookedUp { question, known: reader.look_up(origin, &ids)? })
+            Effect::LookUp {
+                question,
+                origin,
+                ids,
+            } => self.ask(move |reader| {
+                Ok(Input::LookedUp {
+                    question,
+                    known: reader.look_up(origin, &ids)?,
+                })
             }),
-            Effect::Recall { question, peer, after, limit } => self.ask(move |reader| {
-                Ok(Input::Recalled { question, peer, rows: reader.recall(peer, after, limit)? })
+            Effect::Recall {
+                question,
+                peer,
+                after,
+                limit,
+            } => self.ask(move |reader| {
+                Ok(Input::Recalled {
+                    question,
+                    peer,
+                    rows: reader.recall(peer, after, limit)?,
+                })
             }),
-            Effect::Trim { question, staged, shape, keep } => {
+            Effect::Trim {
+                question,
+                staged,
+                shape,
+                keep,
+            } => {
                 self.trim(question, staged, &shape, &keep);
             }
             Effect::Verify(due) => self.verify(due),
             Effect::Dial(peer) => {
                 let addresses = self.hands.addresses.get(&peer).cloned().unwrap_or_default();
-                self.hands.transport.dial(peer, addresses, self.hands.dial_timeout);
+                self.hands
+                    .transport
+                    .dial(peer, addresses, self.hands.dial_timeout);
             }
             Effect::Drained => self.drained = true,
             Effect::Close { .. }
@@ -68,7 +100,9 @@ impl Driver {
         for change in &changes {
             match change {
                 Change::Pack { no, staged, info } => {
-                    let Some(held) = self.staged.remove(staged) else { continue };
+                    let Some(held) = self.staged.remove(staged) else {
+                        continue;
+                    };
                     if let (Staged::Memory(whole), NodeNo::LOCAL) = (&held, info.origin) {
                         self.hands.payloads.keep(*no, whole.clone(), info.table_len);
                     }
@@ -101,10 +135,12 @@ impl Driver {
     /// Asks a reader thread; its answer is heard like anything else.
     fn ask(&self, question: impl FnOnce(&mut Reader) -> Result<Input, ReadError> + Send + 'static) {
         let replies = self.replies.clone();
-        self.hands.readers.spawn(move |reader| match question(reader) {
-            Ok(input) => reply(&replies, input),
-            Err(error) => error!(%error, "The ledger cannot be read"),
-        });
+        self.hands
+            .readers
+            .spawn(move |reader| match question(reader) {
+                Ok(input) => reply(&replies, input),
+                Err(error) => error!(%error, "The ledger cannot be read"),
+            });
     }
 
     /// Cuts staged bytes down to some members.
@@ -118,7 +154,11 @@ impl Driver {
             return error!(%staged, "A staged pack does not parse");
         };
         let event = Event {
-            input: Input::Trimmed { question, staged: id, shape },
+            input: Input::Trimmed {
+                question,
+                staged: id,
+                shape,
+            },
             staged: Some((id, Staged::Memory(bytes))),
             room,
         };
@@ -150,7 +190,10 @@ async fn checked(payloads: &Payloads, due: Due) -> Result<(Vec<u16>, Vec<u64>), 
         Bodies::Memory(bodies) => table.verify(bodies).map_err(|_| SendTrouble::Corrupt)?,
         Bodies::File { .. } => {
             let digest = hash_file(payloads, &payload, table.body_len()).await?;
-            let sound = table.members().first().is_some_and(|member| member.digest == digest);
+            let sound = table
+                .members()
+                .first()
+                .is_some_and(|member| member.digest == digest);
             if sound { Vec::new() } else { vec![0] }
         }
     };
@@ -166,7 +209,9 @@ async fn hash_file(
     let mut hasher = blake3::Hasher::new();
     let mut from = 0;
     while from < length {
-        let bytes = payloads.chunk(payload, from, CHUNK.min(length - from)).await?;
+        let bytes = payloads
+            .chunk(payload, from, CHUNK.min(length - from))
+            .await?;
         hasher.update(&bytes);
         from += bytes.len() as u64;
     }
@@ -195,4 +240,3 @@ fn subset(bytes: &Bytes, whole: &Shape, keep: &[u16]) -> Option<(Bytes, Shape)> 
     };
     Some((cut.freeze(), shape))
 }
-
