@@ -97,7 +97,8 @@ async fn serve(
     stores: &Stores,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let staging = Staging::new(&payload_folder(config), snapshot.epoch.0);
+    let staging =
+        Staging::new(&payload_folder(config), snapshot.epoch.0).bounded_by(stores.journal.clone());
     let payloads = Payloads::new(stores.readers.clone());
     snapshot
         .nodes

@@ -49,6 +49,11 @@ enum Job {
         answer: Answer<Vec<ConfirmOutcome>>,
     },
     Books(oneshot::Sender<Books>),
+    Reserve {
+        bytes: u64,
+        answer: oneshot::Sender<bool>,
+    },
+    Unreserve(u64),
     Stop,
 }
 
@@ -162,6 +167,19 @@ impl Journal {
         self.ask(Job::Books).await
     }
 
+    /// Sets room aside for a file that is about to be written; `false` when the
+    /// ceiling leaves none, or the journal has ended.
+    pub async fn reserve(&self, bytes: u64) -> bool {
+        let asked = self.ask(|answer| Job::Reserve { bytes, answer }).await;
+        asked.unwrap_or(false)
+    }
+
+    /// Gives back what [`Journal::reserve`] set aside and no commit has used.
+    pub fn unreserve(&self, bytes: u64) {
+        // A thread that has ended has reported why.
+        let _ = self.jobs.send(Job::Unreserve(bytes));
+    }
+
     async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, String> {
         let ended = || "the journal has ended".to_owned();
         let (answer, heard) = oneshot::channel();
@@ -222,6 +240,11 @@ impl Worker {
                     self.commit(&mut items, &mut bytes)?;
                     self.alone(other)?;
                 }
+                Job::Reserve { bytes, answer } => self.reserve(bytes, answer)?,
+                Job::Unreserve(bytes) => {
+                    self.ledger.unreserve(bytes);
+                    self.tell_space();
+                }
                 Job::Stop => {
                     self.commit(&mut items, &mut bytes)?;
                     return Ok(Next::Stop);
@@ -275,6 +298,15 @@ impl Worker {
         self.sweep()
     }
 
+    /// Room for a file; whoever asked may have gone, and then it is given back.
+    fn reserve(&mut self, bytes: u64, answer: oneshot::Sender<bool>) -> Result<(), LedgerError> {
+        let room = self.ledger.reserve(bytes, clock::now().unix)?;
+        if answer.send(room).is_err() && room {
+            self.ledger.unreserve(bytes);
+        }
+        Ok(())
+    }
+
     fn alone(&mut self, job: Job) -> Result<(), LedgerError> {
         let now = clock::now().unix;
         match job {
@@ -289,9 +321,7 @@ impl Worker {
             }
             Job::Confirm { ids, answer } => {
                 let confirmed = self.ledger.confirm(&ids, now);
-                // What is confirmed gives room back, and no ticket will say so.
-                let space = self.ledger.space();
-                self.tell(self.last, Vec::new(), Vec::new(), space);
+                self.tell_space();
                 answer_with(answer, confirmed)
             }
             Job::Books(answer) => {
@@ -299,8 +329,14 @@ impl Worker {
                 let _ = answer.send(self.ledger.books());
                 Ok(())
             }
-            Job::Persist { .. } | Job::Stop => Ok(()),
+            Job::Persist { .. } | Job::Reserve { .. } | Job::Unreserve(_) | Job::Stop => Ok(()),
         }
+    }
+
+    /// Room has come back, and no ticket will say so.
+    fn tell_space(&self) {
+        let space = self.ledger.space();
+        self.tell(self.last, Vec::new(), Vec::new(), space);
     }
 
     fn tell(

@@ -5,7 +5,9 @@
 //! name along with the words; the driver gives the name to the core, and when
 //! the core asks for a place, the journal finds the bytes by that name. A staged
 //! file is written and fsynced on a blocking thread before its words are heard;
-//! one that is never named by a row is removed at the next start.
+//! one that is never named by a row is removed at the next start. Its bytes count
+//! against the ceiling before they are written: room for them is taken of the
+//! ledger, and given back with the file or by the commit that names it.
 
 use std::fs::File;
 use std::io::Write;
@@ -16,6 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use relay_core::id::StagedId;
 
+use crate::journal::Journal;
+
 pub use relay_core::ledger::Staged;
 
 /// Hands out names for staged bytes and opens staged files.
@@ -24,7 +28,12 @@ pub struct Staging {
     folder: Arc<Path>,
     next: Arc<AtomicU64>,
     run: u64,
+    journal: Option<Journal>,
 }
+
+/// Room taken at once for a file of which nobody has said how long it gets: few
+/// questions, and little held that is not used.
+const STEP: u64 = 4 << 20;
 
 impl Staging {
     /// Files go to `folder`, which exists; `run` (the boot epoch) keeps names
@@ -35,6 +44,17 @@ impl Staging {
             folder: folder.into(),
             next: Arc::new(AtomicU64::new(1)),
             run,
+            journal: None,
+        }
+    }
+
+    /// The same under the ceiling that `journal` keeps; otherwise files take what
+    /// they need.
+    #[must_use]
+    pub fn bounded_by(self, journal: Journal) -> Self {
+        Self {
+            journal: Some(journal),
+            ..self
         }
     }
 
@@ -50,11 +70,15 @@ impl Staging {
         StagedId(self.next.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// An empty file, to be filled by [`StagedFile::write`].
+    /// An empty file with room for `length` bytes, to be filled by
+    /// [`StagedFile::write`]; more room is taken as it grows.
     ///
     /// # Errors
-    /// What the file system said.
-    pub async fn create(&self) -> std::io::Result<StagedFile> {
+    /// [`QuotaExceeded`](std::io::ErrorKind::QuotaExceeded) when the ceiling leaves no
+    /// room, and what the file system said.
+    pub async fn create(&self, length: u64) -> std::io::Result<StagedFile> {
+        let mut room = Room::of(self.journal.clone());
+        room.cover(length).await?;
         let name = format!("{:08x}-{:012x}.seg", self.run, self.fresh().0);
         let path = self.folder.join(&name);
         let file =
@@ -66,7 +90,22 @@ impl Staging {
             hasher: Box::new(blake3::Hasher::new()),
             length: 0,
             kept: false,
+            room,
         })
+    }
+
+    /// Removes a finished file that no row will name, and gives its room back; waits
+    /// for the disk.
+    pub fn discard(&self, name: &str) {
+        let path = self.folder.join(name);
+        let length = std::fs::metadata(&path).map_or(0, |file| file.len());
+        // A leftover is removed at the next start all the same.
+        if std::fs::remove_file(path).is_ok() {
+            drop(Room {
+                journal: self.journal.clone(),
+                taken: length,
+            });
+        }
     }
 }
 
@@ -79,14 +118,16 @@ pub struct StagedFile {
     hasher: Box<blake3::Hasher>,
     length: u64,
     kept: bool,
+    room: Room,
 }
 
 impl StagedFile {
     /// Appends `chunk` and hashes it, off the async threads.
     ///
     /// # Errors
-    /// What the file system said; the file is of no use then.
+    /// As for [`Staging::create`]; the file is of no use then.
     pub async fn write(&mut self, chunk: Bytes) -> std::io::Result<()> {
+        self.room.cover(self.length + chunk.len() as u64).await?;
         let mut file = self.file.take().ok_or(std::io::ErrorKind::BrokenPipe)?;
         let mut hasher = std::mem::take(&mut self.hasher);
         self.length += chunk.len() as u64;
@@ -127,6 +168,7 @@ impl StagedFile {
         })
         .await?;
         self.kept = true;
+        self.room.leave(self.length);
         Ok(std::mem::take(&mut self.name))
     }
 
@@ -140,6 +182,51 @@ impl Drop for StagedFile {
         if !self.kept {
             // A leftover is removed at the next start all the same.
             let _ = std::fs::remove_file(self.path());
+        }
+    }
+}
+
+/// Room taken of the ledger; given back when dropped.
+#[derive(Debug)]
+struct Room {
+    journal: Option<Journal>,
+    taken: u64,
+}
+
+impl Room {
+    const fn of(journal: Option<Journal>) -> Self {
+        Self { journal, taken: 0 }
+    }
+
+    /// Takes what is missing to `length` bytes.
+    async fn cover(&mut self, length: u64) -> std::io::Result<()> {
+        let Some(journal) = self.journal.as_ref().filter(|_| length > self.taken) else {
+            return Ok(());
+        };
+        let missing = length - self.taken;
+        let wanted = if self.taken == 0 {
+            missing
+        } else {
+            missing.max(STEP)
+        };
+        if !journal.reserve(wanted).await {
+            let why = format!("no room for {wanted} B under the ceiling");
+            return Err(std::io::Error::new(std::io::ErrorKind::QuotaExceeded, why));
+        }
+        self.taken += wanted;
+        Ok(())
+    }
+
+    /// Leaves `length` bytes to the commit that will name the file.
+    fn leave(&mut self, length: u64) {
+        self.taken = self.taken.saturating_sub(length);
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if let Some(journal) = self.journal.as_ref().filter(|_| self.taken > 0) {
+            journal.unreserve(self.taken);
         }
     }
 }

@@ -126,9 +126,8 @@ impl Driver {
     fn discard(&mut self, id: StagedId) {
         self.rooms.remove(&id);
         if let Some(Staged::File { name, .. }) = self.staged.remove(&id) {
-            let path = self.hands.staging.folder().join(name);
-            // A leftover is removed at the next start all the same.
-            tokio::task::spawn_blocking(move || drop(std::fs::remove_file(path)));
+            let staging = self.hands.staging.clone();
+            tokio::task::spawn_blocking(move || staging.discard(&name));
         }
     }
 

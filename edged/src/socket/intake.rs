@@ -219,7 +219,8 @@ impl<'a> Intake<'a> {
         };
         let body = memory.bytes.split_off(self.table_len).freeze();
         let staged = |error| refusal::staging(&error);
-        let mut file = self.desk.staging.create().await.map_err(staged)?;
+        let expected = self.announced.unwrap_or(body.len() as u64);
+        let mut file = self.desk.staging.create(expected).await.map_err(staged)?;
         if !body.is_empty() {
             file.write(body).await.map_err(staged)?;
         }

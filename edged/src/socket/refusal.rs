@@ -125,7 +125,12 @@ pub(super) fn failed(code: &str, found: impl Into<String>) -> RpcError {
 /// What the file system said while a put was staged.
 pub(super) fn staging(error: &std::io::Error) -> RpcError {
     use std::io::ErrorKind as Io;
-    if matches!(error.kind(), Io::StorageFull | Io::QuotaExceeded) {
+    if error.kind() == Io::QuotaExceeded {
+        let why = format!("the segment cannot be kept: {error}");
+        return RpcError::new(ErrorKind::Refused, "storage_full", why)
+            .with_hint("wait for acks, or raise storage.max_bytes");
+    }
+    if error.kind() == Io::StorageFull {
         return RpcError::new(
             ErrorKind::Refused,
             "storage_full",

@@ -182,7 +182,11 @@ async fn in_file(
     header: &PackHeader,
     table: &Table,
 ) -> Result<Event, Trouble> {
-    let mut file = line.shared.staging.create().await.map_err(Trouble::Disk)?;
+    let staging = &line.shared.staging;
+    let mut file = staging
+        .create(header.body_len)
+        .await
+        .map_err(Trouble::Disk)?;
     // One chunk is written while the next is read.
     let _room = line.room.take(2 * CHUNK).await?;
     let mut left = header.body_len;

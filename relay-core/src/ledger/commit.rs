@@ -71,6 +71,8 @@ struct Placed {
     rows: u64,
     /// Payload files the ledger wrote itself.
     written: Vec<String>,
+    /// Payload files the shell wrote, with their lengths, and who brought them.
+    staged: Vec<(Ticket, String, u64)>,
 }
 
 type Items<'a> = &'a [(Ticket, Vec<Change>)];
@@ -126,6 +128,7 @@ impl Ledger {
             other => other?,
         };
         self.settle_memory(&applied, &placed)?;
+        self.drop_refused(&placed);
         Ok(Report {
             refused: placed.refused.into_iter().collect(),
             space: self.measured_space(),
@@ -136,6 +139,16 @@ impl Ledger {
                 orphans: applied.orphans,
             },
         })
+    }
+
+    /// Files of refused items are named by nobody: they go, and so does their room.
+    fn drop_refused(&mut self, placed: &Placed) {
+        for (ticket, name, length) in &placed.staged {
+            if placed.refused.contains(ticket) {
+                self.payloads.discard(name);
+                self.unreserve(*length);
+            }
+        }
     }
 
     /// Finds a place for every pack; items that find none are refused.
@@ -158,6 +171,9 @@ impl Ledger {
                 {
                     let bytes = staged(*id).ok_or(LedgerError::Unstaged(*id))?;
                     check_length(*id, &bytes, info)?;
+                    if let Staged::File { name, .. } = &bytes {
+                        placed.staged.push((*ticket, name.clone(), info.bytes));
+                    }
                     kept = kept && self.place_one(*no, info, bytes, changes.len(), now, placed)?;
                 }
             }
