@@ -40,10 +40,20 @@ impl Pair {
         let alpha = folder.path().join("alpha");
         let beta = folder.path().join("beta");
         init(&alpha, "alpha", ports[0], None, ("beta", ports[1]))?;
-        init(&beta, "beta", ports[1], Some(alpha.join("ca")), ("alpha", ports[0]))?;
+        init(
+            &beta,
+            "beta",
+            ports[1],
+            Some(alpha.join("ca")),
+            ("alpha", ports[0]),
+        )?;
         let beta = Node::start(binary, &beta)?;
         let alpha = Node::start(binary, &alpha)?;
-        Ok(Self { alpha, beta, _folder: folder })
+        Ok(Self {
+            alpha,
+            beta,
+            _folder: folder,
+        })
     }
 }
 
@@ -54,7 +64,10 @@ fn init(
     ca: Option<PathBuf>,
     peer: (&str, u16),
 ) -> anyhow::Result<()> {
-    let address = Address { host: "127.0.0.1".into(), port: peer.1 };
+    let address = Address {
+        host: "127.0.0.1".into(),
+        port: peer.1,
+    };
     let options = edged::init::Options {
         node: node.parse()?,
         dir: Some(dir.to_path_buf()),
@@ -84,11 +97,19 @@ impl Node {
         let mut said = String::new();
         while !said.contains("Started") {
             let from = said.len();
-            anyhow::ensure!(log.read_line(&mut said)? > 0, "{binary} ended: {}", &said[..from]);
+            anyhow::ensure!(
+                log.read_line(&mut said)? > 0,
+                "{binary} ended: {}",
+                &said[..from]
+            );
         }
         // The pipe is read to its end, or a full one would stop the daemon.
         std::thread::spawn(move || log.read_to_string(&mut String::new()));
-        Ok(Self { child, socket: dir.join("rpc.sock"), state: dir.join("state") })
+        Ok(Self {
+            child,
+            socket: dir.join("rpc.sock"),
+            state: dir.join("state"),
+        })
     }
 
     /// A conversation with the daemon.
@@ -113,7 +134,9 @@ impl Node {
     /// When `/proc` cannot be read.
     pub fn cpu(&self) -> anyhow::Result<Duration> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        let (_, fields) = stat.rsplit_once(')').context("a stat line names its command")?;
+        let (_, fields) = stat
+            .rsplit_once(')')
+            .context("a stat line names its command")?;
         let ticks: u64 = fields
             .split_whitespace()
             .skip(11)

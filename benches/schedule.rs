@@ -23,7 +23,12 @@ use relay_core::units::Rate;
 
 const PEERS: u32 = 64;
 const LANES: u16 = 8;
-const SPACE: Space = Space { used: 0, ceiling: u64::MAX, inbox: 0, inbox_ceiling: u64::MAX };
+const SPACE: Space = Space {
+    used: 0,
+    ceiling: u64::MAX,
+    inbox: 0,
+    inbox_ceiling: u64::MAX,
+};
 
 /// A scheduler with a backlog, and a shell that answers everything at once.
 struct World {
@@ -37,7 +42,10 @@ struct World {
 
 impl World {
     fn new(backlog: u64, members: u32) -> Self {
-        let now = Now { mono: Mono(1_000_000), unix: Unix(1_700_000_000_000) };
+        let now = Now {
+            mono: Mono(1_000_000),
+            unix: Unix(1_700_000_000_000),
+        };
         let each = backlog.div_ceil(u64::from(PEERS) * u64::from(LANES));
         let mut scheduler = Scheduler::new(settings(), snapshot(each, members), 1, now);
         let greeting = |peer: u32| Greeting {
@@ -57,7 +65,11 @@ impl World {
         };
         for peer in 1..=PEERS {
             let link = LinkId(u64::from(peer));
-            world.answers.push_back(Input::LinkUp { peer: name(peer), link, greeting: greeting(peer) });
+            world.answers.push_back(Input::LinkUp {
+                peer: name(peer),
+                link,
+                greeting: greeting(peer),
+            });
         }
         world
     }
@@ -66,7 +78,10 @@ impl World {
     fn run(&mut self, wanted: u64) {
         let goal = self.settled + wanted;
         while self.settled < goal {
-            let input = self.answers.pop_front().expect("a world with a backlog does not stall");
+            let input = self
+                .answers
+                .pop_front()
+                .expect("a world with a backlog does not stall");
             self.now.mono = self.now.mono + Duration::from_micros(1);
             self.scheduler.handle(self.now, input);
             while let Some(effect) = self.scheduler.poll() {
@@ -80,12 +95,26 @@ impl World {
             Effect::Persist(ticket, _) => {
                 self.answers.push_back(Input::Persisted(ticket, SPACE));
             }
-            Effect::Page { peer, lane, after, limit } => {
+            Effect::Page {
+                peer,
+                lane,
+                after,
+                limit,
+            } => {
                 let from = after.map_or(0, |(pack, _)| pack.0);
                 let rows = (1..=limit as u64).map(|n| row(peer, lane, from + n, self.members));
-                self.answers.push_back(Input::Paged { peer, lane, rows: rows.collect() });
+                self.answers.push_back(Input::Paged {
+                    peer,
+                    lane,
+                    rows: rows.collect(),
+                });
             }
-            Effect::Send { link, parcel, bytes, .. } => {
+            Effect::Send {
+                link,
+                parcel,
+                bytes,
+                ..
+            } => {
                 let due = parcel.due;
                 self.receipt += 1;
                 self.settled += 1;
@@ -123,12 +152,28 @@ fn settings() -> Settings {
     Settings {
         node: "alpha".parse().expect("a node id"),
         peers: (1..=PEERS)
-            .map(|peer| (name(peer), PeerRule { dial: false, rate: Rate::UNLIMITED }))
+            .map(|peer| {
+                (
+                    name(peer),
+                    PeerRule {
+                        dial: false,
+                        rate: Rate::UNLIMITED,
+                    },
+                )
+            })
             .collect(),
         admit_any: false,
-        lanes: (0..LANES).map(|n| (lane_name(n), rule(n))).collect::<BTreeMap<_, _>>(),
-        retry: Backoff { first: second, longest: second },
-        redial: Backoff { first: second, longest: second },
+        lanes: (0..LANES)
+            .map(|n| (lane_name(n), rule(n)))
+            .collect::<BTreeMap<_, _>>(),
+        retry: Backoff {
+            first: second,
+            longest: second,
+        },
+        redial: Backoff {
+            first: second,
+            longest: second,
+        },
         rate: Rate::UNLIMITED,
         limits: Limits::default(),
     }
@@ -161,7 +206,11 @@ fn row(peer: NodeNo, lane: LaneNo, pack: u64, members: u32) -> PagedRow {
     let bytes = 256 * u64::from(members);
     PagedRow {
         row: OwedRow {
-            due: Due { peer, pack: PackNo(pack), part: Part::Rest },
+            due: Due {
+                peer,
+                pack: PackNo(pack),
+                part: Part::Rest,
+            },
             lane,
             count: members,
             bytes,
@@ -193,7 +242,9 @@ fn row(peer: NodeNo, lane: LaneNo, pack: u64, members: u32) -> PagedRow {
 fn schedule(c: &mut Criterion) {
     for (what, members) in [("single", 1u32), ("pack-of-200", 200)] {
         let mut group = c.benchmark_group(format!("schedule/{what}"));
-        group.sample_size(10).measurement_time(Duration::from_secs(2));
+        group
+            .sample_size(10)
+            .measurement_time(Duration::from_secs(2));
         group.warm_up_time(Duration::from_millis(500));
         group.throughput(Throughput::Elements(u64::from(members)));
         for backlog in [1_000_000u64, 1_000_000_000] {

@@ -38,7 +38,9 @@ pub fn run(args: &RunArgs) -> ExitCode {
         Err(error) => return refuse(&error.into()),
     };
     telemetry::start(&config.log);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let outcome = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
         runtime.block_on(async {
             let stop = CancellationToken::new();

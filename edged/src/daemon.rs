@@ -15,7 +15,7 @@ use certs::{DefaultTimeProvider, Identity};
 use relay_core::backoff::Backoff;
 use relay_core::change::Snapshot;
 use relay_core::ledger::{Ledger, Options};
-use relay_core::limits::Limits;
+use relay_core::limits::{LONGEST_SLOTS, Limits};
 use relay_core::scheduler::{PeerRule, Scheduler, Settings};
 use relay_core::segment::LaneRule;
 use tokio::sync::mpsc;
@@ -280,7 +280,7 @@ fn settings(config: &Config) -> Settings {
         (name.clone(), rule)
     });
     let limits = Limits {
-        large: config.relay.workers as usize,
+        large: config.relay.workers as usize * LONGEST_SLOTS,
         ack_timeout: config.relay.ack_timeout,
         max_starvation: config.relay.max_starvation,
         max_put: max_put(config),

@@ -77,8 +77,17 @@ impl Desk {
     /// A desk over `parts`.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, epoch, locals, readers, journal, payloads, staging, transport, seed } =
-            parts;
+        let Parts {
+            config,
+            epoch,
+            locals,
+            readers,
+            journal,
+            payloads,
+            staging,
+            transport,
+            seed,
+        } = parts;
         Self {
             config,
             epoch,
@@ -111,7 +120,9 @@ impl Desk {
     #[must_use]
     pub fn fresh_id(&self) -> SegmentId {
         // Runs of members follow an id; the step keeps runs apart.
-        let n = self.chance.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        let n = self
+            .chance
+            .fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
         let scattered = u128::from(n.wrapping_mul(0xd134_2543_de82_ef95));
         // The top one of the low bits stays clear, so that no run wraps.
         let low = u128::from(n & 0x1fff_ffff_ffff_ffff);
@@ -123,7 +134,10 @@ impl Desk {
     /// # Errors
     /// [`GoingDown`].
     pub async fn put(&self, event: Event, put: PutId) -> Result<Answer, GoingDown> {
-        self.begin_put(event, put).await?.await.map_err(|_| GoingDown)
+        self.begin_put(event, put)
+            .await?
+            .await
+            .map_err(|_| GoingDown)
     }
 
     /// Tells the core of a put; the answer comes later.
@@ -136,7 +150,10 @@ impl Desk {
         put: PutId,
     ) -> Result<oneshot::Receiver<Answer>, GoingDown> {
         let (answer, heard) = oneshot::channel();
-        debug_assert!(matches!(event.input, Input::Put(_) | Input::Announced { .. }));
+        debug_assert!(matches!(
+            event.input,
+            Input::Put(_) | Input::Announced { .. }
+        ));
         let local = Local::Put { event, put, answer };
         self.locals.send(local).await.map_err(|_| GoingDown)?;
         Ok(heard)
@@ -148,7 +165,10 @@ impl Desk {
     /// [`GoingDown`].
     pub async fn look(&self) -> Result<(Picture, Now), GoingDown> {
         let (answer, heard) = oneshot::channel();
-        self.locals.send(Local::Look(answer)).await.map_err(|_| GoingDown)?;
+        self.locals
+            .send(Local::Look(answer))
+            .await
+            .map_err(|_| GoingDown)?;
         heard.await.map_err(|_| GoingDown)
     }
 }

@@ -150,7 +150,9 @@ impl Driver {
     }
 
     fn nap(&self) -> Duration {
-        let Some(deadline) = self.scheduler.deadline() else { return LONGEST_SLEEP };
+        let Some(deadline) = self.scheduler.deadline() else {
+            return LONGEST_SLEEP;
+        };
         deadline.at.since(clock::now().mono).min(LONGEST_SLEEP)
     }
 
@@ -160,7 +162,12 @@ impl Driver {
                 error!(%error, "The outcome of a commit is unknown");
                 Err(error.into())
             }
-            Report::Committed { upto, refused, placed, space } => {
+            Report::Committed {
+                upto,
+                refused,
+                placed,
+                space,
+            } => {
                 let now = clock::now();
                 for ticket in refused {
                     self.hear(now, Input::PersistRefused(ticket, space));

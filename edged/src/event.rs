@@ -23,7 +23,11 @@ pub struct Event {
 
 impl From<Input> for Event {
     fn from(input: Input) -> Self {
-        Self { input, staged: None, room: None }
+        Self {
+            input,
+            staged: None,
+            room: None,
+        }
     }
 }
 

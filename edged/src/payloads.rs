@@ -52,7 +52,11 @@ impl Payloads {
     /// An empty cache before `readers`.
     #[must_use]
     pub fn new(readers: Readers) -> Self {
-        Self { cache: Arc::default(), names: Arc::default(), readers }
+        Self {
+            cache: Arc::default(),
+            names: Arc::default(),
+            readers,
+        }
     }
 
     /// Keeps the bytes of a pack that is being stored, while there is room: the
@@ -63,7 +67,9 @@ impl Payloads {
         cache.order.push_back(pack);
         cache.packs.insert(pack, (bytes, table_len));
         while cache.held > CACHE_BYTES && cache.order.len() > 1 {
-            let Some(oldest) = cache.order.pop_front() else { break };
+            let Some(oldest) = cache.order.pop_front() else {
+                break;
+            };
             if let Some((bytes, _)) = cache.packs.remove(&oldest) {
                 cache.held -= bytes.len() + ENTRY_BYTES;
             }
@@ -94,13 +100,21 @@ impl Payloads {
     /// The number behind a name, if the core has given one.
     #[must_use]
     pub fn node_number(&self, name: &NodeId) -> Option<NodeNo> {
-        lock(&self.names).nodes.iter().find(|(_, known)| *known == name).map(|(no, _)| *no)
+        lock(&self.names)
+            .nodes
+            .iter()
+            .find(|(_, known)| *known == name)
+            .map(|(no, _)| *no)
     }
 
     /// The number behind a name, if the core has given one.
     #[must_use]
     pub fn lane_number(&self, name: &LaneName) -> Option<LaneNo> {
-        lock(&self.names).lanes.iter().find(|(_, known)| *known == name).map(|(no, _)| *no)
+        lock(&self.names)
+            .lanes
+            .iter()
+            .find(|(_, known)| *known == name)
+            .map(|(no, _)| *no)
     }
 
     /// Reads a pack's table back through the reader threads.
@@ -173,14 +187,18 @@ impl Source for Payloads {
 pub fn payload_of(loaded: Loaded) -> Payload {
     match loaded {
         Loaded::Memory { bytes, table_len } => split(&bytes, table_len as usize),
-        Loaded::File { table, path, len } => {
-            Payload { table, bodies: Bodies::File { path, length: len } }
-        }
+        Loaded::File { table, path, len } => Payload {
+            table,
+            bodies: Bodies::File { path, length: len },
+        },
     }
 }
 
 fn split(bytes: &Bytes, table_len: usize) -> Payload {
-    Payload { table: bytes.slice(..table_len), bodies: Bodies::Memory(bytes.slice(table_len..)) }
+    Payload {
+        table: bytes.slice(..table_len),
+        bodies: Bodies::Memory(bytes.slice(table_len..)),
+    }
 }
 
 fn trouble_of(pack: PackNo, error: &ReadError) -> SendTrouble {

@@ -19,15 +19,18 @@ pub fn start(log: &Log) {
     // Ours at the level asked for; the libraries below us only when they warn.
     let ours = format!("warn,edged={level},certs={level}");
     let filter = EnvFilter::new(ours);
-    let base = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let base = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     // A logger that is already there stays: tests start daemons in one process.
     let _ = match log.format {
         LogFormat::Json => base.json().try_init(),
         // journald stamps the time itself.
         LogFormat::Journald => base.with_ansi(false).without_time().try_init(),
-        LogFormat::Text => {
-            base.with_ansi(std::io::stderr().is_terminal()).with_timer(stamp()).try_init()
-        }
+        LogFormat::Text => base
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_timer(stamp())
+            .try_init(),
     };
 }
 

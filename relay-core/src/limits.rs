@@ -30,6 +30,9 @@ pub const MAX_LANES: usize = 64;
 pub const MAX_NODES: usize = 65_536;
 /// An idempotency key is at most this long (semantics 2.7).
 pub const MAX_KEY: usize = 128;
+/// The slots a long segment takes of those its peer has for large ones; workers
+/// are counted in such segments.
+pub const LONGEST_SLOTS: usize = 8;
 /// A frame of words on the wire: a pack's header, an ack with refusals.
 pub const MAX_FRAME: usize = 64 << 10;
 
@@ -47,7 +50,8 @@ pub struct Limits {
     pub window_parcels: usize,
     /// Bytes of one peer and lane in flight; one parcel always fits.
     pub window_bytes: u64,
-    /// Large segments of one peer in flight (`[relay] workers`).
+    /// Slots for large segments of one peer in flight: [`LONGEST_SLOTS`] for each
+    /// of `[relay] workers`. One segment always fits.
     pub large: usize,
     /// Bytes given to one link and not yet taken by its connection.
     pub unsent_bytes: u64,
@@ -79,7 +83,7 @@ impl Default for Limits {
             page: 128,
             window_parcels: 512,
             window_bytes: 16 << 20,
-            large: 4,
+            large: 4 * LONGEST_SLOTS,
             unsent_bytes: 1 << 20,
             unsent_chunks: 64,
             chunk: 256 << 10,

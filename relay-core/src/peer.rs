@@ -210,7 +210,7 @@ pub struct Peer {
     pub busy: Option<(Mono, BusyWhy)>,
     /// Bytes and chunks with the transport that the connection has not taken.
     pub unsent: (u64, u32),
-    /// Large parcels in flight.
+    /// Slots taken by large parcels in flight.
     pub large: usize,
     /// Its receipts for our packs.
     pub line: SettleLine,
@@ -289,12 +289,18 @@ impl Peer {
         to
     }
 
+    /// Whether a large segment that takes `slots` may begin to fly.
+    #[must_use]
+    pub const fn has_slots(&self, slots: usize, limit: usize) -> bool {
+        self.large == 0 || self.large + slots <= limit
+    }
+
     /// Puts a parcel that begins to fly into its lane's window.
-    pub fn take_off(&mut self, lane: LaneNo, weight: u64, large: bool) {
+    pub fn take_off(&mut self, lane: LaneNo, weight: u64, slots: usize) {
         let lane = self.lanes.get_mut(&lane).expect("a parcel's lane is there");
         lane.flying += 1;
         lane.flying_bytes += weight;
-        self.large += usize::from(large);
+        self.large += slots;
     }
 
     /// Takes a parcel out of flight: window, outbox and timers forget it. The
@@ -316,7 +322,7 @@ impl Peer {
         }
         lane.flying -= 1;
         lane.flying_bytes -= parcel.weight();
-        self.large -= usize::from(parcel.info.is_large());
+        self.large -= parcel.info.slots();
         if let Some(since) = parcel.awaiting.take() {
             self.awaiting.remove(&(since, key));
         }

@@ -109,6 +109,22 @@ impl PackInfo {
         self.count == 1 && self.bytes > limits::SMALL_SEGMENT
     }
 
+    /// The slots it takes among its peer's large segments in flight: one for each
+    /// 128 KiB, at most eight; none if it travels in a pack. So a few long ones
+    /// are under way at once, or many that are hardly longer than a pack, whose
+    /// time goes into waiting for answers.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        if !self.is_large() {
+            return 0;
+        }
+        let pieces = self
+            .bytes
+            .div_ceil(128 << 10)
+            .min(limits::LONGEST_SLOTS as u64);
+        usize::try_from(pieces).unwrap_or(limits::LONGEST_SLOTS)
+    }
+
     /// Table and bodies together.
     #[must_use]
     pub const fn length(&self) -> u64 {

@@ -27,7 +27,7 @@ const SEND_WINDOW: u64 = 4 << 20;
 const STREAM_WINDOW: u32 = 2 << 20;
 const LINK_WINDOW: u32 = 12 << 20;
 /// Streams the peer may have open: large segments, and a lane each beside control.
-const SEGMENT_STREAMS: u32 = 16;
+const SEGMENT_STREAMS: u32 = 64;
 const PACK_STREAMS: u32 = 80;
 
 /// A bound UDP socket with room for bursts. An IPv6 socket takes IPv4 too.

@@ -110,7 +110,7 @@ fn check_windows(peer: &Peer) {
         let lane = flying.entry(parcel.row.lane).or_default();
         lane.0 += 1;
         lane.1 += parcel.weight();
-        large += usize::from(parcel.info.is_large());
+        large += parcel.info.slots();
     }
     assert_eq!(peer.large, large, "{}: large parcels in flight", peer.name);
     for (no, lane) in &peer.lanes {

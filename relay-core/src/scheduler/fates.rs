@@ -197,7 +197,7 @@ impl Scheduler {
         except.sort_unstable();
         rest.except = except.into();
         let (lane, state) = (rest.row.lane, rest.row.state.name());
-        let large = rest.info.is_large();
+        let slots = rest.info.slots();
         let flying = rest.is_flying();
         let lighter = heavy - rest.weight();
         self.batch.push(Change::Owed(rest.row.clone()));
@@ -216,7 +216,7 @@ impl Scheduler {
             let peer = self.peer_mut(no);
             peer.parcels.insert(part.key(), part);
             if flying {
-                peer.take_off(lane, weight, large);
+                peer.take_off(lane, weight, slots);
             }
         }
         keys

@@ -79,7 +79,7 @@ impl Scheduler {
             .ready_large
             .first()
             .copied()
-            .filter(|_| peer.large < limits.large);
+            .filter(|key| peer.has_slots(peer.parcels[key].info.slots(), limits.large));
         match (small, large) {
             (Some(small), Some(large)) => Some(small.min(large)),
             (small, large) => small.or(large),
@@ -109,14 +109,14 @@ impl Scheduler {
         parcel.row.state = State::Inflight;
         parcel.row.updated = now.unix;
         parcel.phase = Phase::Marking(ticket);
-        let (row, weight, large) = (parcel.row.clone(), parcel.weight(), parcel.info.is_large());
+        let (row, weight, slots) = (parcel.row.clone(), parcel.weight(), parcel.info.slots());
         peer.shift(
             row.lane,
             Some(StateName::Scheduled),
             Move::Send,
             Peer::depth_of(&row),
         );
-        peer.take_off(row.lane, weight, large);
+        peer.take_off(row.lane, weight, slots);
         self.batch.push(Change::Owed(row));
     }
 

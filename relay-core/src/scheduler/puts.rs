@@ -297,7 +297,7 @@ impl Scheduler {
         };
         let depth = Peer::depth_of(&row);
         peer.shift(info.lane, None, Move::Enqueue, depth);
-        let large_open = !info.is_large() || peer.large < limits.large;
+        let large_open = !info.is_large() || peer.has_slots(info.slots(), limits.large);
         let lane = peer.lane(info.lane, rule, now.mono);
         if !lane.is_caught_up() || lane.loaded() >= limits.active {
             lane.storing.insert(due.pack);
@@ -312,10 +312,10 @@ impl Scheduler {
             peer.shift(info.lane, Some(StateName::Scheduled), Move::Send, depth);
         }
         let parcel = Parcel::new(row.clone(), info.clone(), no_exceptions(), Phase::Storing);
-        let (weight, large) = (parcel.weight(), info.is_large());
+        let (weight, slots) = (parcel.weight(), info.slots());
         peer.parcels.insert(rest_of(due.pack), parcel);
         if fly {
-            peer.take_off(info.lane, weight, large);
+            peer.take_off(info.lane, weight, slots);
         }
         row
     }
