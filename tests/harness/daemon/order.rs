@@ -273,3 +273,92 @@ fn ids_in(bytes: &[u8]) -> impl Iterator<Item = (Id, Id)> {
 fn holds(bytes: &[u8], wanted: &[u8]) -> bool {
     bytes.windows(wanted.len()).any(|found| found == wanted)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One put of 337 B as alpha made it durable, and as beta did: recorded by
+    /// `tests/syncs.rs`, unused zeros taken out of the pages.
+    const ANSWER: &[u8] = include_bytes!("recorded/answer.strace");
+    const ACK: &[u8] = include_bytes!("recorded/ack.strace");
+
+    fn broken(recording: &Recording) -> Vec<String> {
+        let verdict = judge(recording);
+        assert_eq!(
+            verdict.answers + verdict.acks,
+            1,
+            "one promise: {verdict:?}"
+        );
+        verdict.broken
+    }
+
+    #[test]
+    fn what_was_recorded_holds() {
+        for recorded in [ANSWER, ACK] {
+            assert_eq!(broken(&Recording::read(recorded)), Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn without_either_sync_it_does_not() {
+        for recorded in [ANSWER, ACK] {
+            let recording = Recording::read(recorded);
+            let without =
+                |end| recording.without(|call| call.is_sync() && call.file.ends_with(end));
+
+            assert!(broken(&without(".log"))[0].ends_with("the log is not synced"));
+            assert!(broken(&without("-wal"))[0].ends_with("the WAL is not synced"));
+        }
+    }
+
+    #[test]
+    fn a_promise_that_overtakes_the_last_sync_is_seen() {
+        for recorded in [ANSWER, ACK] {
+            let mut recording = Recording::read(recorded);
+            let last = recording
+                .calls
+                .iter()
+                .rposition(Call::is_sync)
+                .expect("it was synced");
+            let promise = recording
+                .calls
+                .last_mut()
+                .expect("it ends with the promise");
+            (promise.begun, promise.ended) = (0, 0);
+
+            assert!(last > 0 && broken(&recording)[0].ends_with("the WAL is synced only later"));
+        }
+    }
+
+    #[test]
+    fn a_row_written_before_its_bytes_are_synced_is_seen() {
+        for recorded in [ANSWER, ACK] {
+            let mut recording = Recording::read(recorded);
+            let end = recording
+                .calls
+                .last()
+                .expect("it ends with the promise")
+                .begun;
+            let is_log = |call: &&mut Call| call.is_sync() && call.file.ends_with(".log");
+            let sync = recording
+                .calls
+                .iter_mut()
+                .find(is_log)
+                .expect("the log was synced");
+            sync.ended = end - 1;
+
+            assert!(broken(&recording)[0].contains("after its bytes are synced"));
+        }
+    }
+
+    #[test]
+    fn an_answer_that_names_what_nobody_wrote_is_seen() {
+        for recorded in [ANSWER, ACK] {
+            let recording = Recording::read(recorded);
+            let without = recording.without(|call| call.file.ends_with(".log"));
+
+            assert!(broken(&without)[0].ends_with("its bytes are nowhere"));
+        }
+    }
+}
