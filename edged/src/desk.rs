@@ -154,6 +154,7 @@ impl Desk {
             event.input,
             Input::Put(_) | Input::Announced { .. }
         ));
+        let event = Box::new(event);
         let local = Local::Put { event, put, answer };
         self.locals.send(local).await.map_err(|_| GoingDown)?;
         Ok(heard)

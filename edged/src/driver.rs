@@ -195,7 +195,7 @@ impl Driver {
         match local {
             Local::Put { event, put, answer } => {
                 self.answers.insert(put, answer);
-                self.on_event(event);
+                self.on_event(*event);
             }
             Local::Look(answer) => {
                 let now = clock::now();

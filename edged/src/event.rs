@@ -37,7 +37,7 @@ pub enum Local {
     /// An announcement or a put; the answer goes to `answer`.
     Put {
         /// What the core hears.
-        event: Event,
+        event: Box<Event>,
         /// The put in it.
         put: PutId,
         /// Whom to tell.

@@ -219,9 +219,10 @@ fn read_range(path: &Path, from: u64, length: u64) -> Result<Bytes, SendTrouble>
     };
     read().map_err(|error| {
         tracing::warn!(path = %path.display(), %error, "Bytes to send cannot be read");
-        match error.kind() {
-            std::io::ErrorKind::NotFound => SendTrouble::Missing,
-            _ => SendTrouble::Corrupt,
+        if error.kind() == std::io::ErrorKind::NotFound {
+            SendTrouble::Missing
+        } else {
+            SendTrouble::Corrupt
         }
     })
 }
