@@ -160,7 +160,7 @@ pub(crate) struct GetArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum InboxVerb {
-    /// What arrived, newest first
+    /// What arrived, oldest first: the order in which it is taken
     List(InboxListArgs),
     /// Write an item's bytes; leases nothing
     Get(GetArgs),

@@ -42,6 +42,7 @@ mod rows;
 mod schema;
 mod shelf;
 mod sweep;
+mod walk;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -30,7 +30,7 @@ pub enum Response {
     Segment(SegmentView),
     /// One segment and all that happened to it.
     SegmentDetail(SegmentDetail),
-    /// A page of the inbox, newest first.
+    /// A page of the inbox, oldest first: the order in which it is taken.
     Inbox(Page<InboxView>),
     /// Inbox items whose bytes follow, in this order.
     Items(Vec<InboxView>),

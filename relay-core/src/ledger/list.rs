@@ -16,6 +16,7 @@ use super::reader::{Read, Reader};
 use super::recovery::due_key;
 use super::rows::{OWED, OWED_WIDTH, Stored, read_owed};
 use super::shelf::members_of;
+use super::walk::{Order, deliveries_sql};
 use crate::change::{Book, Depth, Due, OwedRow};
 use crate::delivery::{Cause, State, StateName};
 use crate::id::{LaneNo, NodeNo, PackNo};
@@ -74,13 +75,6 @@ pub struct Tally {
     pub books: Vec<(NodeNo, LaneNo, Book, i64)>,
     /// Rows, deliveries and bytes per peer, lane and state.
     pub depths: Vec<(NodeNo, LaneNo, StateName, Depth)>,
-}
-
-/// Which way a listing walks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Order {
-    OldestFirst,
-    NewestFirst,
 }
 
 /// Rows looked at in one call.
@@ -319,45 +313,6 @@ impl Reader {
         }
         segments.sort_unstable_by_key(|row| row.segment.member);
         Ok(segments)
-    }
-}
-
-/// Walks `owed` by its key, or by the index of what is in one rare state.
-fn deliveries_sql(filter: &DeliveryFilter, order: Order) -> String {
-    let walk = match filter.state {
-        Some(StateName::Inflight) => "INDEXED BY owed_inflight",
-        Some(StateName::Deadletter) => "INDEXED BY owed_parked",
-        Some(StateName::Scheduled | StateName::Failed | StateName::Acked) | None => "",
-    };
-    let state = filter
-        .state
-        .map_or_else(String::new, |s| format!("AND o.state = {}", s as i64));
-    let (beyond, way) = match order {
-        Order::OldestFirst => (">=", "ASC"),
-        Order::NewestFirst => ("<=", "DESC"),
-    };
-    format!(
-        "SELECT {OWED}, {PACK} FROM owed o {walk} JOIN pack p ON p.no = o.pack
-         WHERE (o.pack, o.part, o.peer) {beyond} (?1, ?2, ?3) {state}
-         ORDER BY o.pack {way}, o.part {way}, o.peer {way}"
-    )
-}
-
-impl Order {
-    /// Whether `member` comes after `last` on this way.
-    const fn is_beyond(self, member: u16, last: u16) -> bool {
-        match self {
-            Self::OldestFirst => member > last,
-            Self::NewestFirst => member < last,
-        }
-    }
-
-    /// The member after which a row has none.
-    const fn last_member(self) -> u16 {
-        match self {
-            Self::OldestFirst => u16::MAX,
-            Self::NewestFirst => 0,
-        }
     }
 }
 

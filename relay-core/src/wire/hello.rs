@@ -65,7 +65,7 @@ impl Durability {
     }
 }
 
-/// Why a side ends a link: the word of [`Frame::Bye`] and the code of the close.
+/// Why a side ends a link: the word of [`Frame::Bye`](super::Frame::Bye) and the code of the close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Goodbye {
     /// Another link to the same peer stays.

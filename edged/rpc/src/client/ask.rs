@@ -36,7 +36,7 @@ impl Client {
         Ok(detail)
     }
 
-    /// A page of the inbox, newest first.
+    /// A page of the inbox, oldest first.
     ///
     /// # Errors
     /// As [`Client::list`].
