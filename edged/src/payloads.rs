@@ -76,17 +76,6 @@ impl Payloads {
         }
     }
 
-    /// Forgets the bytes of a pack that is settled.
-    pub fn forget(&self, pack: PackNo) {
-        let mut cache = lock(&self.cache);
-        if let Some((bytes, _)) = cache.packs.remove(&pack) {
-            cache.held -= bytes.len() + ENTRY_BYTES;
-            if cache.order.front() == Some(&pack) {
-                cache.order.pop_front();
-            }
-        }
-    }
-
     /// Learns the name behind a number.
     pub fn name_lane(&self, no: LaneNo, name: LaneName) {
         lock(&self.names).lanes.insert(no, name);

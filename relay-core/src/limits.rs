@@ -43,6 +43,10 @@ pub struct Limits {
     /// rest waits in the ledger. 512 hide one read of the index at 3,000 packs
     /// a second.
     pub active: usize,
+    /// Parcels of one peer that may rest in memory after a failure before no more
+    /// are paged in: four times `active`, so that what fails holds up what is
+    /// sound only when most of it fails.
+    pub resting: usize,
     /// Rows asked for at once, a quarter of `active`, so that the next page is
     /// under way while this one is sent.
     pub page: usize,
@@ -80,6 +84,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             active: 512,
+            resting: 2048,
             page: 128,
             window_parcels: 512,
             window_bytes: 16 << 20,

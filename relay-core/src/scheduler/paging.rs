@@ -31,7 +31,7 @@ impl Scheduler {
             .peers
             .get_mut(&no)
             .expect("a numbered peer is in the table");
-        if peer.link.up().is_none() {
+        if peer.link.up().is_none() || peer.resting.len() >= limits.resting {
             return;
         }
         for (lane_no, lane) in &mut peer.lanes {

@@ -297,9 +297,10 @@ impl Scheduler {
         };
         let depth = Peer::depth_of(&row);
         peer.shift(info.lane, None, Move::Enqueue, depth);
+        let crowded = peer.resting.len() >= limits.resting;
         let large_open = !info.is_large() || peer.has_slots(info.slots(), limits.large);
         let lane = peer.lane(info.lane, rule, now.mono);
-        if !lane.is_caught_up() || lane.loaded() >= limits.active {
+        if crowded || !lane.is_caught_up() || lane.loaded() >= limits.active {
             lane.storing.insert(due.pack);
             return row;
         }

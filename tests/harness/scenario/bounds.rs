@@ -48,6 +48,8 @@ pub(super) fn limits(dice: &mut Dice) -> Limits {
     let active = dice.spread(2, 128) as usize;
     Limits {
         active,
+        // Small, so that it binds; not drawn, so that a seed stays its world.
+        resting: active.div_ceil(2),
         page: dice.between(1, active as u64) as usize,
         window_parcels: dice.spread(1, 32) as usize,
         window_bytes: dice.spread(1 << 10, 1 << 20),
