@@ -81,9 +81,6 @@ const MUST_HAPPEN: &[&str] = &[
     "verified",
 ];
 
-/// Not reachable yet, each with its reason.
-const EXEMPT: &[(&str, &str)] = &[("move: Spare", "success conditions come with issue 3")];
-
 #[test]
 fn every_seed_keeps_every_promise() {
     if let Ok(seed) = std::env::var("EDGED_SIM_SEED") {
@@ -108,13 +105,6 @@ fn every_seed_keeps_every_promise() {
         seeds < SEEDS || missing.is_empty(),
         "never happened: {missing:?}"
     );
-    for (what, why) in EXEMPT {
-        assert_eq!(
-            verdict.tally.of(what),
-            0,
-            "{what} happens, yet is exempt because {why}"
-        );
-    }
 }
 
 #[test]

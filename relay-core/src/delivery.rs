@@ -212,7 +212,8 @@ pub struct Attempt {
     pub ended: Option<(Unix, Outcome)>,
 }
 
-/// A row of the table of moves.
+/// A row of the table of moves. The row `not_needed` of semantics 3 comes with
+/// the success conditions that take it: no row stands here that nothing takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Move {
     /// (new) → scheduled: put, or route of an inbound segment.
@@ -233,8 +234,6 @@ pub enum Move {
     Exhaust,
     /// scheduled, inflight, failed → deadletter, for every other cause.
     Park,
-    /// scheduled, inflight, failed → (gone): the success condition is met.
-    Spare,
     /// deadletter → scheduled: an operator's retry.
     Retry,
     /// deadletter, acked → (gone): purge, retention.
@@ -243,7 +242,7 @@ pub enum Move {
 
 impl Move {
     /// Every row.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 11] = [
         Self::Enqueue,
         Self::Send,
         Self::Ack,
@@ -253,7 +252,6 @@ impl Move {
         Self::Wake,
         Self::Exhaust,
         Self::Park,
-        Self::Spare,
         Self::Retry,
         Self::Remove,
     ];
@@ -285,7 +283,6 @@ pub const fn step(from: Option<StateName>, wanted: Move) -> Result<Option<StateN
         (Some(S::Failed), Move::Wake) => Some(S::Scheduled),
         (Some(S::Failed), Move::Exhaust) => Some(S::Deadletter),
         (Some(S::Scheduled | S::Inflight | S::Failed), Move::Park) => Some(S::Deadletter),
-        (Some(S::Scheduled | S::Inflight | S::Failed), Move::Spare) => None,
         (Some(S::Deadletter), Move::Retry) => Some(S::Scheduled),
         (Some(S::Deadletter | S::Acked), Move::Remove) => None,
         (
@@ -299,7 +296,6 @@ pub const fn step(from: Option<StateName>, wanted: Move) -> Result<Option<StateN
             | Move::Wake
             | Move::Exhaust
             | Move::Park
-            | Move::Spare
             | Move::Retry
             | Move::Remove,
         ) => return Err(IllegalMove { from, wanted }),
@@ -351,7 +347,7 @@ mod tests {
     use super::*;
 
     /// The table of semantics 3, written a second time, by hand.
-    const TABLE: [(Option<&str>, Move, Option<&str>); 20] = [
+    const TABLE: [(Option<&str>, Move, Option<&str>); 17] = [
         (None, Move::Enqueue, Some("scheduled")),
         (Some("scheduled"), Move::Send, Some("inflight")),
         (Some("inflight"), Move::Ack, Some("acked")),
@@ -364,9 +360,6 @@ mod tests {
         (Some("scheduled"), Move::Park, Some("deadletter")),
         (Some("inflight"), Move::Park, Some("deadletter")),
         (Some("failed"), Move::Park, Some("deadletter")),
-        (Some("scheduled"), Move::Spare, None),
-        (Some("inflight"), Move::Spare, None),
-        (Some("failed"), Move::Spare, None),
         (Some("deadletter"), Move::Retry, Some("scheduled")),
         (Some("deadletter"), Move::Remove, None),
         (Some("acked"), Move::Remove, None),

@@ -223,7 +223,7 @@ impl Oracle {
                     "[step] n{n} {due:?} leaves deadletter"
                 );
             }
-            Move::Enqueue | Move::Send | Move::Return | Move::Spare | Move::Remove => {}
+            Move::Enqueue | Move::Send | Move::Return | Move::Remove => {}
         }
         if let State::Failed { .. } = row.state {
             assert!(
@@ -354,7 +354,6 @@ pub(super) const fn move_name(wanted: Move) -> &'static str {
         Move::Wake => "move: Wake",
         Move::Exhaust => "move: Exhaust",
         Move::Park => "move: Park",
-        Move::Spare => "move: Spare",
         Move::Retry => "move: Retry",
         Move::Remove => "move: Remove",
     }
