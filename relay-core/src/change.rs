@@ -59,6 +59,26 @@ pub struct OwedRow {
     pub error: Option<String>,
 }
 
+impl OwedRow {
+    /// The first row of what is owed of a whole pack: scheduled, nothing tried.
+    #[must_use]
+    pub const fn new(due: Due, info: &PackInfo, at: Unix) -> Self {
+        Self {
+            due,
+            lane: info.lane,
+            count: info.count,
+            bytes: info.bytes,
+            state: State::Scheduled,
+            spent: 0,
+            attempt: None,
+            rescued: false,
+            queued: at,
+            updated: at,
+            error: None,
+        }
+    }
+}
+
 /// A closed attempt that is kept for the history. An attempt that ended
 /// `ACKED` lives in its [`OwedRow`] alone.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,29 +9,13 @@ use crate::id::{
     BootEpoch, LaneName, LaneNo, LedgerId, LinkId, NodeId, NodeNo, PackNo, PutId, ReceiptNo,
     SegmentId, StagedId, Ticket,
 };
+pub use crate::segment::Shape;
 use crate::segment::{Digest, PackInfo};
-use crate::time::{Mono, Unix};
+use crate::time::Mono;
 use crate::units::Rate;
 
 /// A pack's table in short: what receipt needs to know of each member.
 pub type Ids = Arc<[(SegmentId, Digest)]>;
-
-/// The numbers of a pack that its bytes fix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
-    /// Members.
-    pub count: u32,
-    /// The sum of their lengths.
-    pub bytes: u64,
-    /// The length of the table.
-    pub table_len: u32,
-    /// The digest of the table.
-    pub table: Digest,
-    /// The smallest id.
-    pub first: SegmentId,
-    /// The greatest id.
-    pub last: SegmentId,
-}
 
 /// A pack that local clients put.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -621,6 +605,3 @@ pub struct Deadline {
     /// Why.
     pub why: Why,
 }
-
-/// The row times that a wall clock stamps.
-pub type Stamp = Unix;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::change::Part;
 use crate::id::PackNo;
+use crate::limits::Limits;
 use crate::segment::LaneRule;
 use crate::time::Mono;
 
@@ -71,6 +72,13 @@ impl Lane {
     #[must_use]
     pub fn is_caught_up(&self) -> bool {
         self.unloaded == 0 && self.storing.is_empty() && self.paging.is_none()
+    }
+
+    /// Whether its window has room for one parcel more; one always fits.
+    #[must_use]
+    pub const fn is_open(&self, limits: &Limits) -> bool {
+        self.flying == 0
+            || (self.flying < limits.window_parcels && self.flying_bytes < limits.window_bytes)
     }
 
     /// Scheduled parcels in memory.

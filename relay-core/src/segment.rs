@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +74,49 @@ pub struct LaneRule {
     pub weight: u32,
     /// Attempts a delivery may spend; at least 1.
     pub budget: u32,
+}
+
+/// The numbers of a pack that its bytes fix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Members.
+    pub count: u32,
+    /// The sum of their lengths.
+    pub bytes: u64,
+    /// The length of the table.
+    pub table_len: u32,
+    /// The digest of the table.
+    pub table: Digest,
+    /// The smallest id.
+    pub first: SegmentId,
+    /// The greatest id.
+    pub last: SegmentId,
+}
+
+impl Shape {
+    /// The pack of this shape that came here at `at`, to be worth sending for `ttl`.
+    #[must_use]
+    pub fn info(
+        &self,
+        lane: LaneNo,
+        (origin, hops): (NodeNo, u8),
+        at: Unix,
+        ttl: Option<Duration>,
+    ) -> PackInfo {
+        PackInfo {
+            lane,
+            origin,
+            hops,
+            count: self.count,
+            bytes: self.bytes,
+            table_len: self.table_len,
+            table: self.table,
+            first: self.first,
+            last: self.last,
+            created: at,
+            expires: ttl.map(|ttl| at + ttl),
+        }
+    }
 }
 
 /// What a pack is, without its bytes.

@@ -5,10 +5,8 @@ use super::Scheduler;
 use super::question::{Item, Question};
 use super::tickets::Pending;
 use crate::change::{Change, Due, OwedRow, Part, ReceiptRow};
-use crate::delivery::State;
 use crate::event::{BusyWhy, Effect, Ids};
-use crate::id::{LinkId, NodeNo, PackNo, StagedId};
-use crate::segment::PackInfo;
+use crate::id::{LinkId, NodeNo, StagedId};
 use crate::time::Now;
 
 /// An arrival whose rows are on their way to disk.
@@ -28,21 +26,18 @@ impl Scheduler {
         let Item::Pack(arrival) = question.item else {
             unreachable!("only what is here is stored")
         };
-        let shape = arrival.shape;
-        let info = PackInfo {
-            lane: question.lane,
-            origin: question.origin,
-            hops: arrival.heading.hops,
-            count: shape.count,
-            bytes: shape.bytes,
-            table_len: shape.table_len,
-            table: shape.table,
-            first: shape.first,
-            last: shape.last,
-            created: now.unix,
-            expires: arrival.heading.ttl.map(|ttl| now.unix + ttl),
+        let heading = &arrival.heading;
+        let from = (question.origin, heading.hops);
+        let info = arrival
+            .shape
+            .info(question.lane, from, now.unix, heading.ttl);
+        let due = Due {
+            peer: NodeNo::LOCAL,
+            pack: receipt.pack,
+            part: Part::Rest,
         };
-        let row = inbox_row(now, receipt.pack, &info);
+        // In the inbox `scheduled` reads "ready".
+        let row = OwedRow::new(due, &info, now.unix);
         let mut changes = vec![
             Change::Pack {
                 no: receipt.pack,
@@ -111,26 +106,5 @@ impl Scheduler {
                 retry_after,
             });
         }
-    }
-}
-
-/// The inbox's row of an arrival: `scheduled` there reads "ready".
-fn inbox_row(now: Now, pack: PackNo, info: &PackInfo) -> OwedRow {
-    OwedRow {
-        due: Due {
-            peer: NodeNo::LOCAL,
-            pack,
-            part: Part::Rest,
-        },
-        lane: info.lane,
-        count: info.count,
-        bytes: info.bytes,
-        state: State::Scheduled,
-        spent: 0,
-        attempt: None,
-        rescued: false,
-        queued: now.unix,
-        updated: now.unix,
-        error: None,
     }
 }

@@ -69,9 +69,7 @@ impl Scheduler {
     fn next_ready(&self, no: NodeNo, lane: LaneNo) -> Option<Key> {
         let (peer, limits) = (&self.peers[&no], &self.settings.limits);
         let lane = &peer.lanes[&lane];
-        let open = lane.flying == 0
-            || (lane.flying < limits.window_parcels && lane.flying_bytes < limits.window_bytes);
-        if !open {
+        if !lane.is_open(limits) {
             return None;
         }
         let small = lane.ready.first().copied();

@@ -54,11 +54,12 @@ impl Scheduler {
     }
 
     pub(super) fn on_put(&mut self, now: Now, put: Put) {
-        if let Err(why) = self.try_put(put.shape.bytes, &put.lane, &put.peers) {
-            return self.refuse(put.put, put.staged, why);
-        }
+        let place = match self.try_put(put.shape.bytes, &put.lane, &put.peers) {
+            Ok(place) => place,
+            Err(why) => return self.refuse(put.put, put.staged, why),
+        };
         let Some((name, _)) = put.key.clone() else {
-            return self.store_put(now, put, None);
+            return self.store_put(now, put, place, None);
         };
         if let Some(waiting) = self.puts.busy.get_mut(&name) {
             waiting.push_back(put);
@@ -75,8 +76,8 @@ impl Scheduler {
         };
         let (name, digest) = put.key.clone().expect("only keyed puts are asked about");
         let row = row.filter(|row| now.unix.0.saturating_sub(row.at.0) < KEY_LIFE_MS);
-        let targets = match self.try_put(put.shape.bytes, &put.lane, &put.peers) {
-            Ok((_, targets)) => targets,
+        let (lane, targets) = match self.try_put(put.shape.bytes, &put.lane, &put.peers) {
+            Ok(place) => place,
             Err(why) => {
                 self.refuse(put.put, put.staged, why);
                 return self.release_key(&name);
@@ -88,10 +89,10 @@ impl Scheduler {
                     name,
                     id: put.shape.first,
                     digest,
-                    targets,
+                    targets: targets.clone(),
                     at: now.unix,
                 };
-                return self.store_put(now, put, Some(row));
+                return self.store_put(now, put, (lane, targets), Some(row));
             }
             Some(row) if row.digest == digest && row.targets == targets => {
                 self.effects.push_back(Effect::Discard(put.staged));
@@ -214,24 +215,16 @@ impl Scheduler {
         Ok((lane, targets))
     }
 
-    fn store_put(&mut self, now: Now, put: Put, key: Option<KeyRow>) {
-        let (lane, targets) = self
-            .try_put(put.shape.bytes, &put.lane, &put.peers)
-            .expect("a put is stored after it was tried");
+    /// Asks for a put that may come in to be made durable.
+    fn store_put(
+        &mut self,
+        now: Now,
+        put: Put,
+        (lane, targets): (LaneNo, Vec<NodeNo>),
+        key: Option<KeyRow>,
+    ) {
         let shape = put.shape;
-        let info = PackInfo {
-            lane,
-            origin: NodeNo::LOCAL,
-            hops: 0,
-            count: shape.count,
-            bytes: shape.bytes,
-            table_len: shape.table_len,
-            table: shape.table,
-            first: shape.first,
-            last: shape.last,
-            created: now.unix,
-            expires: put.ttl.map(|ttl| now.unix + ttl),
-        };
+        let info = shape.info(lane, (NodeNo::LOCAL, 0), now.unix, put.ttl);
         self.last_pack.0 += 1;
         let no = self.last_pack;
         let depth = Depth {
@@ -282,19 +275,7 @@ impl Scheduler {
         let (epoch, limits) = (self.epoch, self.settings.limits.clone());
         let may_send = self.may_send(now, due.peer) && info.expires.is_none();
         let peer = self.peer_mut(due.peer);
-        let mut row = OwedRow {
-            due,
-            lane: info.lane,
-            count: info.count,
-            bytes: info.bytes,
-            state: State::Scheduled,
-            spent: 0,
-            attempt: None,
-            rescued: false,
-            queued: now.unix,
-            updated: now.unix,
-            error: None,
-        };
+        let mut row = OwedRow::new(due, info, now.unix);
         let depth = Peer::depth_of(&row);
         peer.shift(info.lane, None, Move::Enqueue, depth);
         let crowded = peer.resting.len() >= limits.resting;
@@ -304,9 +285,7 @@ impl Scheduler {
             lane.storing.insert(due.pack);
             return row;
         }
-        let window_open = lane.flying == 0
-            || (lane.flying < limits.window_parcels && lane.flying_bytes < limits.window_bytes);
-        let fly = may_send && window_open && large_open && lane.loaded() == 0;
+        let fly = may_send && lane.is_open(&limits) && large_open && lane.loaded() == 0;
         if fly {
             row.state = State::Inflight;
             row.attempt = Some(first_attempt(epoch, now.unix));
