@@ -189,6 +189,8 @@ fn owed(pack: PackNo, state: State) -> Change {
         spent: 0,
         attempt: None,
         rescued: false,
+        held: false,
+        standby: false,
         queued: NOW,
         updated: NOW,
         error: None,

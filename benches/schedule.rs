@@ -50,6 +50,7 @@ impl World {
         let now = Now {
             mono: Mono(1_000_000),
             unix: Unix(1_700_000_000_000),
+            wall: Unix(1_700_000_000_000),
         };
         let each = backlog.div_ceil(u64::from(PEERS) * u64::from(LANES));
         let mut scheduler = Scheduler::new(settings(), snapshot(each, members), 1, now);
@@ -211,6 +212,8 @@ fn row(peer: NodeNo, lane: LaneNo, pack: u64, members: u32) -> PagedRow {
     let bytes = 256 * u64::from(members);
     PagedRow {
         row: OwedRow {
+            held: false,
+            standby: false,
             due: Due {
                 peer,
                 pack: PackNo(pack),

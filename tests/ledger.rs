@@ -135,14 +135,14 @@ fn a_newer_schema_and_another_node_are_refused_by_name() {
             newer,
             LedgerError::TooNew {
                 found: 99,
-                known: 1,
+                known: 2,
                 ..
             }
         ),
         "{newer}"
     );
     assert!(
-        newer.to_string().contains("schema 99 is newer than 1"),
+        newer.to_string().contains("schema 99 is newer than 2"),
         "{newer}"
     );
 }

@@ -305,6 +305,8 @@ fn row(no: PackNo, state: State) -> OwedRow {
         spent: 0,
         attempt: (state == State::Inflight).then_some(open),
         rescued: false,
+        held: false,
+        standby: false,
         queued: NOW,
         updated: NOW,
         error: None,

@@ -8,10 +8,12 @@ use relay_core::time::{Mono, Now, Unix};
 #[must_use]
 pub fn now() -> Now {
     let mono = read(ClockId::CLOCK_BOOTTIME);
-    let unix = read(ClockId::CLOCK_REALTIME);
+    let wall = read(ClockId::CLOCK_REALTIME);
+    let wall = Unix(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
     Now {
         mono: Mono(u64::try_from(mono.as_micros()).unwrap_or(u64::MAX)),
-        unix: Unix(u64::try_from(unix.as_millis()).unwrap_or(u64::MAX)),
+        unix: wall,
+        wall,
     }
 }
 

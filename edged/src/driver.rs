@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use relay_core::event::Input;
+use relay_core::event::{Done, Input, OrderId, OrderRefused};
 use relay_core::id::{NodeId, PutId, StagedId};
 use relay_core::ledger::LedgerError;
 use relay_core::scheduler::Scheduler;
@@ -81,6 +81,8 @@ pub struct Driver {
     /// Room held for bytes that are not yet durable.
     rooms: HashMap<StagedId, OwnedSemaphorePermit>,
     answers: HashMap<PutId, oneshot::Sender<Answer>>,
+    orders: HashMap<OrderId, oneshot::Sender<Result<Done, OrderRefused>>>,
+    last_order: OrderId,
     replies: mpsc::UnboundedSender<Event>,
     heard: mpsc::UnboundedReceiver<Event>,
     drained: bool,
@@ -107,6 +109,8 @@ impl Driver {
             staged: HashMap::new(),
             rooms: HashMap::new(),
             answers: HashMap::new(),
+            orders: HashMap::new(),
+            last_order: OrderId(0),
             replies,
             heard,
             drained: false,
@@ -196,6 +200,17 @@ impl Driver {
             Local::Put { event, put, answer } => {
                 self.answers.insert(put, answer);
                 self.on_event(*event);
+            }
+            Local::Order {
+                caller,
+                order,
+                answer,
+            } => {
+                self.last_order.0 += 1;
+                let id = self.last_order;
+                self.orders.insert(id, answer);
+                let order = *order;
+                self.hear(clock::now(), Input::Ordered { id, caller, order });
             }
             Local::Look(answer) => {
                 let now = clock::now();

@@ -1,7 +1,7 @@
 //! What reaches the driver: inputs for the core with the bytes they name, puts
 //! of local clients with whom to answer, questions about where things stand.
 
-use relay_core::event::{Input, Refusal};
+use relay_core::event::{Caller, Done, Input, Order, OrderRefused, Refusal};
 use relay_core::id::{PutId, SegmentId, StagedId};
 use relay_core::scheduler::Picture;
 use relay_core::segment::Digest;
@@ -42,6 +42,16 @@ pub enum Local {
         put: PutId,
         /// Whom to tell.
         answer: oneshot::Sender<Answer>,
+    },
+    /// An operator's order, allowed already; the answer goes to `answer` once
+    /// what it says is durable.
+    Order {
+        /// Who gives it.
+        caller: Caller,
+        /// What.
+        order: Box<Order>,
+        /// Whom to tell.
+        answer: oneshot::Sender<Result<Done, OrderRefused>>,
     },
     /// Where does everything stand?
     Look(oneshot::Sender<(Picture, Now)>),

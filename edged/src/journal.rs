@@ -372,7 +372,9 @@ fn placed(items: &[(Ticket, Vec<Change>)], refused: &[Ticket]) -> Vec<(StagedId,
             | Change::Heard(..)
             | Change::Receipt(_)
             | Change::Settled(..)
-            | Change::Key(_) => None,
+            | Change::Key(_)
+            | Change::Set(..)
+            | Change::Audit(_) => None,
         });
     packs.collect()
 }

@@ -5,11 +5,13 @@
 //! nothing. Both the SQLite ledger and the simulator's model of a disk
 //! understand exactly these and nothing else.
 
+use crate::audit::AuditRecord;
 use crate::delivery::{Attempt, Outcome, State};
 use crate::id::{
     BootEpoch, LaneName, LaneNo, LedgerId, NodeId, NodeNo, PackNo, ReceiptNo, SegmentId, StagedId,
 };
 use crate::segment::{Digest, PackInfo};
+use crate::setting::{Setting, Value};
 use crate::time::Unix;
 
 /// Which members of a pack a row speaks for.
@@ -51,6 +53,10 @@ pub struct OwedRow {
     pub attempt: Option<Attempt>,
     /// Whether a restart found an attempt open here.
     pub rescued: bool,
+    /// Whether an operator keeps it from being sent.
+    pub held: bool,
+    /// Whether it waits for another peer's delivery to fall short (semantics 3).
+    pub standby: bool,
     /// When it was first owed.
     pub queued: Unix,
     /// When this row last changed.
@@ -72,10 +78,18 @@ impl OwedRow {
             spent: 0,
             attempt: None,
             rescued: false,
+            held: false,
+            standby: false,
             queued: at,
             updated: at,
             error: None,
         }
+    }
+
+    /// Whether it is left out of pages of work until somebody moves it.
+    #[must_use]
+    pub const fn is_shelved(&self) -> bool {
+        self.held || self.standby
     }
 }
 
@@ -255,6 +269,10 @@ pub enum Change {
     Settled(NodeNo, ReceiptNo),
     /// An idempotency key is taken.
     Key(KeyRow),
+    /// A setting is now this; `None`: it is not set.
+    Set(Setting, Option<Value>),
+    /// A record joins the audit chain.
+    Audit(AuditRecord),
 }
 
 /// What waits or lies in one (peer, lane), summed.
@@ -292,6 +310,11 @@ pub struct Snapshot {
     pub depths: Vec<(NodeNo, LaneNo, crate::delivery::StateName, Depth)>,
     /// Deliveries recovery returned from an open attempt.
     pub rescued: u64,
+    /// What operators have set.
+    pub settings: Vec<(Setting, Value)>,
+    /// Waiting rows that are shelved, per peer and lane: they are among `depths`
+    /// and in no page.
+    pub shelved: Vec<(NodeNo, LaneNo, u64)>,
 }
 
 /// A piece of work read back from the ledger.

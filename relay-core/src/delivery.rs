@@ -307,18 +307,34 @@ pub const fn step(from: Option<StateName>, wanted: Move) -> Result<Option<StateN
 /// this order, is the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum WaitingOn {
+    /// An operator holds it.
+    Held,
+    /// An operator paused the node, the peer or the lane.
+    Paused,
     /// The peer is not in the config.
     PeerRemoved,
-    /// This node has no usable identity.
+    /// This node has no usable identity, or the peer none that we trust.
     Certificate,
+    /// This node's disk has no room to note that it is sent.
+    Storage,
     /// No link to the peer.
     PeerDown,
+    /// After an outage one delivery goes first, and it is under way.
+    Probe,
     /// The peer said `busy`.
     PeerBusy,
-    /// As much is in flight as may be.
+    /// The peer's contact window is shut.
     Window,
+    /// Other peers go first, by the success condition.
+    Standby,
+    /// The lane's budget is used up.
+    LaneBudget,
+    /// The quota of the node or the peer is used up.
+    Quota,
     /// It rests after a failure.
     Backoff,
+    /// Its budget is spent and the deadletter has no room.
+    DeadletterFull,
     /// The rate admits no byte yet.
     Tokens,
     /// Others go first.
@@ -326,16 +342,44 @@ pub enum WaitingOn {
 }
 
 impl WaitingOn {
+    /// Every reason, the most binding first.
+    pub const ALL: [Self; 16] = [
+        Self::Held,
+        Self::Paused,
+        Self::PeerRemoved,
+        Self::Certificate,
+        Self::Storage,
+        Self::PeerDown,
+        Self::Probe,
+        Self::PeerBusy,
+        Self::Window,
+        Self::Standby,
+        Self::LaneBudget,
+        Self::Quota,
+        Self::Backoff,
+        Self::DeadletterFull,
+        Self::Tokens,
+        Self::Turn,
+    ];
+
     /// The name in CLI and JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Held => "held",
+            Self::Paused => "paused",
             Self::PeerRemoved => "peer_removed",
             Self::Certificate => "certificate",
+            Self::Storage => "storage",
             Self::PeerDown => "peer_down",
+            Self::Probe => "probe",
             Self::PeerBusy => "peer_busy",
             Self::Window => "window",
+            Self::Standby => "standby",
+            Self::LaneBudget => "lane_budget",
+            Self::Quota => "quota",
             Self::Backoff => "backoff",
+            Self::DeadletterFull => "deadletter_full",
             Self::Tokens => "tokens",
             Self::Turn => "turn",
         }

@@ -20,6 +20,7 @@
 //! ```
 
 mod apply;
+mod audit;
 mod bodies;
 mod commit;
 mod counters;
@@ -40,6 +41,7 @@ mod retire;
 mod room;
 mod rows;
 mod schema;
+mod settings;
 mod shelf;
 mod sweep;
 mod walk;
@@ -210,6 +212,8 @@ impl Ledger {
             unsettled: self.counters.unsettled(),
             depths: self.depths(),
             rescued,
+            settings: settings::read(&self.conn)?.0,
+            shelved: recovery::shelved(&self.conn)?,
         })
     }
 

@@ -17,6 +17,7 @@
 //! here. Bytes stay in the shell; the core moves only their names.
 
 // words
+pub mod audit;
 pub mod change;
 pub mod delivery;
 pub mod event;
@@ -24,6 +25,7 @@ pub mod id;
 pub mod limits;
 pub mod pack;
 pub mod segment;
+pub mod setting;
 pub mod time;
 pub mod units;
 // rules

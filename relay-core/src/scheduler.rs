@@ -18,8 +18,10 @@ mod arrivals;
 mod check;
 mod fates;
 mod filing;
+mod gates;
 mod links;
 mod marking;
+mod orders;
 mod paging;
 mod picture;
 mod puts;
@@ -52,6 +54,7 @@ use crate::units::Rate;
 
 use tickets::Pending;
 
+pub use gates::Gate;
 pub use picture::{PeerPicture, Picture};
 
 /// How a peer is to be treated.
@@ -238,9 +241,7 @@ impl Scheduler {
             Input::Taken { link, due, bytes } => self.on_taken(now, link, due, bytes),
             Input::SendFailed { link, due, trouble } => self.on_send_failed(link, due, trouble),
             Input::Verified { due, bad, lengths } => self.on_verified(now, due, &bad, &lengths),
-            Input::Retry(due) => self.ask(due, paging::Ask::Retry),
-            Input::Purge(due) => self.ask(due, paging::Ask::Purge),
-            Input::SetRate { peer, rate } => self.on_set_rate(now, peer, rate),
+            Input::Ordered { id, caller, order } => self.on_ordered(now, id, &caller, order),
             Input::Drain => self.on_drain(now),
             Input::Wake => self.on_wake(now),
         }
@@ -299,19 +300,6 @@ impl Scheduler {
             self.time_out(now, no);
             self.dirty.insert(no);
         }
-    }
-
-    fn on_set_rate(&mut self, now: Now, peer: Option<NodeId>, rate: Rate) {
-        match peer {
-            None => self.bucket.set_rate(now.mono, rate),
-            Some(name) => {
-                let no = self.nodes.number(&name);
-                if let Some(peer) = no.and_then(|no| self.peers.get_mut(&no)) {
-                    peer.bucket.set_rate(now.mono, rate);
-                }
-            }
-        }
-        self.dirty.extend(self.peers.keys());
     }
 
     fn on_drain(&mut self, now: Now) {

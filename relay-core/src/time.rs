@@ -15,19 +15,23 @@ use serde::{Deserialize, Serialize};
 )]
 pub struct Mono(pub u64);
 
-/// Milliseconds since 1970-01-01 UTC, as the wall clock claims. May jump.
+/// Milliseconds since 1970-01-01 UTC: of the age clock in rows, of the wall clock
+/// where it says so.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct Unix(pub u64);
 
-/// Both clocks, read once.
+/// All clocks, read once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Now {
     /// For timers.
     pub mono: Mono,
-    /// For rows and people.
+    /// For rows, and all that ages: the age clock (semantics 6). It looks like the
+    /// wall clock and does not jump.
     pub unix: Unix,
+    /// For people, the audit and contact windows: the wall clock. It may jump.
+    pub wall: Unix,
 }
 
 impl Mono {

@@ -79,6 +79,7 @@ impl Node {
         let now = Now {
             mono: Mono(1_000_000),
             unix: Unix(1_000_000),
+            wall: Unix(1_000_000),
         };
         let scheduler = Scheduler::new(settings, snapshot, 1, now);
         let mut node = Self {

@@ -14,6 +14,7 @@ mod recover;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use relay_core::audit::AuditRecord;
 use relay_core::change::{Book, Change, Due, KeyName, KeyRow, OwedRow, Part, ReceiptRow};
 use relay_core::delivery::State;
 use relay_core::event::Space;
@@ -22,6 +23,7 @@ use relay_core::id::{
     Ticket,
 };
 use relay_core::segment::{Digest, PackInfo};
+use relay_core::setting::{Setting, Value};
 
 use self::content::Content;
 
@@ -87,6 +89,10 @@ pub struct Disk {
     pub split: BTreeMap<(NodeNo, PackNo), BTreeSet<u16>>,
     /// Receipts the senders have not settled.
     pub receipts: BTreeMap<ReceiptNo, ReceiptRow>,
+    /// What operators set.
+    pub settings: BTreeMap<Setting, Value>,
+    /// The audit, in the order of the chain.
+    pub audit: Vec<AuditRecord>,
     /// The books.
     pub books: BTreeMap<(NodeNo, LaneNo, Book), i64>,
     /// Whether every pack is refused for now.
@@ -120,6 +126,8 @@ impl Disk {
             owed: BTreeMap::new(),
             split: BTreeMap::new(),
             receipts: BTreeMap::new(),
+            settings: BTreeMap::new(),
+            audit: Vec::new(),
             books: BTreeMap::new(),
             full: false,
             ceiling,
@@ -227,6 +235,9 @@ impl Disk {
             }
             Change::Settled(peer, upto) => self.forget(*peer, *upto, now),
             Change::Key(row) => drop(self.keys.insert(row.name.clone(), row.clone())),
+            Change::Set(setting, Some(value)) => drop(self.settings.insert(*setting, *value)),
+            Change::Set(setting, None) => drop(self.settings.remove(setting)),
+            Change::Audit(record) => self.audit.push(record.clone()),
         }
     }
 

@@ -131,6 +131,7 @@ impl Node {
         Now {
             mono: Mono(SECOND + now - self.born),
             unix: Unix(UNIX + now / 1_000),
+            wall: Unix(UNIX + now / 1_000),
         }
     }
 
@@ -302,6 +303,7 @@ impl World {
                 self.after(wait, Event::Read(n, run, Box::new(effect)));
             }
             Effect::Dial(peer) => self.dial(n, &peer),
+            Effect::Answer(id, outcome) => self.oracle.answered(n, id, &outcome),
             Effect::Drained => {
                 // The daemon ends after this step, not within it.
                 let run = self.nodes[n].run;

@@ -9,6 +9,7 @@
 mod answers;
 mod books;
 mod moves;
+mod orders;
 mod rest;
 mod windows;
 
@@ -16,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use relay_core::change::{Change, Due, KeyName, OwedRow, Sent, Snapshot};
 use relay_core::delivery::State;
-use relay_core::event::{Ack, Arrival, Effect, Input, Offer, Put};
+use relay_core::event::{Ack, Arrival, Effect, Input, Offer, Order, OrderId, Put};
 use relay_core::id::{
     LaneName, LaneNo, LinkId, NodeNo, PackNo, PutId, ReceiptNo, SegmentId, StagedId,
 };
@@ -40,6 +41,8 @@ struct Watch {
     flying: BTreeSet<Due>,
     /// Live links, and to which node each leads.
     up: BTreeMap<LinkId, usize>,
+    /// Orders without an answer, and what each wants.
+    orders: BTreeMap<OrderId, Order>,
     /// Puts without an answer.
     puts: BTreeMap<PutId, Put>,
     /// Staged bytes that became a pack.
@@ -147,6 +150,7 @@ impl Oracle {
         let watch = &mut self.watches[n];
         watch.up.clear();
         watch.puts.clear();
+        watch.orders.clear();
         watch.pack_of.clear();
         watch.settled.clear();
         watch.busy.clear();
@@ -304,6 +308,7 @@ impl Oracle {
             | Effect::Dial(_)
             | Effect::Close { .. }
             | Effect::Verify(_)
+            | Effect::Answer(..)
             | Effect::Drained => {}
         }
     }

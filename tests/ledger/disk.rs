@@ -241,6 +241,8 @@ pub(crate) fn owed_as(due: Due, code: u8) -> OwedRow {
         spent: 0,
         attempt: (state != State::Scheduled).then_some(attempt),
         rescued: false,
+        held: false,
+        standby: false,
         queued: NOW,
         updated: NOW,
         error: None,

@@ -82,6 +82,12 @@ impl Driver {
                     .transport
                     .dial(peer, addresses, self.hands.dial_timeout);
             }
+            Effect::Answer(id, outcome) => {
+                if let Some(waiting) = self.orders.remove(&id) {
+                    // A client that hung up wants no answer.
+                    let _ = waiting.send(outcome);
+                }
+            }
             Effect::Drained => self.drained = true,
             Effect::Close { .. }
             | Effect::Offer { .. }
@@ -117,7 +123,9 @@ impl Driver {
                 | Change::Heard(..)
                 | Change::Receipt(_)
                 | Change::Settled(..)
-                | Change::Key(_) => {}
+                | Change::Key(_)
+                | Change::Set(..)
+                | Change::Audit(_) => {}
             }
         }
         self.hands.journal.persist(ticket, changes, bytes);

@@ -124,6 +124,7 @@ pub(crate) fn order(effect: Effect, durability: Durability) -> Option<(LinkId, O
         | Effect::Recall { .. }
         | Effect::Dial(_)
         | Effect::Verify(_)
+        | Effect::Answer(..)
         | Effect::Drained => return None,
     })
 }

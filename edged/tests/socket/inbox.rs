@@ -93,6 +93,8 @@ fn row(pack: PackNo, built: &Built, now: Unix) -> OwedRow {
         spent: 0,
         attempt: None,
         rescued: false,
+        held: false,
+        standby: false,
         queued: now,
         updated: now,
         error: None,

@@ -17,7 +17,7 @@ use super::counters::{
 use super::place::{PackRow, Place, write_pack};
 use super::retire::home;
 use super::rows::{Stored, Sum, outcome_code, part_code, write_owed};
-use super::set_meta;
+use super::{meta, set_meta};
 use crate::change::{AttemptRow, Change, Depth, Due, KeyRow, OwedRow, ReceiptRow};
 use crate::delivery::StateName;
 use crate::id::{LaneNo, LedgerId, NodeNo, PackNo, ReceiptNo};
@@ -72,6 +72,8 @@ pub(super) fn apply<'a>(
             Change::Receipt(row) => group.receipt(row)?,
             Change::Settled(peer, no) => group.settled(*peer, *no)?,
             Change::Key(row) => group.key(row)?,
+            Change::Set(setting, value) => super::settings::write(conn, *setting, *value)?,
+            Change::Audit(record) => super::audit::append(conn, record)?,
             Change::Node(no, name) => {
                 conn.prepare_cached("INSERT OR REPLACE INTO node VALUES (?1, ?2)")?
                     .execute((no.0, name.as_str()))?;
@@ -257,7 +259,8 @@ impl Group<'_> {
         bump(&mut self.done.deltas, unsettled_key(peer), -(gone as i64));
         if let Some(greatest) = greatest.filter(|greatest| *greatest as u64 <= no.0) {
             // Numbers are never given twice, even when no row is left to tell.
-            set_meta(self.conn, "last_receipt", greatest)?;
+            let known = meta(self.conn, "last_receipt")?.unwrap_or(0);
+            set_meta(self.conn, "last_receipt", greatest.max(known))?;
         }
         Ok(())
     }

@@ -67,7 +67,7 @@ impl Reader {
         let snapshot = self.conn.unchecked_transaction()?;
         let mut query = snapshot.prepare_cached(&format!(
             "SELECT {OWED}, {PACK} FROM owed o INDEXED BY owed_waiting JOIN pack p ON p.no = o.pack
-             WHERE o.peer = ?1 AND o.lane = ?2 AND o.state IN (0, 2) AND o.lease IS NULL
+             WHERE o.peer = ?1 AND o.lane = ?2 AND o.state IN (0, 2) AND o.lease IS NULL AND o.flags < 2
                AND (o.pack, o.part) > (?3, ?4)
              ORDER BY o.pack, o.part"
         ))?;

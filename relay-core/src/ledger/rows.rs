@@ -26,7 +26,7 @@ pub(super) struct Stored {
 
 /// The columns [`read_owed`] takes, in its order, of a table named `o`.
 pub(super) const OWED: &str = "o.pack, o.part, o.peer, o.lane, o.count, o.bytes, o.state, \
-     o.detail, o.lease, o.spent, o.attempt, o.epoch, o.started, o.ended, o.outcome, o.rescued, \
+     o.detail, o.lease, o.spent, o.attempt, o.epoch, o.started, o.ended, o.outcome, o.flags, \
      o.queued, o.updated, o.error, o.sum";
 /// How many they are.
 pub(super) const OWED_WIDTH: usize = 20;
@@ -148,6 +148,14 @@ struct OwedColumns {
     maybe: [Option<i64>; 7],
 }
 
+const RESCUED: i64 = 1;
+const HELD: i64 = 2;
+const STANDBY: i64 = 4;
+
+const fn flags(row: &OwedRow) -> i64 {
+    row.rescued as i64 * RESCUED + row.held as i64 * HELD + row.standby as i64 * STANDBY
+}
+
 fn owed_columns(stored: &Stored) -> OwedColumns {
     let row = &stored.row;
     let (state, detail) = state_codes(row.state);
@@ -160,7 +168,7 @@ fn owed_columns(stored: &Stored) -> OwedColumns {
             row.bytes as i64,
             state,
             i64::from(row.spent),
-            i64::from(row.rescued),
+            flags(row),
             row.queued.0 as i64,
             row.updated.0 as i64,
             i64::from(row.due.peer.0),
@@ -205,7 +213,7 @@ pub(super) fn write_owed(conn: &Connection, stored: &Stored, known: bool) -> rus
     let mut write = conn.prepare_cached(if known {
         "UPDATE owed SET lane = ?4, count = ?5, bytes = ?6, state = ?7, detail = ?8, lease = ?9,
            spent = ?10, attempt = ?11, epoch = ?12, started = ?13, ended = ?14, outcome = ?15,
-           rescued = ?16, queued = ?17, updated = ?18, error = ?19, sum = ?20
+           flags = ?16, queued = ?17, updated = ?18, error = ?19, sum = ?20
          WHERE pack = ?1 AND part = ?2 AND peer = ?3"
     } else {
         "INSERT INTO owed VALUES
@@ -220,7 +228,7 @@ pub(super) fn write_owed(conn: &Connection, stored: &Stored, known: bool) -> rus
         bytes,
         state,
         spent,
-        rescued,
+        flags,
         queued,
         updated,
         peer,
@@ -243,7 +251,7 @@ pub(super) fn write_owed(conn: &Connection, stored: &Stored, known: bool) -> rus
         started,
         ended,
         outcome,
-        rescued,
+        flags,
         queued,
         updated,
         stored.row.error,
@@ -284,7 +292,9 @@ pub(super) fn read_owed(row: &Row<'_>, at: usize) -> Result<Stored, Damaged> {
             state: state(number(6)?, maybe(7)?)?,
             spent: small(9)?,
             attempt,
-            rescued: number(15)? != 0,
+            rescued: number(15)? & RESCUED != 0,
+            held: number(15)? & HELD != 0,
+            standby: number(15)? & STANDBY != 0,
             queued: Unix(number(16)? as u64),
             updated: Unix(number(17)? as u64),
             error: column(row, at + 18)?,

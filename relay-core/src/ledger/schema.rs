@@ -17,7 +17,7 @@ use super::{Durability, LedgerResult};
 pub(super) const PAGE: u64 = 4096;
 
 /// Each entry takes the schema one number further; none is ever edited.
-const MIGRATIONS: [&str; 1] = [FIRST];
+const MIGRATIONS: [&str; 2] = [FIRST, SECOND];
 
 const FIRST: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -98,6 +98,19 @@ CREATE TABLE put_key (
   PRIMARY KEY (uid, key)
 ) WITHOUT ROWID;
 CREATE INDEX put_key_by_age ON put_key (at);
+";
+
+const SECOND: &str = "
+-- Bits: 1 a restart found an attempt open, 2 held by an operator, 4 on standby.
+ALTER TABLE owed RENAME COLUMN rescued TO flags;
+DROP INDEX owed_waiting;
+CREATE INDEX owed_waiting ON owed (peer, lane, pack, part)
+  WHERE state IN (0, 2) AND lease IS NULL AND flags < 2;
+CREATE INDEX owed_shelved ON owed (peer, lane, pack, part) WHERE flags >= 2;
+
+-- What operators set; name and value are postcard.
+CREATE TABLE setting (name BLOB PRIMARY KEY, value BLOB NOT NULL, sum INTEGER NOT NULL)
+  WITHOUT ROWID;
 ";
 
 /// The one writing connection, migrated to the newest schema.

@@ -329,7 +329,7 @@ fn ready(
 ) -> rusqlite::Result<Vec<(OwedRow, PackRow)>> {
     let mut query = conn.prepare_cached(&format!(
         "SELECT {OWED}, {PACK} FROM owed o INDEXED BY owed_waiting JOIN pack p ON p.no = o.pack
-         WHERE o.peer = 0 AND o.lane = ?1 AND o.state IN (0, 2) AND o.lease IS NULL
+         WHERE o.peer = 0 AND o.lane = ?1 AND o.state IN (0, 2) AND o.lease IS NULL AND o.flags < 2
            AND (o.pack, o.part) > (?2, ?3) AND (?4 IS NULL OR p.origin = ?4)
          ORDER BY o.pack, o.part LIMIT {PAGE}"
     ))?;

@@ -9,15 +9,6 @@ use crate::queue::Key;
 use crate::time::{Mono, Now};
 
 impl Scheduler {
-    /// Whether bytes may go to `no` at all just now.
-    pub(super) fn may_send(&self, now: Now, no: NodeNo) -> bool {
-        let Some(peer) = self.peers.get(&no) else {
-            return false;
-        };
-        let busy = peer.busy.is_some_and(|(until, _)| now.mono < until);
-        self.draining.is_none() && peer.configured && peer.link.up().is_some() && !busy
-    }
-
     /// Pages in, marks and sends for every peer something happened to.
     pub(super) fn pump(&mut self, now: Now) {
         let dirty = std::mem::take(&mut self.dirty);
@@ -51,7 +42,9 @@ impl Scheduler {
         lanes.sort_unstable();
         let mut keys = Vec::new();
         for (_, lane) in lanes {
-            while let Some(key) = self.next_ready(no, lane) {
+            let mut open = true;
+            self.lane_gates(now, &self.peers[&no], lane, &mut |_| open = false);
+            while let Some(key) = self.next_ready(no, lane).filter(|_| open) {
                 if self.has_expired(now, no, key) {
                     self.park(now, no, key, Cause::Expired, Outcome::Interrupted, None);
                 } else {

@@ -128,8 +128,6 @@ impl Scheduler {
             WaitingOn::Backoff
         } else if tokens {
             WaitingOn::Tokens
-        } else if peer.lanes.values().any(|lane| lane.flying > 0) {
-            WaitingOn::Window
         } else {
             WaitingOn::Turn
         })

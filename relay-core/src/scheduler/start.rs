@@ -72,6 +72,11 @@ impl Scheduler {
             }
             peer.depth.insert((*lane, *state), *depth);
         }
+        for (no, lane, parcels) in &snapshot.shelved {
+            let rule = self.lane_rule(*lane);
+            let lane = self.peer_entry(*no, now).lane(*lane, rule, now.mono);
+            lane.unloaded = lane.unloaded.saturating_sub(*parcels);
+        }
         for (no, count) in &snapshot.unsettled {
             self.peer_entry(*no, now).unsettled.unread = *count;
         }

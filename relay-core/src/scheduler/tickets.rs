@@ -2,7 +2,7 @@
 
 use super::{Scheduler, filing, puts};
 use crate::change::Change;
-use crate::event::{Effect, Space};
+use crate::event::{Done, Effect, OrderId, OrderRefused, Space};
 use crate::id::{LinkId, NodeNo, Ticket};
 use crate::queue::Key;
 use crate::time::Now;
@@ -21,6 +21,7 @@ pub(super) enum Pending {
         peer: NodeNo,
         key: Key,
     },
+    Order(OrderId, Result<Done, OrderRefused>),
 }
 
 impl Scheduler {
@@ -40,6 +41,9 @@ impl Scheduler {
                         self.on_marked(now, at, peer, link, &keys);
                     }
                     Pending::Settled { peer, key } => self.on_settled(at, peer, key),
+                    Pending::Order(id, outcome) => {
+                        self.effects.push_back(Effect::Answer(id, outcome));
+                    }
                 }
             }
         }
@@ -52,6 +56,10 @@ impl Scheduler {
             match pending {
                 Pending::Put(stored) => self.on_put_refused(stored),
                 Pending::Arrival(stored) => self.on_arrival_refused(stored),
+                // An order that changed nothing waits for whatever came before it.
+                Pending::Order(id, outcome) => {
+                    self.effects.push_back(Effect::Answer(id, outcome));
+                }
                 Pending::Marked { .. } | Pending::Settled { .. } => {
                     panic!("only a put or an arrival may find no room")
                 }

@@ -28,7 +28,10 @@ impl Disk {
             .take_while(|(due, _)| due.peer == peer)
             .filter(|(due, row)| {
                 let ready = matches!(row.state, State::Scheduled | State::Failed { .. });
-                ready && row.lane == lane && after.is_none_or(|at| (due.pack, due.part) > at)
+                ready
+                    && !row.is_shelved()
+                    && row.lane == lane
+                    && after.is_none_or(|at| (due.pack, due.part) > at)
             })
             .filter_map(|(due, _)| self.paged(*due))
             .take(limit)

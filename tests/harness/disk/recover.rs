@@ -53,7 +53,11 @@ impl Disk {
 
     fn snapshot(&self, rescued: u64) -> Snapshot {
         let mut depths: BTreeMap<_, Depth> = BTreeMap::new();
+        let mut shelved: BTreeMap<_, u64> = BTreeMap::new();
         for row in self.owed.values() {
+            if row.is_shelved() && matches!(row.state, State::Scheduled | State::Failed { .. }) {
+                *shelved.entry((row.due.peer, row.lane)).or_default() += 1;
+            }
             let depth = depths
                 .entry((row.due.peer, row.lane, row.state.name()))
                 .or_default();
@@ -91,6 +95,15 @@ impl Disk {
                 .map(|((p, l, s), depth)| (p, l, s, depth))
                 .collect(),
             rescued,
+            settings: self
+                .settings
+                .iter()
+                .map(|(name, value)| (*name, *value))
+                .collect(),
+            shelved: shelved
+                .into_iter()
+                .map(|((peer, lane), count)| (peer, lane, count))
+                .collect(),
         }
     }
 }

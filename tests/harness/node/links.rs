@@ -145,6 +145,7 @@ impl World {
             | Effect::Recall { .. }
             | Effect::Dial(_)
             | Effect::Verify(_)
+            | Effect::Answer(..)
             | Effect::Drained => unreachable!("nothing of this goes on a link"),
         }
     }

@@ -185,6 +185,7 @@ impl World {
             | Effect::Ack { .. }
             | Effect::Busy { .. }
             | Effect::Settle { .. }
+            | Effect::Answer(..)
             | Effect::Drained => unreachable!("nothing of this is a question"),
         }
     }

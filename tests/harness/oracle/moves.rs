@@ -43,7 +43,12 @@ impl Oracle {
                         "[step] n{n} forgets receipts up to {upto}, settled are {said}"
                     );
                 }
-                Change::Book { .. } | Change::Heard(..) | Change::Receipt(_) | Change::Key(_) => {}
+                Change::Book { .. }
+                | Change::Heard(..)
+                | Change::Receipt(_)
+                | Change::Key(_)
+                | Change::Set(..)
+                | Change::Audit(_) => {}
             }
         }
     }

@@ -27,6 +27,7 @@ pub(super) fn judge(oracle: &Oracle, nodes: &[Node], plan: &Plan) {
     for (n, watch) in oracle.watches.iter().enumerate() {
         let open = watch.puts.keys().next();
         assert!(open.is_none(), "[rest] n{n} never answered {open:?}");
+        oracle.no_order_open(n);
         let disk = &nodes[n].disk;
         for row in disk
             .owed

@@ -2,7 +2,7 @@
 
 use relay_core::change::Due;
 use relay_core::delivery::StateName;
-use relay_core::event::Input;
+use relay_core::event::{Bandwidth, Caller, Input, Order, OrderId, Standing, Target};
 use relay_core::id::NodeNo;
 use relay_core::units::Rate;
 
@@ -37,8 +37,11 @@ impl World {
                 self.nodes[n].disk.full = true;
                 self.after(time, Event::Mend(n));
             }
-            Act::Retry(n) => self.operate(n, "verb: retry", Input::Retry),
-            Act::Purge(n) => self.operate(n, "verb: purge", Input::Purge),
+            Act::Retry(n) => self.operate(n, "verb: retry", |targets| Order::Retry {
+                targets,
+                ttl: None,
+            }),
+            Act::Purge(n) => self.operate(n, "verb: purge", Order::Purge),
             Act::SetRate(n) => self.set_rate(n),
         }
     }
@@ -173,7 +176,7 @@ impl World {
     }
 
     /// An operator names some delivery, mostly one that the verb is for.
-    fn operate(&mut self, n: usize, name: &'static str, verb: fn(Due) -> Input) {
+    fn operate(&mut self, n: usize, name: &'static str, verb: fn(Vec<Target>) -> Order) {
         if self.nodes[n].scheduler.is_none() {
             return;
         }
@@ -189,7 +192,7 @@ impl World {
         if let Some(due) = self.dice.pick(&rows).copied() {
             self.tally.count(name);
             self.oracle.operated(n, due);
-            self.hear(n, verb(due));
+            self.order(n, verb(vec![Target { due, length: 0 }]));
         }
     }
 
@@ -214,13 +217,27 @@ impl World {
             None => self.nodes[n].rate = rate,
         }
         self.oracle.rate_set(n, peer, rate, self.now);
-        self.hear(
+        let change = Bandwidth {
+            peer: peer.map(node_name),
+            rate: Some(rate),
+            daily_quota: None,
+            standing: Standing::Ephemeral,
+        };
+        self.order(
             n,
-            Input::SetRate {
-                peer: peer.map(node_name),
-                rate,
+            Order::Bandwidth {
+                change,
+                dry_run: false,
             },
         );
+    }
+
+    /// An operator gives an order.
+    fn order(&mut self, n: usize, order: Order) {
+        let id = OrderId(self.nodes[n].give());
+        let caller = Caller::default();
+        self.oracle.ordered(n, id, &order);
+        self.hear(n, Input::Ordered { id, caller, order });
     }
 
     /// Faults end; answers until when all must have come to rest.

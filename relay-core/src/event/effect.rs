@@ -1,0 +1,158 @@
+//! What the scheduler asks for.
+
+use super::*;
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Tell the client that its bytes are welcome.
+    Admit(PutId),
+    /// Tell the client that its put is durable.
+    Accept(PutId),
+    /// Tell the client that its key already named this segment; nothing stored.
+    AcceptAs(PutId, SegmentId, Digest),
+    /// Tell the client no; nothing of its put is kept.
+    Refuse(PutId, Refusal),
+    /// Tell an operator what became of an order; what it says is durable.
+    Answer(OrderId, Result<Done, OrderRefused>),
+    /// Drop staged bytes that nothing will name.
+    Discard(StagedId),
+    /// Look a key up in the ledger; answer [`Input::KeyFound`].
+    FindKey(PutId, KeyName),
+    /// Make these facts durable, in the order of tickets.
+    Persist(Ticket, Vec<Change>),
+    /// Read back scheduled and failed rows above `after`; answer [`Input::Paged`].
+    Page {
+        /// Of which peer.
+        peer: NodeNo,
+        /// In which lane.
+        lane: LaneNo,
+        /// Above this place in the order (pack, part).
+        after: Option<(PackNo, Part)>,
+        /// At most so many.
+        limit: usize,
+    },
+    /// Read back one row; answer [`Input::Fetched`].
+    Fetch(Due),
+    /// Ask which of these ids are known here; answer [`Input::LookedUp`].
+    LookUp {
+        /// The number of the question.
+        question: u64,
+        /// Their origin.
+        origin: NodeNo,
+        /// They.
+        ids: Ids,
+    },
+    /// Cut a staged arrival down to these members, by index in it; answer
+    /// [`Input::Trimmed`].
+    Trim {
+        /// The number of the question.
+        question: u64,
+        /// The bytes.
+        staged: StagedId,
+        /// What they are.
+        shape: Shape,
+        /// Members to keep, ascending.
+        keep: Vec<u16>,
+    },
+    /// Read back unsettled receipts above `after`; answer [`Input::Recalled`].
+    Recall {
+        /// The number of the question.
+        question: u64,
+        /// Of which peer.
+        peer: NodeNo,
+        /// Above this one.
+        after: ReceiptNo,
+        /// At most so many.
+        limit: usize,
+    },
+    /// Open a link.
+    Dial(NodeId),
+    /// End a link.
+    Close {
+        /// Which.
+        link: LinkId,
+        /// Why, as the peer will read it.
+        why: CloseWhy,
+    },
+    /// Offer a large segment; its bytes follow once wanted.
+    Offer {
+        /// On which link.
+        link: LinkId,
+        /// Which.
+        parcel: Parcel,
+    },
+    /// Put these bytes on the wire.
+    Send {
+        /// On which link.
+        link: LinkId,
+        /// Which pack and members.
+        parcel: Parcel,
+        /// First byte of the bodies of these members.
+        from: u64,
+        /// How many bytes; all of them for a small pack without a rate.
+        bytes: u64,
+        /// Whether these are the last.
+        last: bool,
+    },
+    /// Stop sending a parcel whose stream is its own.
+    Reset {
+        /// On which link.
+        link: LinkId,
+        /// Which.
+        due: Due,
+    },
+    /// Read our bytes of a pack again; answer [`Input::Verified`].
+    Verify(Due),
+    /// Ask for the bytes of an offer.
+    Want {
+        /// On which link.
+        link: LinkId,
+        /// Which.
+        sent: Sent,
+        /// First byte of the body wanted.
+        from: u64,
+    },
+    /// Answer an offer whose segment is here: no bytes, the ack follows.
+    Have {
+        /// On which link.
+        link: LinkId,
+        /// Which.
+        sent: Sent,
+    },
+    /// Answer a pack.
+    Ack {
+        /// On which link.
+        link: LinkId,
+        /// The number here; 0 when nothing of it was stored.
+        receipt: ReceiptNo,
+        /// Which pack of the peer's.
+        sent: Sent,
+        /// The digest of the table as received.
+        table: Digest,
+        /// Members answered for.
+        count: u32,
+        /// Members refused.
+        refused: Vec<Refused>,
+    },
+    /// Tell a peer to hold a pack back for a while.
+    Busy {
+        /// On which link.
+        link: LinkId,
+        /// Which pack of the peer's.
+        sent: Sent,
+        /// Why.
+        why: BusyWhy,
+        /// When to ask again.
+        retry_after: std::time::Duration,
+    },
+    /// Tell a peer that its receipts up to this one are settled for good.
+    Settle {
+        /// On which link.
+        link: LinkId,
+        /// The last of them.
+        receipt: ReceiptNo,
+    },
+    /// Everything asked for is done; the daemon may end.
+    Drained,
+}

@@ -1,0 +1,189 @@
+//! What the scheduler hears.
+
+use super::*;
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A client will put `length` bytes, and wants to know before it sends them.
+    Announced {
+        /// Whom to answer.
+        put: PutId,
+        /// How many bytes.
+        length: u64,
+        /// The lane asked for.
+        lane: LaneName,
+        /// The peers asked for.
+        peers: Arc<[NodeId]>,
+    },
+    /// A pack of puts is here.
+    Put(Put),
+    /// What the ledger holds for a key asked about.
+    KeyFound {
+        /// For which put.
+        put: PutId,
+        /// The row, if the key is taken.
+        row: Option<KeyRow>,
+    },
+    /// All tickets up to this one are durable.
+    Persisted(Ticket, Space),
+    /// This ticket alone found no room; nothing of it is durable.
+    PersistRefused(Ticket, Space),
+    /// Work read back from the ledger, in the order asked for.
+    Paged {
+        /// Of which peer.
+        peer: NodeNo,
+        /// In which lane.
+        lane: LaneNo,
+        /// Scheduled and failed rows; empty at the end.
+        rows: Vec<PagedRow>,
+    },
+    /// One row read back from the ledger.
+    Fetched {
+        /// Which.
+        due: Due,
+        /// It, if it is there.
+        row: Option<Box<PagedRow>>,
+    },
+    /// What the ledger knows of an arrival or offer asked about.
+    LookedUp {
+        /// Of which question.
+        question: u64,
+        /// An answer for each id, in order.
+        known: Vec<Known>,
+    },
+    /// Receipts read back for a peer, rising; fewer than asked for at the end.
+    Recalled {
+        /// The number of the question.
+        question: u64,
+        /// Whose.
+        peer: NodeNo,
+        /// The rows.
+        rows: Vec<ReceiptRow>,
+    },
+    /// A peer said Hello on a new link.
+    LinkUp {
+        /// Its proven name.
+        peer: NodeId,
+        /// The link.
+        link: LinkId,
+        /// What it said.
+        greeting: Greeting,
+    },
+    /// A link is gone, or a dial came to nothing (`link` is `None`).
+    LinkDown {
+        /// Whose.
+        peer: NodeId,
+        /// Which.
+        link: Option<LinkId>,
+        /// Why, for people.
+        why: String,
+    },
+    /// A pack is here.
+    Arrived {
+        /// On which link.
+        link: LinkId,
+        /// It.
+        arrival: Box<Arrival>,
+    },
+    /// A peer offers a large segment.
+    Offered {
+        /// On which link.
+        link: LinkId,
+        /// It.
+        offer: Box<Offer>,
+    },
+    /// The transport gave up on the bytes of an offer we wanted.
+    OfferLost {
+        /// On which link.
+        link: LinkId,
+        /// Which.
+        sent: Sent,
+    },
+    /// A peer wants the bytes of a large segment, from here on.
+    Wanted {
+        /// On which link.
+        link: LinkId,
+        /// Which.
+        due: Due,
+        /// First byte of the body wanted.
+        from: u64,
+    },
+    /// A peer answered a pack.
+    Acked {
+        /// On which link.
+        link: LinkId,
+        /// What it said.
+        ack: Ack,
+    },
+    /// A peer cannot take a pack just now.
+    PeerBusy {
+        /// On which link.
+        link: LinkId,
+        /// Which pack of ours.
+        pack: PackNo,
+        /// Which members.
+        part: Part,
+        /// Why.
+        why: BusyWhy,
+        /// When to ask again.
+        retry_after: std::time::Duration,
+    },
+    /// A peer has settled all our receipts up to this one.
+    PeerSettled {
+        /// On which link.
+        link: LinkId,
+        /// The last of them.
+        receipt: ReceiptNo,
+    },
+    /// The connection has taken these bytes.
+    Taken {
+        /// On which link.
+        link: LinkId,
+        /// Of which parcel.
+        due: Due,
+        /// How many.
+        bytes: u64,
+    },
+    /// A send came to nothing because of our own bytes.
+    SendFailed {
+        /// On which link.
+        link: LinkId,
+        /// Of which parcel.
+        due: Due,
+        /// Why.
+        trouble: SendTrouble,
+    },
+    /// Our own bytes of a pack were read again and checked.
+    Verified {
+        /// Which pack.
+        due: Due,
+        /// Members whose bytes are bad, by index.
+        bad: Vec<u16>,
+        /// The length of every member of the pack, by index; empty if the pack
+        /// cannot be read at all.
+        lengths: Vec<u64>,
+    },
+    /// A staged arrival was cut down to the members that are new.
+    Trimmed {
+        /// For which question.
+        question: u64,
+        /// The new bytes; the old ones are dropped.
+        staged: StagedId,
+        /// What they are.
+        shape: Shape,
+    },
+    /// An operator wants something; answered [`Effect::Answer`].
+    Ordered {
+        /// Whom to answer.
+        id: OrderId,
+        /// Who asks, for the audit.
+        caller: Caller,
+        /// What.
+        order: Order,
+    },
+    /// The daemon was asked to stop.
+    Drain,
+    /// The deadline has come.
+    Wake,
+}

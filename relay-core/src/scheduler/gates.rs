@@ -1,0 +1,64 @@
+//! What keeps deliveries from going: every reason there is, in one place.
+//!
+//! What decides whether a byte may go and what tells an operator why it does not
+//! read the same list, so that they can never differ. A gate that opens by itself
+//! says when; that moment is among the scheduler's deadlines.
+
+use super::Scheduler;
+use crate::delivery::WaitingOn;
+use crate::id::{LaneNo, NodeNo};
+use crate::peer::Peer;
+use crate::time::{Mono, Now};
+
+/// One reason why deliveries wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gate {
+    /// What for.
+    pub on: WaitingOn,
+    /// When it ends by itself, if that is known.
+    pub until: Option<Mono>,
+}
+
+impl Gate {
+    pub(super) const fn new(on: WaitingOn, until: Option<Mono>) -> Self {
+        Self { on, until }
+    }
+}
+
+impl Scheduler {
+    /// Whether anything may begin to go to `no` just now.
+    pub(super) fn may_send(&self, now: Now, no: NodeNo) -> bool {
+        let Some(peer) = self.peers.get(&no) else {
+            return false;
+        };
+        let mut open = self.draining.is_none();
+        self.peer_gates(now, peer, &mut |_| open = false);
+        open
+    }
+
+    /// Every gate that is shut for all that is owed to `peer`, the most binding
+    /// first (semantics 3, `waiting_on`).
+    pub(super) fn peer_gates(&self, now: Now, peer: &Peer, shut: &mut impl FnMut(Gate)) {
+        if !peer.configured {
+            shut(Gate::new(WaitingOn::PeerRemoved, None));
+        }
+        if peer.link.up().is_none() {
+            shut(Gate::new(WaitingOn::PeerDown, self.redial_at(peer)));
+        }
+        if let Some((until, _)) = peer.busy.filter(|(until, _)| now.mono < *until) {
+            shut(Gate::new(WaitingOn::PeerBusy, Some(until)));
+        }
+    }
+
+    /// Every gate that is shut for all that is owed to `peer` in `lane`, beyond
+    /// those of the peer.
+    #[expect(clippy::unused_self, reason = "pauses and budgets of lanes stand here")]
+    pub(super) fn lane_gates(
+        &self,
+        _now: Now,
+        _peer: &Peer,
+        _lane: LaneNo,
+        _shut: &mut impl FnMut(Gate),
+    ) {
+    }
+}

@@ -1,0 +1,114 @@
+//! Orders of operators: what they may want, each in a file of its own, and the
+//! answer once it is durable.
+//!
+//! An order changes state, writes its audit record into the same batch, and is
+//! answered when the ticket of that batch has come back; one that changes
+//! nothing is answered when all asked for before it is durable. What has to read
+//! a row first is answered when the last of its rows is decided.
+
+use super::{Pending, Scheduler, paging};
+use crate::audit::{AuditEvent, AuditRecord};
+use crate::change::{Change, Due};
+use crate::event::{
+    Bandwidth, Caller, Done, Effect, Order, OrderId, OrderRefused, Standing, Target,
+};
+use crate::time::Now;
+
+impl Scheduler {
+    pub(super) fn on_ordered(&mut self, now: Now, id: OrderId, caller: &Caller, order: Order) {
+        match order {
+            Order::Bandwidth { change, dry_run } => {
+                self.set_bandwidth(now, id, caller, &change, dry_run)
+            }
+            Order::Retry { targets, ttl: _ } => self.ask_all(id, &targets, || paging::Ask::Retry),
+            Order::Purge(targets) => self.ask_all(id, &targets, || paging::Ask::Purge),
+            Order::Note(record) => {
+                self.batch.push(Change::Audit(record));
+                self.answer_order(id, Ok(Done::default()));
+            }
+            Order::LaneBudget { .. }
+            | Order::Pause { .. }
+            | Order::Resume(_)
+            | Order::Hold(_)
+            | Order::Release(_)
+            | Order::Cancel(_)
+            | Order::Force(_)
+            | Order::Kick(_)
+            | Order::Drop(_) => {
+                let why = "this order is not yet carried out".to_owned();
+                self.answer_order(id, Err(OrderRefused::Malformed(why)));
+            }
+        }
+    }
+
+    fn ask_all(&mut self, id: OrderId, targets: &[Target], ask: impl Fn() -> paging::Ask) {
+        let dues: Vec<Due> = targets.iter().map(|target| target.due).collect();
+        for due in dues {
+            self.ask(due, ask());
+        }
+        self.answer_order(id, Ok(Done::default()));
+    }
+
+    fn set_bandwidth(
+        &mut self,
+        now: Now,
+        id: OrderId,
+        caller: &Caller,
+        change: &Bandwidth,
+        dry_run: bool,
+    ) {
+        let Some(rate) = change
+            .rate
+            .filter(|_| change.standing == Standing::Ephemeral && !dry_run)
+        else {
+            let why = "this change is not yet carried out".to_owned();
+            return self.answer_order(id, Err(OrderRefused::Malformed(why)));
+        };
+        match &change.peer {
+            None => self.bucket.set_rate(now.mono, rate),
+            Some(name) => {
+                let no = self.nodes.number(name);
+                let Some(peer) = no.and_then(|no| self.peers.get_mut(&no)) else {
+                    return self.answer_order(id, Err(OrderRefused::UnknownPeer(name.clone())));
+                };
+                peer.bucket.set_rate(now.mono, rate);
+            }
+        }
+        self.dirty.extend(self.peers.keys());
+        let resource = change
+            .peer
+            .as_ref()
+            .map_or_else(|| "relay".to_owned(), ToString::to_string);
+        let record = AuditRecord::by(
+            caller,
+            now.wall,
+            AuditEvent::BandwidthConfigured,
+            "bandwidth",
+            resource,
+        );
+        self.batch
+            .push(Change::Audit(record.with("bytes_per_second", rate.0)));
+        self.answer_order(
+            id,
+            Ok(Done {
+                changed: 1,
+                ..Done::default()
+            }),
+        );
+    }
+
+    /// Answers an order once everything asked for so far, the batch included, is
+    /// durable.
+    pub(super) fn answer_order(&mut self, id: OrderId, outcome: Result<Done, OrderRefused>) {
+        let nothing_new = self.batch.is_empty();
+        if nothing_new && self.durable == self.issued {
+            return self.effects.push_back(Effect::Answer(id, outcome));
+        }
+        let pending = Pending::Order(id, outcome);
+        if nothing_new {
+            self.pending.entry(self.issued).or_default().push(pending);
+        } else {
+            self.batch_pending.push(pending);
+        }
+    }
+}
