@@ -4,10 +4,12 @@
 //! every Input and Effect on stderr.
 
 use harness::seeds::{number_from_env, run_all, say};
-use harness::world::{play, play_aloud, play_hashed};
+use harness::world::{play, play_aloud, play_hashed, play_on_sqlite};
 
 /// Seeds played by the test command.
 const SEEDS: u64 = 3_000;
+/// Of these, played with a real ledger beside the model.
+const SQLITE_SEEDS: u64 = 500;
 
 /// What must have happened somewhere in the seeds: every fault, every row of the
 /// table of moves, every outcome and cause, every bound that is meant to bind.
@@ -104,6 +106,28 @@ fn every_seed_keeps_every_promise() {
     assert!(
         seeds < SEEDS || missing.is_empty(),
         "never happened: {missing:?}"
+    );
+}
+
+#[test]
+fn the_real_ledger_agrees_with_the_model_in_every_seed() {
+    if let Ok(seed) = std::env::var("EDGED_SIM_SEED") {
+        let seed = seed.parse().expect("EDGED_SIM_SEED is a number");
+        say(&format!(
+            "seed {seed} holds on SQLite: {:?}",
+            play_on_sqlite(seed)
+        ));
+        return;
+    }
+    let seeds = number_from_env("EDGED_SIM_SQLITE_SEEDS", SQLITE_SEEDS);
+    let first = number_from_env("EDGED_SIM_FIRST", 0);
+
+    let verdict = run_all(first, seeds, play_on_sqlite);
+
+    assert!(
+        verdict.failed.is_empty(),
+        "{} of {seeds} seeds failed on SQLite",
+        verdict.failed.len()
     );
 }
 

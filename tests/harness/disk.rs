@@ -9,8 +9,10 @@
 
 pub mod content;
 mod reads;
+mod real;
 mod recover;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -24,8 +26,10 @@ use relay_core::id::{
 };
 use relay_core::segment::{Digest, PackInfo};
 use relay_core::setting::{Setting, Value};
+use relay_core::time::Unix;
 
 use self::content::Content;
+use self::real::Real;
 
 /// A pack as it lies on the disk.
 #[derive(Clone, Debug)]
@@ -109,6 +113,10 @@ pub struct Disk {
     used: u64,
     inbox: u64,
     pins: BTreeMap<PackNo, u32>,
+    /// The real ledger beside this model, where the world has one.
+    real: Option<RefCell<Real>>,
+    /// When the node last looked at its clock.
+    clock: Unix,
     waiting: VecDeque<Job>,
     group: Vec<Job>,
 }
@@ -140,9 +148,17 @@ impl Disk {
             used: 0,
             inbox: 0,
             pins: BTreeMap::new(),
+            real: None,
+            clock: Unix(0),
             waiting: VecDeque::new(),
             group: Vec::new(),
         }
+    }
+
+    /// Keeps a real ledger beside the model, and compares them from now on.
+    pub fn shadow(&mut self) {
+        let owner = self.nodes[&NodeNo::LOCAL].clone();
+        self.real = Some(RefCell::new(Real::new(owner, self.ledger.0)));
     }
 
     /// Takes changes in, for the next group.
@@ -173,6 +189,9 @@ impl Disk {
             } else {
                 refused.push(job);
             }
+        }
+        if let (Some(real), false) = (&self.real, done.is_empty()) {
+            real.borrow_mut().commit(&done, self.clock);
         }
         Some(Committed {
             done,
@@ -351,10 +370,15 @@ impl Disk {
             .map(|(due, _)| *due)
             .take(most)
             .collect();
+        let mut taken = Vec::with_capacity(ready.len());
         for due in &ready {
             let mut row = self.owed[due].clone();
             row.state = State::Acked;
+            taken.push(Change::Owed(row.clone()));
             self.set_row(row);
+        }
+        if let Some(real) = &self.real {
+            real.borrow_mut().set(taken, self.clock);
         }
         !ready.is_empty()
     }

@@ -108,6 +108,14 @@ pub fn play_hashed(seed: u64) -> u64 {
     World::new(seed, Trace::Hash).run().1
 }
 
+/// Plays `seed` with a real ledger beside each node's model of one.
+#[must_use]
+pub fn play_on_sqlite(seed: u64) -> Tally {
+    let mut world = World::new(seed, Trace::Off);
+    world.nodes.iter_mut().for_each(|node| node.disk.shadow());
+    world.run().0
+}
+
 /// Plays `seed` with every Input and Effect on stderr.
 #[must_use]
 pub fn play_aloud(seed: u64) -> Tally {

@@ -23,7 +23,8 @@ impl Disk {
             pack: PackNo(0),
             part: Part::Rest,
         };
-        self.owed
+        let rows: Vec<PagedRow> = self
+            .owed
             .range(lowest..)
             .take_while(|(due, _)| due.peer == peer)
             .filter(|(due, row)| {
@@ -35,7 +36,22 @@ impl Disk {
             })
             .filter_map(|(due, _)| self.paged(*due))
             .take(limit)
-            .collect()
+            .collect();
+        if let Some(real) = &self.real {
+            real.borrow_mut()
+                .same_page((peer, lane), after, limit, &rows);
+        }
+        rows
+    }
+
+    /// One row by name, as a question for it is answered.
+    #[must_use]
+    pub fn fetch(&self, due: Due) -> Option<PagedRow> {
+        let row = self.paged(due);
+        if let Some(real) = &self.real {
+            real.borrow_mut().same_row(due, row.as_ref());
+        }
+        row
     }
 
     /// One row with its pack, as a page holds it.
@@ -70,7 +86,19 @@ impl Disk {
             Some(_) => Known::Other,
             None => Known::No,
         };
-        ids.iter().map(|(id, digest)| known(id, digest)).collect()
+        let known: Vec<Known> = ids.iter().map(|(id, digest)| known(id, digest)).collect();
+        if let Some(real) = &self.real {
+            let forgotten = |id: &SegmentId| {
+                let mark = self.marks.get(&(origin, *id));
+                mark.is_some_and(|mark| mark.forget.is_some_and(|at| at <= now))
+            };
+            let told = ids.iter().zip(&known);
+            let told: Vec<_> = told
+                .map(|((id, _), known)| (*known, forgotten(id)))
+                .collect();
+            real.borrow_mut().same_known(origin, ids, &told);
+        }
+        known
     }
 
     /// Whether this segment was ever stored here, forgotten or not.
@@ -88,12 +116,20 @@ impl Disk {
             .receipts
             .values()
             .filter(|row| row.peer == peer && row.no > after);
-        rows.take(limit).cloned().collect()
+        let rows: Vec<ReceiptRow> = rows.take(limit).cloned().collect();
+        if let Some(real) = &self.real {
+            real.borrow_mut().same_receipts(peer, after, limit, &rows);
+        }
+        rows
     }
 
     /// The row of a key.
     #[must_use]
     pub fn key(&self, name: &KeyName) -> Option<&KeyRow> {
-        self.keys.get(name)
+        let row = self.keys.get(name);
+        if let Some(real) = &self.real {
+            real.borrow_mut().same_key(name, row);
+        }
+        row
     }
 }

@@ -7,6 +7,7 @@ use relay_core::delivery::{Outcome, State};
 use relay_core::id::BootEpoch;
 use relay_core::time::Unix;
 
+use super::real::same_snapshot;
 use super::{Disk, Job};
 
 impl Disk {
@@ -48,7 +49,12 @@ impl Disk {
             rescued += u64::from(row.count);
             self.apply(&Change::Owed(row), &BTreeMap::new(), 0);
         }
-        (self.snapshot(rescued), open)
+        let snapshot = self.snapshot(rescued);
+        self.clock = at;
+        if let Some(real) = &self.real {
+            same_snapshot(&snapshot, &real.borrow_mut().restart(at));
+        }
+        (snapshot, open)
     }
 
     fn snapshot(&self, rescued: u64) -> Snapshot {

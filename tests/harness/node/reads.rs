@@ -138,7 +138,7 @@ impl World {
             }
             Effect::Fetch(due) => Input::Fetched {
                 due,
-                row: disk.paged(due).map(Box::new),
+                row: disk.fetch(due).map(Box::new),
             },
             Effect::FindKey(put, name) => self.find_key(n, put, &name),
             Effect::LookUp {

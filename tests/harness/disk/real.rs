@@ -1,0 +1,246 @@
+//! The real ledger beside the model: what is committed to one is committed to
+//! the other, and every question is put to both.
+//!
+//! The simulator's disk is the list of committed changes, which is fast; this is
+//! SQLite and a payload log in a folder. They must never differ: not in a row, a
+//! page, a receipt, a look-up, nor in what start-up reads back after a crash. A
+//! difference is a panic whose first word is `[sqlite]`.
+//!
+//! Bodies are zeros of the right length; tables are real, with the model's
+//! digests. Nothing is swept here, so what the model has forgotten the ledger may
+//! still know.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use relay_core::change::{Change, Due, KeyName, KeyRow, PagedRow, Part, ReceiptRow, Snapshot};
+use relay_core::event::{Ids, Known};
+use relay_core::id::{LaneNo, NodeId, NodeNo, PackNo, ReceiptNo, StagedId, Ticket};
+use relay_core::ledger::{Durability, Ledger, Options, Reader, Staged};
+use relay_core::segment::Digest;
+use relay_core::time::Unix;
+use tempfile::TempDir;
+
+use super::Job;
+use super::content::Content;
+
+/// Above this a body is a file without a block on disk.
+const IN_MEMORY: u64 = 64 << 10;
+
+/// A ledger on a real file system.
+pub(super) struct Real {
+    dir: TempDir,
+    options: Options,
+    open: Option<(Ledger, Reader)>,
+    files: u64,
+}
+
+impl std::fmt::Debug for Real {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Real({})", self.dir.path().display())
+    }
+}
+
+impl Real {
+    /// An empty one; it is opened by [`Real::restart`].
+    pub(super) fn new(owner: NodeId, entropy: u64) -> Self {
+        let shm = PathBuf::from("/dev/shm");
+        let dir = if shm.is_dir() {
+            TempDir::new_in(shm)
+        } else {
+            TempDir::new()
+        };
+        let mut options = Options::new(owner, 64 << 30, entropy);
+        // Worlds are many and small. What a sync is for is asked elsewhere.
+        options.log_file_bytes = 1 << 20;
+        options.durability = Durability::Written;
+        Self {
+            dir: dir.expect("a folder for the ledger"),
+            options,
+            open: None,
+            files: 0,
+        }
+    }
+
+    /// The process is gone, and starts again: what start-up reads back.
+    pub(super) fn restart(&mut self, at: Unix) -> Snapshot {
+        self.open = None;
+        let (ledger, snapshot) = Ledger::open(self.dir.path(), self.options.clone(), at)
+            .unwrap_or_else(|error| panic!("[sqlite] it does not open: {error}"));
+        assert_eq!(ledger.damaged(), 0, "[sqlite] damaged rows at start");
+        let reader = ledger.reader().expect("a second connection");
+        self.open = Some((ledger, reader));
+        snapshot
+    }
+
+    /// One group.
+    pub(super) fn commit(&mut self, jobs: &[Job], now: Unix) {
+        let mut staged = BTreeMap::new();
+        let mut items = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let contents: BTreeMap<_, _> = job.contents.iter().cloned().collect();
+            let changes = job.changes.iter().map(|change| {
+                let Change::Pack {
+                    no,
+                    staged: name,
+                    info,
+                } = change
+                else {
+                    return change.clone();
+                };
+                let table = table_of(&contents[name]);
+                let mut info = info.clone();
+                info.table = Digest::of(&table);
+                staged.insert(*name, self.stage(table, info.bytes));
+                Change::Pack {
+                    no: *no,
+                    staged: *name,
+                    info,
+                }
+            });
+            items.push((job.ticket, changes.collect::<Vec<_>>()));
+        }
+        self.commit_items(&items, &mut staged, now);
+    }
+
+    /// Changes that no job brought: a consumer's.
+    pub(super) fn set(&mut self, changes: Vec<Change>, now: Unix) {
+        if self.open.is_some() {
+            self.commit_items(&[(Ticket(0), changes)], &mut BTreeMap::new(), now);
+        }
+    }
+
+    fn commit_items(
+        &mut self,
+        items: &[(Ticket, Vec<Change>)],
+        staged: &mut BTreeMap<StagedId, Staged>,
+        now: Unix,
+    ) {
+        let (ledger, _) = self.open.as_mut().expect("a running node commits");
+        let report = ledger
+            .commit(items, &mut |name| staged.remove(&name), now)
+            .unwrap_or_else(|error| panic!("[sqlite] it does not commit: {error}"));
+        assert_eq!(report.refused, vec![], "[sqlite] it has room");
+        assert_eq!(report.stats.orphans, 0, "[sqlite] no row lacks its pack");
+    }
+
+    fn stage(&mut self, table: Bytes, bytes: u64) -> Staged {
+        if bytes <= IN_MEMORY {
+            let mut whole = BytesMut::from(&table[..]);
+            whole.put_bytes(0, usize::try_from(bytes).expect("a short body"));
+            return Staged::Memory(whole.freeze());
+        }
+        self.files += 1;
+        let name = format!("body-{}", self.files);
+        let folder = self.dir.path().join("payload");
+        let file = File::create(folder.join(&name)).expect("a payload file");
+        file.set_len(bytes).expect("a sparse file");
+        Staged::File { table, name }
+    }
+
+    fn reader(&mut self) -> &mut Reader {
+        let (_, reader) = self.open.as_mut().expect("a running node reads");
+        reader
+    }
+
+    /// A page must show the same rows in the same order.
+    pub(super) fn same_page(
+        &mut self,
+        (peer, lane): (NodeNo, LaneNo),
+        after: Option<(PackNo, Part)>,
+        limit: usize,
+        rows: &[PagedRow],
+    ) {
+        let found = self.reader().page(peer, lane, after, limit);
+        let found = found.expect("[sqlite] a page");
+        let same = found.len() == rows.len() && found.iter().zip(rows).all(|(a, b)| same(a, b));
+        assert!(
+            same,
+            "[sqlite] page of {peer} {lane:?} after {after:?}: {found:#?}, the model has {rows:#?}"
+        );
+    }
+
+    /// A row must be the same, or missing from both.
+    pub(super) fn same_row(&mut self, due: Due, row: Option<&PagedRow>) {
+        let found = self.reader().fetch(due).expect("[sqlite] a row");
+        let same = match (&found, row) {
+            (Some(found), Some(row)) => same(found, row),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        assert!(same, "[sqlite] {due:?}: {found:#?}, the model has {row:#?}");
+    }
+
+    /// What the model knows the ledger knows.
+    pub(super) fn same_known(&mut self, origin: NodeNo, ids: &Ids, known: &[(Known, bool)]) {
+        let found = self.reader().look_up(origin, ids).expect("[sqlite] marks");
+        for (((id, _), found), (model, forgotten)) in ids.iter().zip(&found).zip(known) {
+            assert!(
+                found == model || *forgotten,
+                "[sqlite] {id} of {origin}: {found:?}, the model has {model:?}"
+            );
+        }
+    }
+
+    /// Receipts must be the same.
+    pub(super) fn same_receipts(
+        &mut self,
+        peer: NodeNo,
+        after: ReceiptNo,
+        limit: usize,
+        rows: &[ReceiptRow],
+    ) {
+        let found = self.reader().recall(peer, after, limit);
+        assert_eq!(found.expect("[sqlite] receipts"), rows, "[sqlite] receipts");
+    }
+
+    /// A key must name the same segment.
+    pub(super) fn same_key(&mut self, name: &KeyName, row: Option<&KeyRow>) {
+        let found = self.reader().find_key(name).expect("[sqlite] a key");
+        assert_eq!(found.as_ref(), row, "[sqlite] {name:?}");
+    }
+}
+
+/// What start-up reads back must be the same, in whatever order.
+pub(super) fn same_snapshot(model: &Snapshot, real: &Snapshot) {
+    assert_eq!(sorted(model), sorted(real), "[sqlite] start-up");
+}
+
+fn sorted(snapshot: &Snapshot) -> Snapshot {
+    let mut sorted = snapshot.clone();
+    sorted.nodes.sort();
+    sorted.lanes.sort();
+    sorted.heard.sort();
+    sorted.unsettled.sort();
+    sorted.depths.retain(|(_, _, _, depth)| depth.parcels > 0);
+    sorted
+        .depths
+        .sort_by_key(|(peer, lane, state, _)| (*peer, *lane, *state));
+    sorted.settings.sort_by_key(|(name, _)| *name);
+    sorted.shelved.sort();
+    sorted
+}
+
+/// Whether two rows say the same; the model's table digest is made up. Of what is
+/// acked or parked as a whole nobody asks again which members went their own way.
+fn same(real: &PagedRow, model: &PagedRow) -> bool {
+    let mut info = real.info.clone();
+    info.table = model.info.table;
+    let except = real.except == model.except || model.row.state.name().is_terminal();
+    real.row == model.row && info == model.info && except
+}
+
+/// The table that the members of `content` would have.
+fn table_of(content: &Arc<Content>) -> Bytes {
+    let mut table = BytesMut::new();
+    for body in &content.members {
+        table.put_slice(&body.id.0);
+        table.put_slice(&body.digest.0);
+        table.put_uint_le(body.length, 6);
+        table.put_u16_le(0);
+    }
+    table.freeze()
+}
