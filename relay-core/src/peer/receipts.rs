@@ -1,0 +1,94 @@
+//! Receipts of one peer, both ways: theirs for our packs, ours for theirs.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::change::ReceiptRow;
+use crate::id::{ReceiptNo, Ticket};
+
+/// The receipts of a peer for our packs, in the order heard on this link.
+#[derive(Clone, Debug, Default)]
+pub struct SettleLine {
+    heard: BTreeMap<ReceiptNo, Option<Ticket>>,
+    said: ReceiptNo,
+}
+
+impl SettleLine {
+    /// An ack with this receipt was heard; what it settles is not yet known.
+    pub fn hear(&mut self, receipt: ReceiptNo) {
+        if receipt.0 != 0 && receipt > self.said {
+            self.heard.entry(receipt).or_insert(None);
+        }
+    }
+
+    /// What the ack settles becomes durable with `ticket`.
+    pub fn settle(&mut self, receipt: ReceiptNo, ticket: Ticket) {
+        if let Some(entry) = self.heard.get_mut(&receipt) {
+            *entry = Some(ticket);
+        }
+    }
+
+    /// The greatest receipt below which everything heard is durable, if it has
+    /// grown since the last call.
+    pub fn say(&mut self, durable: Ticket) -> Option<ReceiptNo> {
+        let mut last = None;
+        while let Some(entry) = self.heard.first_entry() {
+            match entry.get() {
+                Some(ticket) if *ticket <= durable => last = Some(*entry.key()),
+                Some(_) | None => break,
+            }
+            entry.remove();
+        }
+        self.said = last.unwrap_or(self.said);
+        last
+    }
+}
+
+/// The receipts we gave to a peer and that it has not settled.
+#[derive(Clone, Debug, Default)]
+pub struct Unsettled {
+    /// Those of this run and those read back.
+    pub known: BTreeSet<ReceiptNo>,
+    /// Those of earlier runs, counted at start and not yet read back.
+    pub unread: u64,
+    /// While receipts are repeated on a new link: the question that is open.
+    pub recalling: Option<u64>,
+    /// The last receipt said on this link.
+    pub said: ReceiptNo,
+    /// Receipts whose acks must wait for the repetition to end, rising.
+    pub held: VecDeque<ReceiptRow>,
+}
+
+impl Unsettled {
+    /// How many packs of the peer it has not settled.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.known.len() as u64 + self.unread
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settled_is_said_only_below_the_first_gap() {
+        let mut line = SettleLine::default();
+        for receipt in [3, 5, 9] {
+            line.hear(ReceiptNo(receipt));
+        }
+        line.settle(ReceiptNo(3), Ticket(10));
+        line.settle(ReceiptNo(9), Ticket(10));
+
+        assert_eq!(line.say(Ticket(9)), None);
+        assert_eq!(line.say(Ticket(10)), Some(ReceiptNo(3)));
+        assert_eq!(line.say(Ticket(99)), None, "5 is not settled");
+        line.settle(ReceiptNo(5), Ticket(11));
+        assert_eq!(line.say(Ticket(11)), Some(ReceiptNo(9)));
+        line.hear(ReceiptNo(4));
+        assert_eq!(
+            line.say(Ticket(99)),
+            None,
+            "what was said is not said again"
+        );
+    }
+}
