@@ -265,6 +265,8 @@ pub enum Why {
     Drain,
     /// The bucket holds enough again.
     Tokens,
+    /// A pause ends by itself.
+    PauseEnds,
 }
 
 /// Where the scheduler stands, for status and simulator alike.

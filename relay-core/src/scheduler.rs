@@ -23,6 +23,7 @@ mod links;
 mod marking;
 mod orders;
 mod paging;
+mod pausing;
 mod picture;
 mod puts;
 mod question;
@@ -55,6 +56,7 @@ use crate::units::Rate;
 use tickets::Pending;
 
 pub use gates::Gate;
+pub use pausing::PausePicture;
 pub use picture::{PeerPicture, Picture};
 
 /// How a peer is to be treated.
@@ -128,6 +130,7 @@ pub struct Scheduler {
     space: Space,
     puts: puts::Puts,
     arrivals: arrivals::Arrivals,
+    pauses: pausing::Pauses,
     asks: BTreeMap<Due, Vec<paging::Ask>>,
     /// Asked for while enough rows are being fetched.
     overdue: VecDeque<(Due, paging::Ask)>,
@@ -168,6 +171,7 @@ impl Scheduler {
             },
             puts: puts::Puts::default(),
             arrivals: arrivals::Arrivals::new(&snapshot),
+            pauses: pausing::Pauses::new(&snapshot, now),
             asks: BTreeMap::new(),
             overdue: VecDeque::new(),
             draining: None,
@@ -265,6 +269,9 @@ impl Scheduler {
         if let (Some(until), false) = (self.draining, self.links.is_empty()) {
             offer(until, Why::Drain);
         }
+        if let Some(look) = self.pauses.look() {
+            offer(look, Why::PauseEnds);
+        }
         for peer in self.peers.values() {
             self.peer_deadline(peer, &mut offer);
         }
@@ -293,6 +300,7 @@ impl Scheduler {
     }
 
     fn on_wake(&mut self, now: Now) {
+        self.end_pauses(now);
         let all: Vec<NodeNo> = self.peers.keys().copied().collect();
         for no in all {
             self.redial(now, no);

@@ -264,6 +264,7 @@ impl World {
             now,
         ));
         self.arm(n);
+        self.resume_all(n);
     }
 
     /// Does what `n` asks for.

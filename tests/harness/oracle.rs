@@ -10,6 +10,7 @@ mod answers;
 mod books;
 mod moves;
 mod orders;
+mod pauses;
 mod rest;
 mod windows;
 
@@ -72,6 +73,8 @@ struct Watch {
     columns: BTreeMap<(NodeNo, LaneNo), Column>,
     whole: Window,
     each: BTreeMap<usize, Window>,
+    /// Pauses that were answered and hold.
+    pauses: BTreeMap<pauses::Span, pauses::Pause>,
     /// Whether a link went or rows became durable in this step.
     look_at_flight: bool,
 }
@@ -260,14 +263,19 @@ impl Oracle {
             Effect::Accept(put) => self.accept_asked(n, *put, nodes),
             Effect::AcceptAs(put, id, digest) => self.same_asked(n, *put, *id, *digest, nodes),
             Effect::Refuse(put, _) => self.refuse_asked(n, *put, nodes),
-            Effect::Offer { link, parcel } => self.send_asked(n, *link, parcel.due, 0, nodes),
+            Effect::Offer { link, parcel } => {
+                self.send_asked(n, *link, parcel.due, 0, nodes);
+                self.judge_stopped(n, parcel, 0, nodes);
+            }
             Effect::Send {
                 link,
                 parcel,
                 bytes,
+                from,
                 ..
             } => {
                 self.send_asked(n, *link, parcel.due, *bytes, nodes);
+                self.judge_stopped(n, parcel, *from, nodes);
             }
             Effect::Ack {
                 link,
@@ -315,6 +323,7 @@ impl Oracle {
 
     /// Node `n` has asked for all that one input made it ask for.
     pub fn stepped(&mut self, n: usize, nodes: &[Node]) {
+        self.judge_pauses(n, nodes);
         let watch = &self.watches[n];
         if !watch.look_at_flight {
             return;

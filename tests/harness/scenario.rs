@@ -8,6 +8,7 @@
 //! [`crate::world`]'s.
 
 mod bounds;
+pub mod peers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -133,6 +134,8 @@ pub enum Act {
     Purge(usize),
     /// An operator sets a rate.
     SetRate(usize),
+    /// Something about peers: pauses, kicks, clones.
+    Peers(peers::PeerAct),
 }
 
 /// The name of node `n`.

@@ -8,6 +8,7 @@
 //! [`crate::oracle`]'s.
 
 mod faults;
+mod peers;
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -127,7 +128,8 @@ impl World {
     #[must_use]
     pub fn new(seed: u64, trace: Trace) -> Self {
         let mut dice = Dice::new(seed);
-        let plan = Plan::drawn(&mut dice);
+        let mut plan = Plan::drawn(&mut dice);
+        crate::scenario::peers::add(seed, &mut plan);
         if trace == Trace::Print {
             say(&format!("seed {seed}: {plan:#?}"));
         }

@@ -23,9 +23,42 @@ impl Gate {
     pub(super) const fn new(on: WaitingOn, until: Option<Mono>) -> Self {
         Self { on, until }
     }
+
+    /// Whether what is in flight already may go on to its end.
+    const fn lets_go_on(self) -> bool {
+        match self.on {
+            WaitingOn::Paused => true,
+            WaitingOn::Held
+            | WaitingOn::PeerRemoved
+            | WaitingOn::Certificate
+            | WaitingOn::Storage
+            | WaitingOn::PeerDown
+            | WaitingOn::Probe
+            | WaitingOn::PeerBusy
+            | WaitingOn::Window
+            | WaitingOn::Standby
+            | WaitingOn::LaneBudget
+            | WaitingOn::Quota
+            | WaitingOn::Backoff
+            | WaitingOn::DeadletterFull
+            | WaitingOn::Tokens
+            | WaitingOn::Turn => false,
+        }
+    }
 }
 
 impl Scheduler {
+    /// Whether what is in flight to `no` may go on: a gate that only keeps
+    /// deliveries from beginning lets it.
+    pub(super) fn may_go_on(&self, now: Now, no: NodeNo) -> bool {
+        let Some(peer) = self.peers.get(&no) else {
+            return false;
+        };
+        let mut open = self.draining.is_none();
+        self.peer_gates(now, peer, &mut |gate| open &= gate.lets_go_on());
+        open
+    }
+
     /// Whether anything may begin to go to `no` just now.
     pub(super) fn may_send(&self, now: Now, no: NodeNo) -> bool {
         let Some(peer) = self.peers.get(&no) else {
@@ -39,6 +72,7 @@ impl Scheduler {
     /// Every gate that is shut for all that is owed to `peer`, the most binding
     /// first (semantics 3, `waiting_on`).
     pub(super) fn peer_gates(&self, now: Now, peer: &Peer, shut: &mut impl FnMut(Gate)) {
+        self.peer_pause(peer.no).into_iter().for_each(&mut *shut);
         if !peer.configured {
             shut(Gate::new(WaitingOn::PeerRemoved, None));
         }
@@ -52,13 +86,13 @@ impl Scheduler {
 
     /// Every gate that is shut for all that is owed to `peer` in `lane`, beyond
     /// those of the peer.
-    #[expect(clippy::unused_self, reason = "pauses and budgets of lanes stand here")]
     pub(super) fn lane_gates(
         &self,
         _now: Now,
-        _peer: &Peer,
-        _lane: LaneNo,
-        _shut: &mut impl FnMut(Gate),
+        peer: &Peer,
+        lane: LaneNo,
+        shut: &mut impl FnMut(Gate),
     ) {
+        self.lane_pause(peer.no, lane).into_iter().for_each(shut);
     }
 }

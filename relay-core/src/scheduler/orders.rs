@@ -26,9 +26,11 @@ impl Scheduler {
                 self.batch.push(Change::Audit(record));
                 self.answer_order(id, Ok(Done::default()));
             }
+            Order::Pause { scope, how, until } => {
+                self.pause(now, id, caller, (&scope, how, until));
+            }
+            Order::Resume(scope) => self.resume(now, id, caller, &scope),
             Order::LaneBudget { .. }
-            | Order::Pause { .. }
-            | Order::Resume(_)
             | Order::Hold(_)
             | Order::Release(_)
             | Order::Cancel(_)

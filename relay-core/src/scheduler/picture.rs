@@ -2,6 +2,7 @@
 //! at one moment.
 
 use super::Scheduler;
+use super::pausing::PausePicture;
 use crate::change::Depth;
 use crate::delivery::{StateName, WaitingOn};
 use crate::event::{BusyWhy, Space};
@@ -31,6 +32,8 @@ pub struct Picture {
     pub throttled: u64,
     /// How full the node is.
     pub space: Space,
+    /// What operators have paused.
+    pub pauses: Vec<PausePicture>,
     /// Every peer with a place in the config or with work.
     pub peers: Vec<PeerPicture>,
 }
@@ -42,7 +45,7 @@ pub struct PeerPicture {
     pub name: NodeId,
     /// Whether it is in the config.
     pub configured: bool,
-    /// `down`, `dialing` or `up`.
+    /// `down`, `dialing`, `up`; under a pause `draining`, then `paused`.
     pub link_state: &'static str,
     /// The connection, while it is up.
     pub link: Option<LinkId>,
@@ -74,6 +77,7 @@ impl Scheduler {
             tokens: self.bucket.available(now.mono),
             throttled: self.throttled,
             space: self.space,
+            pauses: self.pauses_picture(),
             peers: self
                 .peers
                 .values()
@@ -95,7 +99,7 @@ impl Scheduler {
         PeerPicture {
             name: peer.name.clone(),
             configured: peer.configured,
-            link_state: peer.link.as_str(),
+            link_state: self.link_word(peer),
             link: peer.link.up(),
             redial: self.redial_at(peer),
             last_error: peer.last_error.clone(),
@@ -104,6 +108,12 @@ impl Scheduler {
             waiting_on: self.waiting_on(now, peer),
             unsettled: peer.unsettled.count(),
         }
+    }
+
+    /// What the state of a link is called: a pause shows while it is up.
+    fn link_word(&self, peer: &Peer) -> &'static str {
+        let paused = peer.link.up().and_then(|_| self.pause_word(peer));
+        paused.unwrap_or(peer.link.as_str())
     }
 
     /// What a peer's waiting deliveries wait on: the first that holds.
@@ -118,7 +128,10 @@ impl Scheduler {
             return None;
         }
         let tokens = self.bucket.ready(now.mono).is_err() || peer.bucket.ready(now.mono).is_err();
-        Some(if !peer.configured {
+        let paused = self.peer_pause(peer.no).is_some();
+        Some(if paused {
+            WaitingOn::Paused
+        } else if !peer.configured {
             WaitingOn::PeerRemoved
         } else if peer.link.up().is_none() {
             WaitingOn::PeerDown

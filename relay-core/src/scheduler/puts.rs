@@ -135,7 +135,10 @@ impl Scheduler {
         }
         // The link may have gone while the row became durable.
         parcel.phase = Phase::Marking(durable);
-        if self.peers[&due.peer].link.up().is_none() || draining {
+        if self.peers[&due.peer].link.up().is_none()
+            || draining
+            || self.is_stopped(due.peer, stored.lane)
+        {
             self.interrupt(now, due.peer, key);
         } else {
             self.enter_outbox(now, due.peer, key);
@@ -273,7 +276,10 @@ impl Scheduler {
     fn owe(&mut self, now: Now, due: Due, info: &PackInfo) -> OwedRow {
         let rule = self.lane_rule(info.lane);
         let (epoch, limits) = (self.epoch, self.settings.limits.clone());
-        let may_send = self.may_send(now, due.peer) && info.expires.is_none();
+        let mut may_send = self.may_send(now, due.peer) && info.expires.is_none();
+        if let Some(peer) = self.peers.get(&due.peer) {
+            self.lane_gates(now, peer, info.lane, &mut |_| may_send = false);
+        }
         let peer = self.peer_mut(due.peer);
         let mut row = OwedRow::new(due, info, now.unix);
         let depth = Peer::depth_of(&row);

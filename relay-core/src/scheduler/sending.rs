@@ -32,7 +32,7 @@ impl Scheduler {
 
     /// Sends one chunk or offer to `no`; `false` when nothing may go.
     fn send_one(&mut self, now: Now, no: NodeNo) -> bool {
-        if !self.may_send(now, no) || self.is_clogged(&self.peers[&no]) {
+        if !self.may_go_on(now, no) || self.is_clogged(&self.peers[&no]) {
             return false;
         }
         let max_starvation = self.settings.limits.max_starvation;

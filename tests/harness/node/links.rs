@@ -308,7 +308,8 @@ impl World {
         last: bool,
     ) {
         let sending = &mut self.wire.links[link].ends[side].sending;
-        let begun = sending.remove(&due);
+        // One that came back half sent begins anew.
+        let begun = sending.remove(&due).filter(|(at, _)| from > 0 || *at == 0);
         let whole = packed.content.bytes_of(&packed.indexes);
         match begun {
             Some((at, indexes)) => {

@@ -228,7 +228,8 @@ impl Oracle {
                     "[step] n{n} {due:?} leaves deadletter"
                 );
             }
-            Move::Enqueue | Move::Send | Move::Return | Move::Remove => {}
+            Move::Send => self.judge_begin(n, row, nodes),
+            Move::Enqueue | Move::Return | Move::Remove => {}
         }
         if let State::Failed { .. } = row.state {
             assert!(

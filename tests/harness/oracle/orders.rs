@@ -7,6 +7,7 @@ use super::Oracle;
 impl Oracle {
     /// An operator of `n` gives an order.
     pub fn ordered(&mut self, n: usize, id: OrderId, order: &Order) {
+        self.pause_given(n, order);
         self.watches[n].orders.insert(id, order.clone());
     }
 
@@ -17,6 +18,7 @@ impl Oracle {
             order.is_some(),
             "[step] n{n} answers {id:?}, which is not open: {outcome:?}"
         );
+        self.pause_answered(n, order.as_ref(), outcome);
     }
 
     /// At rest every order of `n` has been answered.

@@ -43,6 +43,7 @@ impl World {
             }),
             Act::Purge(n) => self.operate(n, "verb: purge", Order::Purge),
             Act::SetRate(n) => self.set_rate(n),
+            Act::Peers(act) => self.peer_act(act),
         }
     }
 
@@ -233,7 +234,7 @@ impl World {
     }
 
     /// An operator gives an order.
-    fn order(&mut self, n: usize, order: Order) {
+    pub(super) fn order(&mut self, n: usize, order: Order) {
         let id = OrderId(self.nodes[n].give());
         let caller = Caller::default();
         self.oracle.ordered(n, id, &order);
@@ -268,6 +269,7 @@ impl World {
                 .unwrap_or(slowest)
                 .min(slowest);
             self.mend(n);
+            self.peers_calm(n);
         }
         self.after(SECOND, Event::Look);
         let flow = owed * SECOND / slowest.min(self.plan.path.takes) * 4;
