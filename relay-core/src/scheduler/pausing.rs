@@ -173,7 +173,13 @@ impl Scheduler {
     /// Ends the pauses whose time has come.
     pub(super) fn end_pauses(&mut self, now: Now) {
         let due = |pause: &Pause| pause.look.is_some_and(|look| look <= now.mono);
-        let spans: Vec<Span> = self.pauses.0.iter().filter(|(_, p)| due(p)).map(|(s, _)| *s).collect();
+        let spans: Vec<Span> = self
+            .pauses
+            .0
+            .iter()
+            .filter(|(_, p)| due(p))
+            .map(|(s, _)| *s)
+            .collect();
         for span in spans {
             let Some(pause) = self.pauses.0.get_mut(&span) else {
                 continue;
@@ -204,7 +210,11 @@ impl Scheduler {
 
     /// The scope by numbers; a lane of the config that nothing used gets one.
     fn span(&mut self, scope: &Scope) -> Result<Span, OrderRefused> {
-        let known = |name| self.nodes.number(name).filter(|no| self.peers.contains_key(no));
+        let known = |name| {
+            self.nodes
+                .number(name)
+                .filter(|no| self.peers.contains_key(no))
+        };
         let peer = match &scope.peer {
             None => None,
             Some(name) => {
@@ -275,7 +285,10 @@ impl Scheduler {
 
     /// Whether what is put in flight in `lane` of `no` is to come back at once.
     pub(super) fn is_stopped(&self, no: NodeNo, lane: LaneNo) -> bool {
-        let over = self.pauses.over_peer(no).chain(self.pauses.over_lane(no, lane));
+        let over = self
+            .pauses
+            .over_peer(no)
+            .chain(self.pauses.over_lane(no, lane));
         over.into_iter().any(|pause| pause.how == Pausing::Now)
     }
 

@@ -105,7 +105,10 @@ impl Oracle {
     pub(super) fn judge_stopped(&mut self, n: usize, parcel: &Parcel, from: u64, nodes: &[Node]) {
         let watch = &self.watches[n];
         let unix = nodes[n].clock(self.now).unix;
-        let (peer, lane) = (watch.peers[&parcel.due.peer], watch.lanes[&parcel.info.lane].clone());
+        let (peer, lane) = (
+            watch.peers[&parcel.due.peer],
+            watch.lanes[&parcel.info.lane].clone(),
+        );
         let large = parcel.info.bytes > limits::SMALL_SEGMENT && parcel.info.count == 1;
         let over = self.over(n, peer, &lane, unix);
         let stopped = over.iter().any(|pause| pause.how == Pausing::Now);
@@ -130,7 +133,9 @@ impl Oracle {
             .retain(|_, pause| pause.until.is_none_or(|until| until > now.unix));
         let shown = scheduler.picture(now).pauses;
         for pause in &shown {
-            let late = pause.until.map_or(0, |until| now.unix.0.saturating_sub(until.0));
+            let late = pause
+                .until
+                .map_or(0, |until| now.unix.0.saturating_sub(until.0));
             assert!(
                 late <= LATE_MS,
                 "[step] n{n} is paused {late} ms longer than asked: {pause:?}"
@@ -142,7 +147,10 @@ impl Oracle {
                     && shown.how == pause.how
                     && shown.until == pause.until
             });
-            assert!(there, "[step] n{n} forgot the pause of {span_asked:?}: {pause:?}");
+            assert!(
+                there,
+                "[step] n{n} forgot the pause of {span_asked:?}: {pause:?}"
+            );
         }
         self.tally.count("paused steps");
     }

@@ -45,12 +45,16 @@ fn pauses(dice: &mut Dice, plan: &mut Plan) {
     for _ in 0..dice.between(1, 8) {
         let place = drawn_where(dice, plan);
         let at_once = dice.chance(500);
-        let lasts = dice.chance(500).then(|| dice.spread(SECOND / 10, 60 * SECOND));
+        let lasts = dice
+            .chance(500)
+            .then(|| dice.spread(SECOND / 10, 60 * SECOND));
         let when = dice.between(0, plan.storm);
-        plan.acts.push((when, Act::Peers(PeerAct::Pause(place, at_once, lasts))));
+        plan.acts
+            .push((when, Act::Peers(PeerAct::Pause(place, at_once, lasts))));
         if dice.chance(800) {
             let later = when + dice.spread(SECOND / 10, 60 * SECOND);
-            plan.acts.push((later.min(plan.storm), Act::Peers(PeerAct::Resume(place))));
+            plan.acts
+                .push((later.min(plan.storm), Act::Peers(PeerAct::Resume(place))));
         }
     }
 }

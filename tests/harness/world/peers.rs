@@ -26,7 +26,11 @@ impl World {
         if self.nodes[n].scheduler.is_none() {
             return;
         }
-        let how = if at_once { Pausing::Now } else { Pausing::Drain };
+        let how = if at_once {
+            Pausing::Now
+        } else {
+            Pausing::Drain
+        };
         self.tally.count(match (place.peer, place.lane, how) {
             (None, None, Pausing::Drain) => "verb: pause all",
             (None, None, Pausing::Now) => "verb: pause all, now",
@@ -57,7 +61,10 @@ impl World {
             Some(scheduler) => {
                 let now = self.nodes[n].clock(self.now);
                 let pauses = scheduler.picture(now).pauses.into_iter();
-                pauses.filter(|p| p.until.is_none()).map(|p| p.scope).collect()
+                pauses
+                    .filter(|p| p.until.is_none())
+                    .map(|p| p.scope)
+                    .collect()
             }
             None => return,
         };
@@ -70,6 +77,8 @@ impl World {
 fn scope(place: Where) -> Scope {
     Scope {
         peer: place.peer.map(node_name),
-        lane: place.lane.map(|lane| lane.parse().expect("a short name is a name")),
+        lane: place
+            .lane
+            .map(|lane| lane.parse().expect("a short name is a name")),
     }
 }
