@@ -88,7 +88,7 @@ impl Oracle {
     }
 
     /// A row goes in flight: no pause may be over it.
-    pub(super) fn judge_begin(&mut self, n: usize, row: &OwedRow, nodes: &[Node]) {
+    pub(super) fn judge_begin(&self, n: usize, row: &OwedRow, nodes: &[Node]) {
         let watch = &self.watches[n];
         let unix = nodes[n].clock(self.now).unix;
         let (peer, lane) = (watch.peers[&row.due.peer], watch.lanes[&row.lane].clone());
@@ -102,7 +102,7 @@ impl Oracle {
 
     /// Bytes leave: under a pause that stops at once, only what has begun on a
     /// stream it shares.
-    pub(super) fn judge_stopped(&mut self, n: usize, parcel: &Parcel, from: u64, nodes: &[Node]) {
+    pub(super) fn judge_stopped(&self, n: usize, parcel: &Parcel, from: u64, nodes: &[Node]) {
         let watch = &self.watches[n];
         let unix = nodes[n].clock(self.now).unix;
         let (peer, lane) = (
