@@ -267,6 +267,8 @@ pub enum Why {
     Tokens,
     /// A pause ends by itself.
     PauseEnds,
+    /// Another gate opens by itself.
+    Gate,
 }
 
 /// Where the scheduler stands, for status and simulator alike.

@@ -36,6 +36,7 @@ pub mod link;
 pub mod names;
 pub mod peer;
 pub mod queue;
+pub mod soonest;
 pub mod wire;
 // the machine
 pub mod scheduler;

@@ -30,8 +30,10 @@ mod question;
 mod receipts;
 mod sending;
 mod start;
+mod table;
 mod tickets;
 mod verdicts;
+mod waking;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -42,7 +44,7 @@ use rand_core::{Rng, SeedableRng};
 use crate::backoff::Backoff;
 use crate::bandwidth::Bucket;
 use crate::change::{Change, Due, Snapshot};
-use crate::event::{Deadline, Effect, Input, Space, Why};
+use crate::event::{Effect, Input, Space, Why};
 use crate::id::{
     BootEpoch, LaneName, LaneNo, LedgerId, LinkId, NodeId, NodeNo, PackNo, ReceiptNo, Ticket,
 };
@@ -50,6 +52,7 @@ use crate::limits::{self, Limits};
 use crate::names::Names;
 use crate::peer::Peer;
 use crate::segment::{Class, LaneRule};
+use crate::soonest::Soonest;
 use crate::time::{Mono, Now};
 use crate::units::Rate;
 
@@ -112,13 +115,17 @@ pub struct Scheduler {
     rescued: u64,
     nodes: Names<NodeId, NodeNo>,
     lanes: Names<LaneName, LaneNo>,
-    peers: BTreeMap<NodeNo, Peer>,
+    peers: table::Peers,
+    /// When each peer has something to wait for, by its number.
+    wakes: Soonest<(Mono, Why)>,
+    /// The ticket each peer's receipts wait for, by its number.
+    lines: Soonest<Ticket>,
     links: BTreeMap<LinkId, NodeNo>,
     issued: Ticket,
     durable: Ticket,
     last_pack: PackNo,
     last_receipt: ReceiptNo,
-    pending: BTreeMap<Ticket, Vec<Pending>>,
+    pending: VecDeque<(Ticket, Vec<Pending>)>,
     batch: Vec<Change>,
     batch_pending: Vec<Pending>,
     effects: VecDeque<Effect>,
@@ -136,6 +143,8 @@ pub struct Scheduler {
     overdue: VecDeque<(Due, paging::Ask)>,
     draining: Option<Mono>,
     drained: bool,
+    /// When the last input was heard.
+    heard_at: Now,
     chance: rand_pcg::Pcg64,
 }
 
@@ -149,13 +158,15 @@ impl Scheduler {
             ledger: snapshot.ledger,
             epoch: snapshot.epoch,
             rescued: snapshot.rescued,
-            peers: BTreeMap::new(),
+            peers: table::Peers::default(),
+            wakes: Soonest::new(),
+            lines: Soonest::new(),
             links: BTreeMap::new(),
             issued: Ticket(0),
             durable: Ticket(0),
             last_pack: snapshot.last_pack,
             last_receipt: snapshot.last_receipt,
-            pending: BTreeMap::new(),
+            pending: VecDeque::new(),
             batch: Vec::new(),
             batch_pending: Vec::new(),
             effects: VecDeque::new(),
@@ -176,20 +187,24 @@ impl Scheduler {
             overdue: VecDeque::new(),
             draining: None,
             drained: false,
+            heard_at: now,
             chance: rand_pcg::Pcg64::seed_from_u64(seed),
             settings,
         };
         scheduler.take_up(&snapshot, now);
+        scheduler.note_wakes(now);
         scheduler
     }
 
     /// Something happened at `now`: state moves, effects queue up.
     pub fn handle(&mut self, now: Now, input: Input) {
+        self.heard_at = now;
         self.dispatch(now, input);
         self.pump(now);
         self.say_settled();
         self.flush();
         self.finish_drain(now);
+        self.note_wakes(now);
     }
 
     fn dispatch(&mut self, now: Now, input: Input) {
@@ -254,60 +269,6 @@ impl Scheduler {
     /// The next thing to do, until `None`.
     pub fn poll(&mut self) -> Option<Effect> {
         self.effects.pop_front()
-    }
-
-    /// If nothing happens, wake me then; `None`: there is nothing to wait for.
-    #[must_use]
-    pub fn deadline(&self) -> Option<Deadline> {
-        let mut first: Option<Deadline> = None;
-        let mut offer = |at: Mono, why: Why| {
-            if first.is_none_or(|held| at < held.at) {
-                first = Some(Deadline { at, why });
-            }
-        };
-        // Once the links are closed a drain waits for tickets alone.
-        if let (Some(until), false) = (self.draining, self.links.is_empty()) {
-            offer(until, Why::Drain);
-        }
-        if let Some(look) = self.pauses.look() {
-            offer(look, Why::PauseEnds);
-        }
-        for peer in self.peers.values() {
-            self.peer_deadline(peer, &mut offer);
-        }
-        first
-    }
-
-    fn peer_deadline(&self, peer: &Peer, offer: &mut impl FnMut(Mono, Why)) {
-        if let Some(at) = self.redial_at(peer) {
-            offer(at, Why::Redial);
-        }
-        if let Some((until, _)) = peer.resting.first() {
-            offer(*until, Why::Backoff);
-        }
-        if let Some((since, _)) = peer.awaiting.first() {
-            let heard = (*since).max(peer.last_heard);
-            offer(heard + self.settings.limits.ack_timeout, Why::AckTimeout);
-        }
-        if peer.link.up().is_none() || self.draining.is_some() {
-            return;
-        }
-        if let Some((until, _)) = peer.busy {
-            offer(until, Why::PeerBusy);
-        } else if let Some(at) = self.tokens_at(peer) {
-            offer(at, Why::Tokens);
-        }
-    }
-
-    fn on_wake(&mut self, now: Now) {
-        self.end_pauses(now);
-        let all: Vec<NodeNo> = self.peers.keys().copied().collect();
-        for no in all {
-            self.redial(now, no);
-            self.wake_resting(now, no);
-            self.time_out(now, no);
-            self.dirty.insert(no);
-        }
     }
 
     fn on_drain(&mut self, now: Now) {

@@ -27,6 +27,18 @@ impl SettleLine {
         }
     }
 
+    /// Whether nothing was heard that is not said.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.heard.is_empty()
+    }
+
+    /// The ticket the first receipt not yet said waits for, if that is known.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<Ticket> {
+        self.heard.values().next().copied().flatten()
+    }
+
     /// The greatest receipt below which everything heard is durable, if it has
     /// grown since the last call.
     pub fn say(&mut self, durable: Ticket) -> Option<ReceiptNo> {

@@ -15,6 +15,7 @@ impl Scheduler {
     /// If one is broken.
     pub fn check(&self) {
         for peer in self.peers.values() {
+            self.check_wake(peer);
             check_phases(peer);
             check_windows(peer);
             self.check_deadline(peer);
@@ -24,6 +25,19 @@ impl Scheduler {
             self.durable <= self.issued,
             "nothing is durable before it was asked for"
         );
+    }
+
+    /// What was noted when the peer was touched last is no later than what a
+    /// fresh look says.
+    fn check_wake(&self, peer: &Peer) {
+        let noted = self.wakes.at(peer.no.0 as usize).map(|(at, _)| at);
+        if let Some((fresh, why)) = self.peer_wakes(self.heard_at, peer) {
+            assert!(
+                noted.is_some_and(|noted| noted <= fresh),
+                "{}: {why:?} at {fresh:?}, and {noted:?} was noted",
+                peer.name
+            );
+        }
     }
 
     /// What waits for time has a deadline.

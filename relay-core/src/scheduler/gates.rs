@@ -25,7 +25,7 @@ impl Gate {
     }
 
     /// Whether what is in flight already may go on to its end.
-    const fn lets_go_on(self) -> bool {
+    pub(super) const fn lets_go_on(self) -> bool {
         match self.on {
             WaitingOn::Paused => true,
             WaitingOn::Held

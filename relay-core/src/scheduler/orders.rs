@@ -108,7 +108,10 @@ impl Scheduler {
         }
         let pending = Pending::Order(id, outcome);
         if nothing_new {
-            self.pending.entry(self.issued).or_default().push(pending);
+            match self.pending.back_mut().filter(|(at, _)| *at == self.issued) {
+                Some((_, waiting)) => waiting.push(pending),
+                None => self.pending.push_back((self.issued, vec![pending])),
+            }
         } else {
             self.batch_pending.push(pending);
         }

@@ -93,12 +93,28 @@ impl Scheduler {
         }
     }
 
-    /// Tells each peer how far its receipts are settled for good.
+    /// Tells each peer how far its receipts are settled for good: those touched,
+    /// and those whose first receipt waited for what has become durable.
     pub(super) fn say_settled(&mut self) {
         let durable = self.durable;
-        for peer in self.peers.values_mut() {
-            let Some(link) = peer.link.up() else { continue };
-            if let Some(receipt) = peer.line.say(durable) {
+        while let Some((ticket, index)) = self.lines.first() {
+            if ticket > durable {
+                break;
+            }
+            self.lines.set(index, None);
+            let no = NodeNo(u32::try_from(index).expect("peers are indexed by their numbers"));
+            self.peers.touch(no);
+        }
+        for n in 0..self.peers.sort_touched() {
+            let no = self.peers.touched(n);
+            let peer = self.peer_mut(no);
+            let (link, mut said) = (peer.link.up(), None);
+            if link.is_some() && !peer.line.is_empty() {
+                said = peer.line.say(durable);
+            }
+            let waits = peer.line.waits_for().filter(|_| link.is_some());
+            self.lines.set(no.0 as usize, waits);
+            if let (Some(link), Some(receipt)) = (link, said) {
                 self.effects.push_back(Effect::Settle { link, receipt });
             }
         }

@@ -84,14 +84,12 @@ impl Scheduler {
 
     /// The peer, made without a place in the config if it has none.
     pub(super) fn peer_entry(&mut self, no: NodeNo, now: Now) -> &mut Peer {
-        let name = self.nodes.name(no).expect("a numbered node has a name");
-        self.peers.entry(no).or_insert_with(|| {
-            Peer::new(
-                no,
-                name.clone(),
-                Bucket::new(Rate::UNLIMITED, now.mono),
-                now.mono,
-            )
-        })
+        if !self.peers.contains_key(&no) {
+            let name = self.nodes.name(no).expect("a numbered node has a name");
+            let bucket = Bucket::new(Rate::UNLIMITED, now.mono);
+            let peer = Peer::new(no, name.clone(), bucket, now.mono);
+            self.peers.insert(no, peer);
+        }
+        self.peer_mut(no)
     }
 }

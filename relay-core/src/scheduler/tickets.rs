@@ -28,12 +28,9 @@ impl Scheduler {
     pub(super) fn on_persisted(&mut self, now: Now, ticket: Ticket, space: Space) {
         self.space = space;
         self.durable = self.durable.max(ticket);
-        while let Some(entry) = self.pending.first_entry() {
-            if *entry.key() > ticket {
-                break;
-            }
-            let at = *entry.key();
-            for pending in entry.remove() {
+        while self.pending.front().is_some_and(|(at, _)| *at <= ticket) {
+            let (at, all) = self.pending.pop_front().expect("it was just there");
+            for pending in all {
                 match pending {
                     Pending::Put(stored) => self.on_put_stored(now, stored),
                     Pending::Arrival(stored) => self.on_arrival_stored(stored),
@@ -52,7 +49,9 @@ impl Scheduler {
 
     pub(super) fn on_persist_refused(&mut self, ticket: Ticket, space: Space) {
         self.space = space;
-        for pending in self.pending.remove(&ticket).unwrap_or_default() {
+        let found = self.pending.binary_search_by_key(&ticket, |(at, _)| *at);
+        let refused = found.ok().and_then(|at| self.pending.remove(at));
+        for pending in refused.map(|(_, all)| all).unwrap_or_default() {
             match pending {
                 Pending::Put(stored) => self.on_put_refused(stored),
                 Pending::Arrival(stored) => self.on_arrival_refused(stored),
@@ -96,7 +95,7 @@ impl Scheduler {
     pub(super) fn issue(&mut self, changes: Vec<Change>, pending: Vec<Pending>) -> Ticket {
         self.issued = self.batch_ticket();
         if !pending.is_empty() {
-            self.pending.insert(self.issued, pending);
+            self.pending.push_back((self.issued, pending));
         }
         self.effects
             .push_back(Effect::Persist(self.issued, changes));
