@@ -21,7 +21,7 @@ use relay_core::id::{
     BootEpoch, LaneName, LaneNo, LedgerId, LinkId, NodeId, NodeNo, PackNo, ReceiptNo, SegmentId,
 };
 use relay_core::limits::Limits;
-use relay_core::scheduler::{PeerRule, Scheduler, Settings};
+use relay_core::scheduler::{Bounds, PeerRule, Scheduler, Settings};
 use relay_core::segment::{Class, Digest, LaneRule, PackInfo};
 use relay_core::time::{Mono, Now, Unix};
 use relay_core::units::Rate;
@@ -181,6 +181,7 @@ fn settings() -> Settings {
             longest: second,
         },
         rate: Rate::UNLIMITED,
+        bounds: Bounds::default(),
         limits: Limits::default(),
     }
 }

@@ -16,7 +16,7 @@ use relay_core::backoff::Backoff;
 use relay_core::change::Snapshot;
 use relay_core::ledger::{Ledger, Options};
 use relay_core::limits::{LONGEST_SLOTS, Limits};
-use relay_core::scheduler::{PeerRule, Scheduler, Settings};
+use relay_core::scheduler::{Bounds, OnExhausted, PeerBounds, PeerRule, Scheduler, Settings};
 use relay_core::segment::LaneRule;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -297,8 +297,34 @@ fn settings(config: &Config) -> Settings {
         },
         redial: REDIAL,
         rate: config.bandwidth.bytes_per_second,
+        bounds: bounds(config),
         limits,
     }
+}
+
+/// Quotas, windows and budgets as the core wants them.
+fn bounds(config: &Config) -> Bounds {
+    let of = |peer: &Peer| PeerBounds {
+        quota: peer.daily_quota_bytes.0,
+    };
+    let mut bounds = Bounds {
+        quota: config.bandwidth.daily_quota_bytes.0,
+        on_exhausted: match config.bandwidth.on_exhausted {
+            crate::config::OnExhausted::Wait => OnExhausted::Wait,
+            crate::config::OnExhausted::Deadletter => OnExhausted::Deadletter,
+        },
+        ..Bounds::default()
+    };
+    for peer in &config.peers {
+        match &peer.id {
+            PeerName::Node(id) => drop(bounds.peers.insert(id.clone(), of(peer))),
+            PeerName::Any => (bounds.any, bounds.any_rate) = (of(peer), peer.bytes_per_second),
+        }
+    }
+    for (name, lane) in &config.lanes {
+        bounds.lane_bytes.insert(name.clone(), lane.bytes_per_day.0);
+    }
+    bounds
 }
 
 fn random() -> anyhow::Result<u64> {

@@ -50,6 +50,18 @@ impl Bucket {
         Some(u64::try_from(self.level_at(now) / MICRO).unwrap_or(0))
     }
 
+    /// Bytes in it, negative in debt, rounded down; `None` when unlimited.
+    #[must_use]
+    pub fn level(&self, now: Mono) -> Option<i64> {
+        (!self.unlimited()).then(|| self.level_at(now).div_euclid(MICRO))
+    }
+
+    /// What it holds at most; 0 when unlimited.
+    #[must_use]
+    pub const fn burst_bytes(&self) -> u64 {
+        self.burst().unsigned_abs() / MICRO.unsigned_abs()
+    }
+
     /// Whether a chunk may go now; if not, when it may.
     ///
     /// # Errors

@@ -19,6 +19,8 @@ mod check;
 mod fates;
 mod filing;
 mod gates;
+mod headroom;
+mod limiting;
 mod links;
 mod marking;
 mod orders;
@@ -59,6 +61,8 @@ use crate::units::Rate;
 use tickets::Pending;
 
 pub use gates::Gate;
+pub use headroom::{BandwidthPicture, Bound, LanePicture, SetBy};
+pub use limiting::{Bounds, OnExhausted, PeerBounds};
 pub use pausing::PausePicture;
 pub use picture::{PeerPicture, Picture};
 
@@ -88,6 +92,8 @@ pub struct Settings {
     pub redial: Backoff,
     /// The rate over all peers.
     pub rate: Rate,
+    /// Quotas, windows and budgets.
+    pub bounds: Bounds,
     /// The bounds.
     pub limits: Limits,
 }
@@ -132,6 +138,7 @@ pub struct Scheduler {
     dirty: BTreeSet<NodeNo>,
     turn: NodeNo,
     bucket: Bucket,
+    standing: limiting::Standing,
     throttled: u64,
     questions: u64,
     space: Space,
@@ -173,6 +180,7 @@ impl Scheduler {
             dirty: BTreeSet::new(),
             turn: NodeNo(0),
             bucket: Bucket::new(settings.rate, now.mono),
+            standing: limiting::Standing::new(&snapshot),
             throttled: 0,
             questions: 0,
             space: Space {

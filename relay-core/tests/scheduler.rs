@@ -17,7 +17,7 @@ use relay_core::id::{
     BootEpoch, LedgerId, LinkId, NodeId, NodeNo, PutId, ReceiptNo, SegmentId, StagedId, Ticket,
 };
 use relay_core::limits::Limits;
-use relay_core::scheduler::{PeerRule, Scheduler, Settings};
+use relay_core::scheduler::{Bounds, PeerRule, Scheduler, Settings};
 use relay_core::segment::{Class, Digest, LaneRule};
 use relay_core::time::{Mono, Now, Unix};
 use relay_core::units::Rate;
@@ -68,6 +68,7 @@ impl Node {
                 longest: second,
             },
             rate: Rate::UNLIMITED,
+            bounds: Bounds::default(),
             limits: Limits::default(),
         };
         let snapshot = Snapshot {

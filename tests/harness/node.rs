@@ -17,7 +17,7 @@ use relay_core::change::{Due, KeyName, Sent};
 use relay_core::delivery::StateName;
 use relay_core::event::{Deadline, Effect, Input, Put};
 use relay_core::id::{LinkId, NodeId, NodeNo, PutId, StagedId, Ticket};
-use relay_core::scheduler::{PeerRule, Scheduler, Settings};
+use relay_core::scheduler::{Bounds, PeerRule, Scheduler, Settings};
 use relay_core::segment::Digest;
 use relay_core::time::{Mono, Now, Unix};
 use relay_core::units::Rate;
@@ -228,6 +228,7 @@ impl Node {
             retry: plan.retry,
             redial: plan.redial,
             rate: self.rate,
+            bounds: Bounds::default(),
             limits: plan.limits.clone(),
         }
     }

@@ -233,7 +233,7 @@ impl<'a> Painter<'a> {
     /// The relay at one moment; counts run since `started`.
     pub(super) fn status(&self, oldest: &Oldest, started: Unix) -> StatusView {
         let (config, node) = (&self.desk.config, self.node);
-        let rate = node.rate;
+        let band = &node.bandwidth;
         StatusView {
             enabled: config.relay.enabled,
             node: node.node.as_str().to_owned(),
@@ -246,16 +246,16 @@ impl<'a> Painter<'a> {
             oldest_age_seconds: oldest.values().copied().max(),
             rescued_at_start: node.rescued,
             bandwidth: BandwidthView {
-                unlimited: rate.is_unlimited(),
-                bytes_per_second: rate.0,
-                burst_bytes: rate.0,
-                available_tokens: node
-                    .tokens
-                    .map(|tokens| i64::try_from(tokens).unwrap_or(i64::MAX)),
-                daily_quota_bytes: config.bandwidth.daily_quota_bytes.0,
-                throttle_count: node.throttled,
-                since: Some(moment(started)),
-                ..BandwidthView::default()
+                unlimited: band.rate.value == 0,
+                bytes_per_second: band.rate.value,
+                burst_bytes: band.burst,
+                available_tokens: band.tokens,
+                daily_quota_bytes: band.quota.value,
+                daily_used_bytes: band.used,
+                quota_opens_at: band.opens_at.map(moment),
+                throttle_count: band.throttled,
+                quota_drops: band.quota_drops,
+                since: Some(moment(band.since.unwrap_or(started))),
             },
             peers: self.peers(oldest),
             paused: false,

@@ -7,18 +7,18 @@
 //! a row first is answered when the last of its rows is decided.
 
 use super::{Pending, Scheduler, paging};
-use crate::audit::{AuditEvent, AuditRecord};
 use crate::change::{Change, Due};
-use crate::event::{
-    Bandwidth, Caller, Done, Effect, Order, OrderId, OrderRefused, Standing, Target,
-};
+use crate::event::{Caller, Done, Effect, Order, OrderId, OrderRefused, Target};
 use crate::time::Now;
 
 impl Scheduler {
     pub(super) fn on_ordered(&mut self, now: Now, id: OrderId, caller: &Caller, order: Order) {
         match order {
             Order::Bandwidth { change, dry_run } => {
-                self.set_bandwidth(now, id, caller, &change, dry_run)
+                self.set_bandwidth(now, id, caller, &change, dry_run);
+            }
+            Order::LaneBudget { change, dry_run } => {
+                self.set_lane_budget(now, id, caller, &change, dry_run);
             }
             Order::Retry { targets, ttl: _ } => self.ask_all(id, &targets, || paging::Ask::Retry),
             Order::Purge(targets) => self.ask_all(id, &targets, || paging::Ask::Purge),
@@ -30,8 +30,7 @@ impl Scheduler {
                 self.pause(now, id, caller, (&scope, how, until));
             }
             Order::Resume(scope) => self.resume(now, id, caller, &scope),
-            Order::LaneBudget { .. }
-            | Order::Hold(_)
+            Order::Hold(_)
             | Order::Release(_)
             | Order::Cancel(_)
             | Order::Force(_)
@@ -49,54 +48,6 @@ impl Scheduler {
             self.ask(due, ask());
         }
         self.answer_order(id, Ok(Done::default()));
-    }
-
-    fn set_bandwidth(
-        &mut self,
-        now: Now,
-        id: OrderId,
-        caller: &Caller,
-        change: &Bandwidth,
-        dry_run: bool,
-    ) {
-        let Some(rate) = change
-            .rate
-            .filter(|_| change.standing == Standing::Ephemeral && !dry_run)
-        else {
-            let why = "this change is not yet carried out".to_owned();
-            return self.answer_order(id, Err(OrderRefused::Malformed(why)));
-        };
-        match &change.peer {
-            None => self.bucket.set_rate(now.mono, rate),
-            Some(name) => {
-                let no = self.nodes.number(name);
-                let Some(peer) = no.and_then(|no| self.peers.get_mut(&no)) else {
-                    return self.answer_order(id, Err(OrderRefused::UnknownPeer(name.clone())));
-                };
-                peer.bucket.set_rate(now.mono, rate);
-            }
-        }
-        self.dirty.extend(self.peers.keys());
-        let resource = change
-            .peer
-            .as_ref()
-            .map_or_else(|| "relay".to_owned(), ToString::to_string);
-        let record = AuditRecord::by(
-            caller,
-            now.wall,
-            AuditEvent::BandwidthConfigured,
-            "bandwidth",
-            resource,
-        );
-        self.batch
-            .push(Change::Audit(record.with("bytes_per_second", rate.0)));
-        self.answer_order(
-            id,
-            Ok(Done {
-                changed: 1,
-                ..Done::default()
-            }),
-        );
     }
 
     /// Answers an order once everything asked for so far, the batch included, is

@@ -1,15 +1,14 @@
 //! Where the scheduler stands, for `relay status` and metrics: plain data, taken
 //! at one moment.
 
-use super::Scheduler;
 use super::pausing::PausePicture;
+use super::{BandwidthPicture, LanePicture, Scheduler};
 use crate::change::Depth;
 use crate::delivery::{StateName, WaitingOn};
 use crate::event::{BusyWhy, Space};
 use crate::id::{BootEpoch, LaneName, LedgerId, LinkId, NodeId};
 use crate::peer::Peer;
 use crate::time::{Mono, Now};
-use crate::units::Rate;
 
 /// The whole node at one moment.
 #[derive(Clone, Debug)]
@@ -24,12 +23,10 @@ pub struct Picture {
     pub rescued: u64,
     /// Whether the daemon is going down.
     pub draining: bool,
-    /// The global rate.
-    pub rate: Rate,
-    /// Bytes the global rate admits at once; `None` when unlimited.
-    pub tokens: Option<u64>,
-    /// Admissions delayed by a rate.
-    pub throttled: u64,
+    /// Rate and quota of the node.
+    pub bandwidth: BandwidthPicture,
+    /// Every lane of the config, most urgent first.
+    pub lanes: Vec<LanePicture>,
     /// How full the node is.
     pub space: Space,
     /// What operators have paused.
@@ -61,6 +58,8 @@ pub struct PeerPicture {
     pub waiting_on: Option<WaitingOn>,
     /// Packs of it that it has not settled.
     pub unsettled: u64,
+    /// Its rate and quota.
+    pub bandwidth: BandwidthPicture,
 }
 
 impl Scheduler {
@@ -73,9 +72,8 @@ impl Scheduler {
             epoch: self.epoch,
             rescued: self.rescued,
             draining: self.draining.is_some(),
-            rate: self.bucket.rate(),
-            tokens: self.bucket.available(now.mono),
-            throttled: self.throttled,
+            bandwidth: self.bandwidth_picture(now, None, &self.bucket),
+            lanes: self.lane_pictures(now),
             space: self.space,
             pauses: self.pauses_picture(),
             peers: self
@@ -107,6 +105,7 @@ impl Scheduler {
             depths: depths.collect(),
             waiting_on: self.waiting_on(now, peer),
             unsettled: peer.unsettled.count(),
+            bandwidth: self.bandwidth_picture(now, Some(peer.no), &peer.bucket),
         }
     }
 

@@ -7,6 +7,7 @@ use crate::delivery::StateName;
 use crate::id::{LaneName, LaneNo, NodeId, NodeNo};
 use crate::peer::Peer;
 use crate::segment::LaneRule;
+use crate::setting::Setting;
 use crate::time::Now;
 use crate::units::Rate;
 
@@ -80,13 +81,15 @@ impl Scheduler {
         for (no, count) in &snapshot.unsettled {
             self.peer_entry(*no, now).unsettled.unread = *count;
         }
+        self.apply_limits(now);
     }
 
     /// The peer, made without a place in the config if it has none.
     pub(super) fn peer_entry(&mut self, no: NodeNo, now: Now) -> &mut Peer {
         if !self.peers.contains_key(&no) {
             let name = self.nodes.name(no).expect("a numbered node has a name");
-            let bucket = Bucket::new(Rate::UNLIMITED, now.mono);
+            let rate = Rate(self.bound(Setting::Rate(Some(no))).value);
+            let bucket = Bucket::new(rate, now.mono);
             let peer = Peer::new(no, name.clone(), bucket, now.mono);
             self.peers.insert(no, peer);
         }

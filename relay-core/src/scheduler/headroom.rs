@@ -1,0 +1,164 @@
+//! What limits leave at one moment: plain data for `relay config get`, `relay
+//! status` and `lane list`.
+
+use super::Scheduler;
+use crate::bandwidth::Bucket;
+use crate::id::{LaneName, NodeNo};
+use crate::setting::Setting;
+use crate::time::{Now, Unix};
+
+/// Who set a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetBy {
+    /// The config, or nobody.
+    Config,
+    /// An operator, until it is reset: the ledger keeps it.
+    Ledger,
+    /// An operator, until the next start.
+    Ephemeral,
+}
+
+impl SetBy {
+    /// The name in CLI and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::Ledger => "ledger",
+            Self::Ephemeral => "ephemeral",
+        }
+    }
+}
+
+/// A limit as it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// How much; 0 is no limit.
+    pub value: u64,
+    /// Who set it.
+    pub by: SetBy,
+}
+
+impl Bound {
+    pub(super) const fn new(value: u64, by: SetBy) -> Self {
+        Self { value, by }
+    }
+}
+
+/// Rate and quota of the node or of one peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BandwidthPicture {
+    /// Stream bytes a second.
+    pub rate: Bound,
+    /// What the bucket holds at most; 0 when unlimited.
+    pub burst: u64,
+    /// What it holds, in bytes; negative in debt, `None` when unlimited.
+    pub tokens: Option<i64>,
+    /// UDP bytes of a rolling day.
+    pub quota: Bound,
+    /// Used of it, 28 bytes a datagram added; counted without a quota too.
+    pub used: u64,
+    /// Whether deliveries wait for it: it is used up to 98 parts of 100.
+    pub shut: bool,
+    /// When it opens, as the wall clock will say it, if that is known.
+    pub opens_at: Option<Unix>,
+    /// Used beyond it.
+    pub overrun: u64,
+    /// Admissions delayed by a rate.
+    pub throttled: u64,
+    /// Admissions refused by a quota.
+    pub quota_drops: u64,
+    /// Since when these two count, as the wall clock said it.
+    pub since: Option<Unix>,
+}
+
+/// One lane and its budget, over all peers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LanePicture {
+    /// Its name.
+    pub name: LaneName,
+    /// 0 (most urgent) to 7.
+    pub class: u8,
+    /// Its share inside the class.
+    pub weight: u32,
+    /// Attempts a delivery may spend.
+    pub budget: u32,
+    /// Stream bytes of a rolling day.
+    pub bytes_per_day: Bound,
+    /// Used of them.
+    pub bytes_used: u64,
+    /// Attempts of a rolling hour.
+    pub attempts_per_hour: Bound,
+    /// Used of them.
+    pub attempts_used: u64,
+    /// When the budget opens, as the wall clock will say it, if it is shut.
+    pub opens_at: Option<Unix>,
+}
+
+impl LanePicture {
+    /// Bytes left of the rolling day; `None` without a bound.
+    #[must_use]
+    pub fn bytes_left(&self) -> Option<u64> {
+        left(self.bytes_per_day, self.bytes_used)
+    }
+
+    /// Attempts left of the rolling hour; `None` without a bound.
+    #[must_use]
+    pub fn attempts_left(&self) -> Option<u64> {
+        left(self.attempts_per_hour, self.attempts_used)
+    }
+}
+
+fn left(bound: Bound, used: u64) -> Option<u64> {
+    (bound.value > 0).then(|| bound.value.saturating_sub(used))
+}
+
+impl Scheduler {
+    /// Rate and quota of a peer, or of the node.
+    pub(super) fn bandwidth_picture(
+        &self,
+        now: Now,
+        whose: Option<NodeNo>,
+        bucket: &Bucket,
+    ) -> BandwidthPicture {
+        let quota = self.bound(Setting::Quota(whose));
+        BandwidthPicture {
+            rate: self.bound(Setting::Rate(whose)),
+            burst: bucket.burst_bytes(),
+            tokens: bucket.level(now.mono),
+            quota,
+            used: 0,
+            shut: false,
+            opens_at: None,
+            overrun: 0,
+            throttled: if whose.is_none() { self.throttled } else { 0 },
+            quota_drops: 0,
+            since: None,
+        }
+    }
+
+    /// Every lane that has a name here, most urgent first.
+    pub(super) fn lane_pictures(&self, _now: Now) -> Vec<LanePicture> {
+        let mut lanes: Vec<_> = self.settings.lanes.iter().collect();
+        lanes.sort_by_key(|(name, rule)| (rule.class.level(), *name));
+        let picture = |(name, rule): (&LaneName, &crate::segment::LaneRule)| {
+            let no = self.lanes.number(name);
+            let bound = |setting: fn(crate::id::LaneNo) -> Setting| {
+                let unset = Bound::new(0, SetBy::Config);
+                no.map_or(unset, |no| self.bound(setting(no)))
+            };
+            LanePicture {
+                name: name.clone(),
+                class: rule.class.level(),
+                weight: rule.weight,
+                budget: rule.budget,
+                bytes_per_day: bound(Setting::LaneBytes),
+                bytes_used: 0,
+                attempts_per_hour: bound(Setting::LaneAttempts),
+                attempts_used: 0,
+                opens_at: None,
+            }
+        };
+        lanes.into_iter().map(picture).collect()
+    }
+}

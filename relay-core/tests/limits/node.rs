@@ -1,0 +1,255 @@
+//! A node `alpha` with one peer `beta`, its clocks in the hand of the test, and
+//! all it has asked for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use relay_core::audit::{AuditEvent, AuditRecord};
+use relay_core::backoff::Backoff;
+use relay_core::change::{Change, Snapshot};
+use relay_core::event::{
+    Caller, Done, Effect, Greeting, Input, Order, OrderId, OrderRefused, Put, Shape, Space,
+};
+use relay_core::id::{
+    BootEpoch, LedgerId, LinkId, NodeId, NodeNo, PutId, SegmentId, StagedId, Ticket,
+};
+use relay_core::limits::Limits;
+use relay_core::scheduler::{BandwidthPicture, Bounds, PeerRule, Picture, Scheduler, Settings};
+use relay_core::segment::{Class, Digest, LaneRule};
+use relay_core::setting::{Setting, Value};
+use relay_core::time::{Mono, Now, Unix};
+use relay_core::units::Rate;
+
+pub(crate) const LINK: LinkId = LinkId(7);
+const SPACE: Space = Space {
+    used: 0,
+    ceiling: 1 << 30,
+    inbox: 0,
+    inbox_ceiling: 1 << 29,
+};
+
+pub(crate) struct Node {
+    pub(crate) scheduler: Scheduler,
+    pub(crate) now: Now,
+    pub(crate) asked: Vec<Effect>,
+    settings: Settings,
+    puts: u64,
+    /// What earlier runs asked for.
+    earlier: usize,
+}
+
+pub(crate) fn name(text: &str) -> NodeId {
+    text.parse().expect("a node id")
+}
+
+impl Node {
+    pub(crate) fn new(adjust: fn(&mut Settings)) -> Self {
+        let mut settings = settings();
+        adjust(&mut settings);
+        // 2023-11-14 22:13:20 UTC.
+        let now = Now {
+            mono: Mono(1_000_000),
+            unix: Unix(1_700_000_000_000),
+            wall: Unix(1_700_000_000_000),
+        };
+        Self::started(settings, now, Vec::new())
+    }
+
+    fn started(settings: Settings, now: Now, asked: Vec<Effect>) -> Self {
+        let mut node = Self {
+            scheduler: Scheduler::new(settings.clone(), kept(&asked), 1, now),
+            now,
+            earlier: asked.len(),
+            asked,
+            settings,
+            puts: 0,
+        };
+        node.hear(Input::Wake);
+        node.persisted();
+        node
+    }
+
+    /// The same node after a restart: what was asked for became durable.
+    pub(crate) fn restarted(self) -> Self {
+        Self::started(self.settings, self.now, self.asked)
+    }
+
+    pub(crate) fn link_up(&mut self) {
+        let greeting = Greeting {
+            ledger: LedgerId(2),
+            epoch: BootEpoch(1),
+            dialled: true,
+            max_segment: 1 << 32,
+        };
+        self.hear(Input::LinkUp {
+            peer: name("beta"),
+            link: LINK,
+            greeting,
+        });
+    }
+
+    pub(crate) fn hear(&mut self, input: Input) -> Vec<Effect> {
+        self.scheduler.handle(self.now, input);
+        let effects: Vec<Effect> = std::iter::from_fn(|| self.scheduler.poll()).collect();
+        self.scheduler.check();
+        self.asked.extend(effects.iter().cloned());
+        effects
+    }
+
+    pub(crate) fn put(&mut self, count: u32) -> Vec<Effect> {
+        self.puts += 1;
+        let first = SegmentId::v7(self.puts, 0);
+        let put = Put {
+            put: PutId(self.puts),
+            staged: StagedId(self.puts),
+            shape: Shape {
+                count,
+                bytes: 256 * u64::from(count),
+                table_len: 56 * count,
+                table: Digest::of(&self.puts.to_le_bytes()),
+                first,
+                last: first.after(u64::from(count - 1)),
+            },
+            lane: "default".parse().expect("a lane"),
+            peers: [name("beta")].into_iter().collect::<Arc<[NodeId]>>(),
+            ttl: None,
+            key: None,
+        };
+        self.hear(Input::Put(put))
+    }
+
+    pub(crate) fn persisted(&mut self) -> Vec<Effect> {
+        let last = self.asked[self.earlier..]
+            .iter()
+            .filter_map(|effect| match effect {
+                Effect::Persist(ticket, _) => Some(*ticket),
+                _ => None,
+            });
+        let last = last.max().unwrap_or(Ticket(0));
+        self.hear(Input::Persisted(last, SPACE))
+    }
+
+    /// Gives an order and answers what came of it.
+    pub(crate) fn order(&mut self, order: Order) -> Result<Done, OrderRefused> {
+        let id = OrderId(1);
+        let caller = Caller::default();
+        let mut effects = self.hear(Input::Ordered { id, caller, order });
+        effects.extend(self.persisted());
+        let answer = effects.into_iter().find_map(|effect| match effect {
+            Effect::Answer(_, outcome) => Some(outcome),
+            _ => None,
+        });
+        answer.expect("an order is answered once it is durable")
+    }
+
+    pub(crate) fn wait(&mut self, time: Duration) {
+        self.now.mono = self.now.mono + time;
+        self.now.unix = self.now.unix + time;
+        self.now.wall = self.now.wall + time;
+    }
+
+    /// Sleeps until the scheduler wants to be woken, if that is within `most`.
+    pub(crate) fn wait_for_deadline(&mut self, most: Duration) -> bool {
+        let deadline = self.scheduler.deadline();
+        let wait = deadline.map(|deadline| deadline.at.since(self.now.mono));
+        let Some(wait) = wait.filter(|wait| *wait <= most) else {
+            return false;
+        };
+        self.wait(wait);
+        self.hear(Input::Wake);
+        true
+    }
+
+    pub(crate) fn picture(&self) -> Picture {
+        self.scheduler.picture(self.now)
+    }
+
+    pub(crate) fn bandwidth(&self) -> BandwidthPicture {
+        self.picture().bandwidth
+    }
+
+    fn changes(&self) -> impl Iterator<Item = &Change> {
+        changes(&self.asked)
+    }
+
+    /// Every setting that was asked to be kept or forgotten, in order.
+    pub(crate) fn settings_kept(&self) -> Vec<(Setting, Option<Value>)> {
+        let sets = self.changes().filter_map(|change| match change {
+            Change::Set(setting, value) => Some((*setting, *value)),
+            _ => None,
+        });
+        sets.collect()
+    }
+
+    pub(crate) fn records(&self, event: AuditEvent) -> Vec<AuditRecord> {
+        let records = self.changes().filter_map(|change| match change {
+            Change::Audit(record) if record.event == event => Some(record.clone()),
+            _ => None,
+        });
+        records.collect()
+    }
+}
+
+fn changes(asked: &[Effect]) -> impl Iterator<Item = &Change> {
+    let changes = asked.iter().filter_map(|effect| match effect {
+        Effect::Persist(_, changes) => Some(changes),
+        _ => None,
+    });
+    changes.flatten()
+}
+
+/// What a start reads back of what was asked for: names and settings.
+fn kept(asked: &[Effect]) -> Snapshot {
+    let mut nodes = BTreeMap::from([(NodeNo::LOCAL, name("alpha"))]);
+    let (mut lanes, mut settings) = (BTreeMap::new(), BTreeMap::new());
+    for change in changes(asked) {
+        match change {
+            Change::Node(no, name) => drop(nodes.insert(*no, name.clone())),
+            Change::Lane(no, name) => drop(lanes.insert(*no, name.clone())),
+            Change::Set(setting, Some(value)) => drop(settings.insert(*setting, *value)),
+            Change::Set(setting, None) => drop(settings.remove(setting)),
+            _ => {}
+        }
+    }
+    Snapshot {
+        ledger: LedgerId(1),
+        epoch: BootEpoch(1),
+        nodes: nodes.into_iter().collect(),
+        lanes: lanes.into_iter().collect(),
+        settings: settings.into_iter().collect(),
+        ..Snapshot::default()
+    }
+}
+
+fn settings() -> Settings {
+    let lane = |class: u8| LaneRule {
+        class: Class::new(class).expect("a class"),
+        weight: 1,
+        budget: 2,
+    };
+    let second = Duration::from_secs(1);
+    let waits = Backoff {
+        first: second,
+        longest: second,
+    };
+    Settings {
+        node: name("alpha"),
+        peers: BTreeMap::from([(
+            name("beta"),
+            PeerRule {
+                dial: true,
+                rate: Rate::UNLIMITED,
+            },
+        )]),
+        admit_any: false,
+        lanes: [("control", 0), ("alarm", 1), ("default", 4)]
+            .map(|(lane_name, class)| (lane_name.parse().expect("a lane"), lane(class)))
+            .into(),
+        retry: waits,
+        redial: waits,
+        rate: Rate::UNLIMITED,
+        bounds: Bounds::default(),
+        limits: Limits::default(),
+    }
+}
