@@ -30,6 +30,8 @@ pub mod time;
 pub mod units;
 // rules
 pub mod backoff;
+pub mod breaker;
+pub mod clones;
 pub mod bandwidth;
 pub mod digest;
 pub mod link;

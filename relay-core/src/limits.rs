@@ -22,6 +22,9 @@ pub const PACK_ID_SPAN_MS: u64 = 1_000;
 pub const PUT_IN_MEMORY: u64 = 4 << 20;
 /// An arrival above this goes to a partial file (semantics 10).
 pub const ARRIVAL_IN_MEMORY: u64 = 1 << 20;
+/// Rows of one transaction of a bulk verb, so that others are not held up by it
+/// (semantics 8).
+pub const BULK_ROWS: usize = 1_000;
 /// Relays a segment may pass (semantics 6).
 pub const MAX_HOPS: u8 = 8;
 /// Lanes a ledger may name: each may hold a window open per peer.

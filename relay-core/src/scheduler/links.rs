@@ -52,7 +52,24 @@ impl Scheduler {
             });
         };
         let ours = self.settings.node.clone();
+        let longest = self.settings.redial.longest;
         let peer = self.peer_entry(no, now);
+        if !peer.runs.hear(greeting.ledger, greeting.epoch, now.mono) {
+            peer.last_error = Some(format!("identity_cloned: {}", peer.runs.words()));
+            let held = peer.link.up();
+            for link in held.into_iter().chain([link]) {
+                let why = CloseWhy::IdentityCloned;
+                self.effects.push_back(Effect::Close { link, why });
+            }
+            if let Some(held) = held {
+                self.drop_link(now, no, held);
+            }
+            // Dialled on, rarely: who answers tells when one of them is gone.
+            let redial = now.mono + longest;
+            self.peer_mut(no).link = Link::Down { redial };
+            self.dirty.insert(no);
+            return;
+        }
         if let Link::Up {
             link: held,
             greeting: held_greeting,
@@ -124,7 +141,7 @@ impl Scheduler {
     }
 
     /// Forgets a link: what was on it returns to the queue, unspent.
-    fn drop_link(&mut self, now: Now, no: NodeNo, link: LinkId) {
+    pub(super) fn drop_link(&mut self, now: Now, no: NodeNo, link: LinkId) {
         self.links.remove(&link);
         self.forget_arrivals(link);
         let peer = self.peer_mut(no);

@@ -281,6 +281,7 @@ impl Scheduler {
             self.lane_gates(now, peer, info.lane, &mut |_| may_send = false);
         }
         let peer = self.peer_mut(due.peer);
+        let may_send = may_send && peer.may_take_off();
         let mut row = OwedRow::new(due, info, now.unix);
         let depth = Peer::depth_of(&row);
         peer.shift(info.lane, None, Move::Enqueue, depth);
