@@ -44,7 +44,9 @@ impl Breaker {
         self.trust = Trust::Upto(1);
     }
 
-    /// Notes a Hello, or an operator's word: the next failed dial is the first.
+    /// Notes a link that has served a while, or an operator's word: the next
+    /// failure is the first. A Hello alone is not enough: a peer may close every
+    /// link right after it.
     pub const fn reset(&mut self) {
         self.failures = 0;
     }
@@ -65,6 +67,7 @@ impl Breaker {
 
     /// The peer answered something in flight: twice as much may go.
     pub fn answered(&mut self) {
+        self.failures = 0;
         if let Trust::Upto(bound) = self.trust {
             let next = bound.saturating_mul(2);
             self.trust = if next >= ENOUGH {

@@ -22,9 +22,6 @@ pub const PACK_ID_SPAN_MS: u64 = 1_000;
 pub const PUT_IN_MEMORY: u64 = 4 << 20;
 /// An arrival above this goes to a partial file (semantics 10).
 pub const ARRIVAL_IN_MEMORY: u64 = 1 << 20;
-/// Rows of one transaction of a bulk verb, so that others are not held up by it
-/// (semantics 8).
-pub const BULK_ROWS: usize = 1_000;
 /// Relays a segment may pass (semantics 6).
 pub const MAX_HOPS: u8 = 8;
 /// Lanes a ledger may name: each may hold a window open per peer.
@@ -81,6 +78,9 @@ pub struct Limits {
     pub max_put: u64,
     /// A peer told `busy` without a time asks again after this.
     pub busy_retry: Duration,
+    /// Rows of one transaction of a bulk verb, so that nothing else is held up by
+    /// it (semantics 8).
+    pub bulk_rows: usize,
 }
 
 impl Default for Limits {
@@ -102,6 +102,7 @@ impl Default for Limits {
             max_starvation: Duration::from_secs(30),
             max_put: 2 << 30,
             busy_retry: Duration::from_secs(1),
+            bulk_rows: 1_000,
         }
     }
 }

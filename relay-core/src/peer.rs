@@ -150,6 +150,8 @@ pub struct Peer {
     pub awaiting: BTreeSet<(Mono, Key)>,
     /// Parcels that rest, soonest first.
     pub resting: BTreeSet<(Mono, Key)>,
+    /// When the link came up.
+    pub since: Mono,
     /// When it last answered.
     pub last_heard: Mono,
     /// It asked to be left alone until then.
@@ -183,6 +185,7 @@ impl Peer {
             depth: BTreeMap::new(),
             awaiting: BTreeSet::new(),
             resting: BTreeSet::new(),
+            since: now,
             last_heard: now,
             busy: None,
             unsent: (0, 0),
@@ -246,6 +249,13 @@ impl Peer {
     #[must_use]
     pub fn may_take_off(&self) -> bool {
         self.breaker.bound().is_none_or(|bound| self.flying() < bound)
+    }
+
+    /// Whether more flies than the breaker lets: the link went and came back while
+    /// rows became durable.
+    #[must_use]
+    pub fn flies_too_much(&self) -> bool {
+        self.breaker.bound().is_some_and(|bound| self.flying() > bound)
     }
 
     /// Whether a large segment that takes `slots` may begin to fly.

@@ -14,7 +14,6 @@ use crate::change::{Change, PagedRow};
 use crate::delivery::{Cause, Outcome, StateName};
 use crate::event::{Caller, CloseWhy, Done, Effect, OrderId, OrderRefused};
 use crate::id::{NodeId, NodeNo};
-use crate::limits;
 use crate::peer::{Parcel, Phase};
 use crate::queue::Key;
 use crate::segment::Digest;
@@ -74,7 +73,7 @@ impl Scheduler {
             self.effects.push_back(Effect::Owing {
                 peer: no,
                 after: dropping.after,
-                limit: limits::BULK_ROWS,
+                limit: self.settings.limits.bulk_rows,
             });
         }
     }
@@ -84,19 +83,25 @@ impl Scheduler {
         let Some(mut dropping) = self.drops.remove(&no) else {
             return;
         };
+        let bulk = self.settings.limits.bulk_rows;
         let (read, last) = (rows.len(), rows.last().map(|paged| paged.row.due));
         let mut keys = Vec::new();
         for paged in rows {
             let key = (paged.row.due.pack, paged.row.due.part);
+            let lane = self.peers[&no].lanes.get(&paged.row.lane);
+            if lane.is_some_and(|lane| lane.storing.contains(&key.0)) {
+                // Durable, but we have not been told yet: the next reading's.
+                continue;
+            }
             if !self.peers[&no].parcels.contains_key(&key) {
                 self.take_up_row(now, paged);
             }
             keys.push(key);
         }
-        if read < limits::BULK_ROWS {
+        if read < bulk {
             // What memory holds and this reading did not show.
             let loose = self.peers[&no].parcels.keys();
-            keys.extend(loose.take(limits::BULK_ROWS - read).copied());
+            keys.extend(loose.take(bulk - read).copied());
         }
         let (mut parked, mut names) = (0, Vec::new());
         for key in keys {
@@ -117,7 +122,7 @@ impl Scheduler {
                 .with("digest", Digest::of(&names));
             self.batch.push(Change::Audit(record));
         }
-        if read < limits::BULK_ROWS {
+        if read < bulk {
             // What could not be parked is parked by a second reading: a row that was
             // not durable when the first passed, or was being judged.
             if !self.has_loose(no) {

@@ -93,9 +93,9 @@ impl Scheduler {
         self.links.insert(link, no);
         let peer = self.peer_mut(no);
         peer.link = Link::Up { link, greeting };
-        peer.breaker.reset();
         peer.last_error = None;
         peer.last_heard = now.mono;
+        peer.since = now.mono;
         peer.busy = None;
         self.recall(no);
         self.dirty.insert(no);
@@ -130,6 +130,9 @@ impl Scheduler {
                 self.drop_link(now, no, link);
                 let peer = self.peer_mut(no);
                 peer.last_error = Some(why);
+                if now.mono.since(peer.since) >= backoff.longest {
+                    peer.breaker.reset();
+                }
                 let redial = peer.breaker.fail(&backoff, now.mono, drawn);
                 peer.link = Link::Down { redial };
             }

@@ -138,6 +138,7 @@ impl Scheduler {
         if self.peers[&due.peer].link.up().is_none()
             || draining
             || self.is_stopped(due.peer, stored.lane)
+            || self.peers[&due.peer].flies_too_much()
         {
             self.interrupt(now, due.peer, key);
         } else {
