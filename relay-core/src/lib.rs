@@ -30,9 +30,9 @@ pub mod time;
 pub mod units;
 // rules
 pub mod backoff;
+pub mod bandwidth;
 pub mod breaker;
 pub mod clones;
-pub mod bandwidth;
 pub mod digest;
 pub mod link;
 pub mod names;

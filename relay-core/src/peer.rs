@@ -11,12 +11,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::bandwidth::Bucket;
+use crate::breaker::Breaker;
 use crate::change::{Depth, Due, OwedRow, Part};
+use crate::clones::Runs;
 use crate::delivery::{Move, StateName, step};
 use crate::event::{Ack, BusyWhy, SendTrouble};
 use crate::id::{LaneNo, NodeId, NodeNo, PackNo, Ticket};
-use crate::breaker::Breaker;
-use crate::clones::Runs;
 use crate::link::Link;
 use crate::queue::{Key, Lane};
 use crate::segment::{LaneRule, PackInfo};
@@ -248,14 +248,18 @@ impl Peer {
     /// Whether the breaker lets one more begin to fly.
     #[must_use]
     pub fn may_take_off(&self) -> bool {
-        self.breaker.bound().is_none_or(|bound| self.flying() < bound)
+        self.breaker
+            .bound()
+            .is_none_or(|bound| self.flying() < bound)
     }
 
     /// Whether more flies than the breaker lets: the link went and came back while
     /// rows became durable.
     #[must_use]
     pub fn flies_too_much(&self) -> bool {
-        self.breaker.bound().is_some_and(|bound| self.flying() > bound)
+        self.breaker
+            .bound()
+            .is_some_and(|bound| self.flying() > bound)
     }
 
     /// Whether a large segment that takes `slots` may begin to fly.

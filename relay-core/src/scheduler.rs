@@ -16,8 +16,8 @@
 
 mod arrivals;
 mod check;
-mod fates;
 mod dropping;
+mod fates;
 mod filing;
 mod gates;
 mod headroom;

@@ -111,7 +111,9 @@ impl Scheduler {
             }
         }
         let lanes: Vec<_> = self.peers[&no].lanes.keys().copied().collect();
-        lanes.into_iter().for_each(|lane| self.forget_settled(no, lane));
+        lanes
+            .into_iter()
+            .for_each(|lane| self.forget_settled(no, lane));
         dropping.reading = false;
         dropping.parked += parked;
         dropping.after = last.map(|due| (due.pack, due.part)).or(dropping.after);

@@ -27,7 +27,11 @@ impl Scheduler {
     /// An answer to something in flight: the peer takes deliveries.
     fn note_answer(&mut self, no: NodeNo, key: Key) {
         let peer = self.peer_mut(no);
-        if peer.parcels.get(&key).is_some_and(crate::peer::Parcel::is_flying) {
+        if peer
+            .parcels
+            .get(&key)
+            .is_some_and(crate::peer::Parcel::is_flying)
+        {
             peer.breaker.answered();
             self.dirty.insert(no);
         }

@@ -103,7 +103,8 @@ impl World {
         if self.nodes[n].disk.consume(most) {
             self.space_changed(n);
         }
-        let wait = self.dice.between(SECOND / 2, 10 * SECOND) * if self.calm { 1 } else { self.plan.pace };
+        let wait =
+            self.dice.between(SECOND / 2, 10 * SECOND) * if self.calm { 1 } else { self.plan.pace };
         self.after(wait, Event::Consume(n));
     }
 

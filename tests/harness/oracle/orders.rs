@@ -14,7 +14,13 @@ impl Oracle {
     }
 
     /// Node `n` answers an order.
-    pub fn answered(&mut self, n: usize, id: OrderId, outcome: &Result<Done, OrderRefused>, nodes: &[Node]) {
+    pub fn answered(
+        &mut self,
+        n: usize,
+        id: OrderId,
+        outcome: &Result<Done, OrderRefused>,
+        nodes: &[Node],
+    ) {
         let order = self.watches[n].orders.remove(&id);
         assert!(
             order.is_some(),

@@ -41,16 +41,28 @@ impl Oracle {
         if let Input::LinkUp { peer, greeting, .. } = input
             && meets(node_index(peer))
         {
-            watch.hellos.entry(node_index(peer)).or_default().push(Hello {
-                ledger: greeting.ledger,
-                epoch: greeting.epoch,
-                at: now,
-            });
+            watch
+                .hellos
+                .entry(node_index(peer))
+                .or_default()
+                .push(Hello {
+                    ledger: greeting.ledger,
+                    epoch: greeting.epoch,
+                    at: now,
+                });
         }
-        if let Input::LinkDown { peer, link: Some(link), .. } = input {
+        if let Input::LinkDown {
+            peer,
+            link: Some(link),
+            ..
+        } = input
+        {
             let peer = node_index(peer);
             let ours = watch.closing.remove(link);
-            let others = watch.up.iter().any(|(other, to)| *to == peer && other != link);
+            let others = watch
+                .up
+                .iter()
+                .any(|(other, to)| *to == peer && other != link);
             if watch.up.contains_key(link) && !ours && !others {
                 let (allowed, sent) = (1, BTreeSet::new());
                 watch.ramps.insert(peer, Ramp { allowed, sent });
@@ -82,7 +94,8 @@ impl Oracle {
             sent <= allowed,
             "[step] n{n} trusts n{peer} with {sent} after an outage, {allowed} at most"
         );
-        self.tally.count(if allowed == 1 { "probe" } else { "slow start" });
+        self.tally
+            .count(if allowed == 1 { "probe" } else { "slow start" });
         if allowed > 4_096 {
             self.watches[n].ramps.remove(&peer);
         }
@@ -122,7 +135,11 @@ impl Oracle {
             let picture = scheduler.picture(nodes[n].clock(self.now));
             let shown = picture.peers.iter().find(|p| p.name == node_name(*peer));
             let word = shown.map(|p| p.link_state);
-            assert_eq!(word, Some("untrusted"), "[step] n{n} trusts n{peer}: {heard:?}");
+            assert_eq!(
+                word,
+                Some("untrusted"),
+                "[step] n{n} trusts n{peer}: {heard:?}"
+            );
         }
     }
 
@@ -152,15 +169,22 @@ impl Oracle {
         let configured = !nodes[n].removed.contains(&peer);
         match outcome {
             Ok(_) => {
-                assert!(!configured, "[step] n{n} drops n{peer}, which it still knows");
+                assert!(
+                    !configured,
+                    "[step] n{n} drops n{peer}, which it still knows"
+                );
                 let no = nodes[n].number(name);
                 let waits = |no: &NodeNo| {
                     let rows = nodes[n].disk.owed.values();
                     let mut rows = rows.filter(|row| row.due.peer == *no);
-                    rows.find(|row| !row.state.name().is_terminal()).map(|row| row.due)
+                    rows.find(|row| !row.state.name().is_terminal())
+                        .map(|row| row.due)
                 };
                 let left = no.as_ref().and_then(waits);
-                assert!(left.is_none(), "[step] n{n} dropped n{peer} and owes it {left:?}");
+                assert!(
+                    left.is_none(),
+                    "[step] n{n} dropped n{peer} and owes it {left:?}"
+                );
                 self.tally.count("dropped");
             }
             Err(OrderRefused::StillConfigured(_)) => self.tally.count("refused: drop"),
@@ -170,10 +194,15 @@ impl Oracle {
 
     /// A bulk verb changes no more rows in one transaction than it may.
     pub(super) fn judge_bulk(&mut self, n: usize, changes: &[Change]) {
-        let forced = State::Deadletter { cause: Cause::Forced };
+        let forced = State::Deadletter {
+            cause: Cause::Forced,
+        };
         let forced = |change: &&Change| matches!(change, Change::Owed(row) if row.state == forced);
         let count = changes.iter().filter(forced).count();
         let most = self.limits.bulk_rows;
-        assert!(count <= most, "[step] n{n} parks {count} rows at once, {most} at most");
+        assert!(
+            count <= most,
+            "[step] n{n} parks {count} rows at once, {most} at most"
+        );
     }
 }

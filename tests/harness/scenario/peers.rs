@@ -76,7 +76,8 @@ fn kicks(dice: &mut Dice, plan: &mut Plan) {
     for _ in 0..dice.between(1, 6) {
         let (node, peer) = pair(dice, plan);
         let when = dice.between(0, plan.storm);
-        plan.acts.push((when, Act::Peers(PeerAct::Kick(node, peer))));
+        plan.acts
+            .push((when, Act::Peers(PeerAct::Kick(node, peer))));
     }
 }
 
@@ -86,14 +87,17 @@ fn removals(dice: &mut Dice, plan: &mut Plan) {
     for _ in 0..dice.between(1, 3) {
         let (node, peer) = pair(dice, plan);
         let when = dice.between(0, plan.storm);
-        plan.acts.push((when, Act::Peers(PeerAct::Remove(node, peer))));
+        plan.acts
+            .push((when, Act::Peers(PeerAct::Remove(node, peer))));
         for _ in 0..dice.between(0, 3) {
             let later = (when + dice.spread(SECOND, 60 * SECOND)).min(plan.storm);
-            plan.acts.push((later, Act::Peers(PeerAct::Drop(node, peer))));
+            plan.acts
+                .push((later, Act::Peers(PeerAct::Drop(node, peer))));
         }
         if dice.chance(500) {
             let later = (when + dice.spread(SECOND, 90 * SECOND)).min(plan.storm);
-            plan.acts.push((later, Act::Peers(PeerAct::Restore(node, peer))));
+            plan.acts
+                .push((later, Act::Peers(PeerAct::Restore(node, peer))));
         }
     }
 }
@@ -103,7 +107,8 @@ fn clones(dice: &mut Dice, plan: &mut Plan) {
         let (node, peer) = pair(dice, plan);
         let when = dice.between(0, plan.storm);
         let times = dice.between(1, 8);
-        plan.acts.push((when, Act::Peers(PeerAct::Clone(node, peer, times))));
+        plan.acts
+            .push((when, Act::Peers(PeerAct::Clone(node, peer, times))));
     }
 }
 
@@ -116,7 +121,8 @@ fn week(dice: &mut Dice, plan: &mut Plan) {
     plan.redial.longest = std::time::Duration::from_secs(300);
     plan.pace = 200;
     plan.storm += away;
-    plan.acts.push((when, Act::Peers(PeerAct::Vanish(node, away))));
+    plan.acts
+        .push((when, Act::Peers(PeerAct::Vanish(node, away))));
 }
 
 fn pauses(dice: &mut Dice, plan: &mut Plan) {

@@ -7,8 +7,8 @@ use relay_core::id::{LedgerId, LinkId};
 use relay_core::limits;
 
 use super::{Event, World};
-use crate::scenario::{Act, SECOND, node_name};
 use crate::scenario::peers::{PeerAct, Where};
+use crate::scenario::{Act, SECOND, node_name};
 
 impl World {
     pub(super) fn peer_act(&mut self, act: PeerAct) {
