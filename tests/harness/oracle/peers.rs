@@ -119,7 +119,7 @@ impl Oracle {
     }
 
     /// Two ledgers that took turns twice within a short time are not trusted.
-    pub(super) fn judge_clones(&mut self, n: usize, nodes: &[Node]) {
+    pub(super) fn judge_clones(&self, n: usize, nodes: &[Node]) {
         let Some(scheduler) = &nodes[n].scheduler else {
             return;
         };
@@ -193,7 +193,7 @@ impl Oracle {
     }
 
     /// A bulk verb changes no more rows in one transaction than it may.
-    pub(super) fn judge_bulk(&mut self, n: usize, changes: &[Change]) {
+    pub(super) fn judge_bulk(&self, n: usize, changes: &[Change]) {
         let forced = State::Deadletter {
             cause: Cause::Forced,
         };
