@@ -1,5 +1,8 @@
 //! The command line, as `surface.md` lists it: what can be asked, nothing of how.
 
+mod order;
+mod setup;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +11,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use edged_rpc::{InboxFilter, MAX_PAGE, Paging, State, Success};
 
 use crate::units;
+
+pub(crate) use order::*;
+pub(crate) use setup::*;
 
 /// Talk to the edged daemon of this machine.
 #[derive(Debug, Parser)]
@@ -46,7 +52,7 @@ pub(crate) struct Globals {
     pub(crate) reason: Option<String>,
     /// Do not ask before what cannot be undone
     #[arg(long, global = true)]
-    yes: bool,
+    pub(crate) yes: bool,
 }
 
 impl Globals {
@@ -75,6 +81,17 @@ pub(crate) enum Noun {
     /// The nodes this one talks to
     #[command(subcommand)]
     Peer(PeerVerb),
+    /// Classes of traffic
+    #[command(subcommand)]
+    Lane(LaneVerb),
+    /// How the daemon is set
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// Words for your shell to complete, e.g. `edgectl completions bash`
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
     /// Versions of this command and of the daemon
     Version,
 }
@@ -89,6 +106,17 @@ pub(crate) enum SegmentVerb {
     Inspect(OneSegment),
     /// Write a segment's bytes
     Get(GetArgs),
+    /// Call a segment back: to the deadletter as `cancelled`
+    Cancel(CancelArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CancelArgs {
+    /// An id, or a unique prefix of one
+    pub(crate) segment: String,
+    /// Only from this peer
+    #[arg(long)]
+    pub(crate) peer: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -136,8 +164,8 @@ pub(crate) struct SegmentListArgs {
     /// Only in this state
     #[arg(long, value_parser = state)]
     pub(crate) state: Option<State>,
-    /// Only with this topic
-    #[arg(long)]
+    /// Only with this topic: `*` is any one level, `**` all that follow
+    #[arg(long, value_name = "PATTERN")]
     pub(crate) topic: Option<String>,
     #[command(flatten)]
     pub(crate) page: PageArgs,
@@ -164,34 +192,41 @@ pub(crate) enum InboxVerb {
     List(InboxListArgs),
     /// Write an item's bytes; leases nothing
     Get(GetArgs),
-    /// Lease the oldest items
+    /// Lease the oldest ready items
     Take(TakeArgs),
     /// Say that items are processed
     Confirm(ConfirmArgs),
+    /// Print items as they arrive, or hand each to a command
+    Follow(FollowArgs),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct InboxListArgs {
-    /// Only from this node
-    #[arg(long)]
-    origin: Option<String>,
-    /// Only with this topic
-    #[arg(long)]
-    topic: Option<String>,
-    /// Only of this lane
-    #[arg(long)]
-    lane: Option<String>,
+    #[command(flatten)]
+    pub(crate) which: InboxWhich,
     #[command(flatten)]
     pub(crate) page: PageArgs,
 }
 
-impl InboxListArgs {
+#[derive(Debug, Args)]
+pub(crate) struct InboxWhich {
+    /// Only from this node
+    #[arg(long)]
+    origin: Option<String>,
+    /// Only with this topic: `*` is any one level, `**` all that follow
+    #[arg(long, value_name = "PATTERN")]
+    topic: Option<String>,
+    /// Only of this lane
+    #[arg(long)]
+    lane: Option<String>,
+}
+
+impl InboxWhich {
     pub(crate) fn filter(&self) -> InboxFilter {
         let Self {
             origin,
             topic,
             lane,
-            page: _,
         } = self;
         InboxFilter {
             origin: origin.clone(),
@@ -202,7 +237,28 @@ impl InboxListArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct FollowArgs {
+    #[command(flatten)]
+    pub(crate) which: InboxWhich,
+    /// End after so many items
+    #[arg(long, value_name = "N")]
+    pub(crate) max: Option<u64>,
+    /// Run this command for each item, without a shell; everything behind is its arguments.
+    /// The payload is its standard input, what is known of it in EDGED_*. Exit 0 confirms;
+    /// what fails comes again, and is parked as `refused` after 8 tries
+    #[arg(
+        long,
+        value_name = "CMD",
+        num_args = 1..,
+        allow_hyphen_values = true
+    )]
+    pub(crate) exec: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct TakeArgs {
+    #[command(flatten)]
+    pub(crate) which: InboxWhich,
     /// At most this many
     #[arg(long, default_value_t = 100)]
     pub(crate) max: u32,
@@ -216,51 +272,6 @@ pub(crate) struct ConfirmArgs {
     /// Ids, or unique prefixes of them
     #[arg(required = true)]
     pub(crate) segments: Vec<String>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum RelayVerb {
-    /// The whole picture
-    Status(StatusArgs),
-    /// Deliveries, newest first
-    List(RelayListArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct StatusArgs {
-    /// Again every second, until interrupted
-    #[arg(long)]
-    pub(crate) watch: bool,
-    /// Between two looks of --watch
-    #[arg(long, hide = true, default_value = "1s", value_parser = units::duration)]
-    pub(crate) interval: Duration,
-    /// Also the books of each peer and lane
-    #[arg(long)]
-    pub(crate) books: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct RelayListArgs {
-    /// Only in this state
-    #[arg(long, value_parser = state)]
-    pub(crate) state: Option<State>,
-    /// Only to this peer
-    #[arg(long)]
-    pub(crate) peer: Option<String>,
-    /// Only of this lane
-    #[arg(long)]
-    pub(crate) lane: Option<String>,
-    /// Only deadlettered for this cause
-    #[arg(long)]
-    pub(crate) cause: Option<String>,
-    #[command(flatten)]
-    pub(crate) page: PageArgs,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum PeerVerb {
-    /// Each peer, its link and what waits for it
-    List(PageArgs),
 }
 
 #[derive(Debug, Args)]
@@ -307,7 +318,7 @@ fn success(text: &str) -> Result<Success, String> {
     }
 }
 
-fn state(text: &str) -> Result<State, String> {
+pub(crate) fn state(text: &str) -> Result<State, String> {
     let all = [
         State::Scheduled,
         State::Inflight,

@@ -32,6 +32,8 @@ pub struct Console<'a> {
     pub err: &'a mut dyn Write,
     /// Whether `out` is a terminal, so that `--watch` may redraw it.
     pub terminal: bool,
+    /// Whether a person sits at `stdin` and `err`, so that what cannot be undone is asked about.
+    pub interactive: bool,
 }
 
 /// Runs one command; `args` begins with the program's name. `out` is no terminal.
@@ -46,6 +48,7 @@ where
             out,
             err,
             terminal: false,
+            interactive: false,
         },
     )
 }

@@ -6,15 +6,22 @@
 
 mod inbox;
 mod json;
+mod order;
 mod relay;
 mod segment;
+mod setup;
 mod status;
 mod table;
 
-pub(crate) use inbox::{inbox, taken};
-pub(crate) use json::{document, json_line, status_json, taken_json, version_json};
-pub(crate) use relay::{deliveries, peers, version};
-pub(crate) use segment::{segment, segments};
+pub(crate) use inbox::{arrival, inbox, taken};
+pub(crate) use json::{document, followed_json, json_line, status_json, taken_json, version_json};
+pub(crate) use order::{
+    Deed, acted, dropped, kicked, limits, paused, paused_json, peer_changed_json, resumed,
+    resumed_json,
+};
+pub(crate) use relay::{deadletters, deliveries, peers, version};
+pub(crate) use segment::{deadletter, segment, segments};
+pub(crate) use setup::{config, lanes, peer, relay_config, reload};
 pub(crate) use status::status;
 
 /// `text` with everything escaped that could move a cursor, change a colour, hide or

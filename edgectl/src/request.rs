@@ -3,16 +3,22 @@
 //! One function a noun; each connects when it must, asks once and prints. Order and
 //! bounds are the daemon's.
 
+mod act;
+mod follow;
 mod inbox;
+mod relay;
 mod segment;
+mod setup;
 
 use std::time::Duration;
 
-use edged_rpc::{Client, ClientError, Hello, PeerList, RelayList, RelayStatus, VERSION};
+use clap::CommandFactory as _;
+use clap_complete::Shell;
+use edged_rpc::{Client, ClientError, Hello, VERSION};
 
 use crate::Console;
-use crate::cli::{Cli, Globals, Noun, PeerVerb, RelayListArgs, RelayVerb, StatusArgs};
-use crate::exit::Failure;
+use crate::cli::{Cli, Globals, Noun};
+use crate::exit::{Exit, Failure};
 use crate::render;
 
 /// What a command needs beside its own arguments.
@@ -30,15 +36,11 @@ pub(crate) fn perform(cli: Cli, console: &mut Console<'_>) -> Result<(), Failure
     match cli.noun {
         Noun::Segment(verb) => segment::perform(verb, &mut context),
         Noun::Inbox(verb) => inbox::perform(verb, &mut context),
-        Noun::Relay(RelayVerb::Status(args)) => status(&args, &mut context),
-        Noun::Relay(RelayVerb::List(args)) => deliveries(args, &mut context),
-        Noun::Peer(PeerVerb::List(page)) => {
-            let page = context.connect()?.peers(&PeerList { page: page.into() })?;
-            context.print(|json| match json {
-                true => render::document("peer.list/1", &page),
-                false => render::peers(&page),
-            })
-        }
+        Noun::Relay(verb) => relay::perform(verb, &mut context),
+        Noun::Peer(verb) => setup::peer(verb, &mut context),
+        Noun::Lane(verb) => setup::lane(verb, &mut context),
+        Noun::Config(verb) => setup::config(verb, &mut context),
+        Noun::Completions { shell } => completions(shell, &mut context),
         Noun::Version => version(&mut context),
     }
 }
@@ -66,6 +68,38 @@ impl Context<'_, '_> {
             .map_err(Failure::output)
     }
 
+    /// Sends on what has been printed.
+    fn flush(&mut self) -> Result<(), Failure> {
+        self.console.out.flush().map_err(Failure::output)
+    }
+
+    /// Asks before what cannot be undone, if a person sits there and has not said `--yes`.
+    fn confirm(&mut self, deed: &str) -> Result<(), Failure> {
+        if !self.console.interactive || self.globals.yes {
+            return Ok(());
+        }
+        // Without a question that can be read there is no answer either.
+        drop(write!(self.console.err, "{deed}? [y/N] "));
+        drop(self.console.err.flush());
+        let mut answer = Vec::new();
+        let mut byte = [0];
+        while answer.len() < 16 && matches!(self.console.stdin.read(&mut byte), Ok(1)) {
+            if byte[0] == b'\n' {
+                break;
+            }
+            answer.push(byte[0]);
+        }
+        match answer.trim_ascii() {
+            b"y" | b"Y" | b"yes" => Ok(()),
+            _ => Err(Failure::new(
+                Exit::Refused,
+                "not_confirmed",
+                format!("not confirmed: {deed}"),
+                "say --yes to be asked nothing",
+            )),
+        }
+    }
+
     /// Says a word about the data, to people only.
     fn say(&mut self, words: &str) {
         if !self.globals.json() {
@@ -75,60 +109,14 @@ impl Context<'_, '_> {
     }
 }
 
-fn status(args: &StatusArgs, context: &mut Context<'_, '_>) -> Result<(), Failure> {
-    // `--watch` waits as long as its operator does.
-    let timeout = if args.watch {
-        Duration::ZERO
-    } else {
-        context.globals.timeout
-    };
-    let mut client = context.connect_within(timeout)?;
-    let which = RelayStatus { books: args.books };
-    let redraw = context.console.terminal && !context.globals.json();
-    for look in 0_u64.. {
-        let report = client.status(&which)?;
-        context.print(|json| {
-            let before = match (json, redraw, look) {
-                (false, true, _) => "\x1b[H\x1b[2J",
-                (true, _, _) | (false, false, 0) => "",
-                (false, false, _) => "\n",
-            };
-            let page = if json {
-                render::status_json(&report)
-            } else {
-                render::status(&report)
-            };
-            format!("{before}{page}")
-        })?;
-        if !args.watch {
-            break;
-        }
-        context.console.out.flush().map_err(Failure::output)?;
-        std::thread::sleep(args.interval);
-    }
-    Ok(())
-}
-
-fn deliveries(args: RelayListArgs, context: &mut Context<'_, '_>) -> Result<(), Failure> {
-    let RelayListArgs {
-        state,
-        peer,
-        lane,
-        cause,
-        page,
-    } = args;
-    let which = RelayList {
-        state,
-        peer,
-        lane,
-        cause,
-        page: page.into(),
-    };
-    let page = context.connect()?.deliveries(&which)?;
-    context.print(|json| match json {
-        true => render::document("relay.list/1", &page),
-        false => render::deliveries(&page),
-    })
+fn completions(shell: Shell, context: &mut Context<'_, '_>) -> Result<(), Failure> {
+    let mut words = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "edgectl", &mut words);
+    context
+        .console
+        .out
+        .write_all(&words)
+        .map_err(Failure::output)
 }
 
 /// Our own version needs no daemon; the daemon's is added when one answers.

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use edged_rpc::{Moment, Until};
+use jiff::Timestamp;
+
 /// Reads `10s`, `500ms`, `2m`, `1h`, `7d`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let unit_at = text
@@ -32,6 +35,18 @@ pub(crate) fn ttl(text: &str) -> Result<u64, String> {
         0 => Err(format!("{text:?} is shorter than a second")),
         seconds => Ok(seconds),
     }
+}
+
+/// Reads when something ends: after a duration, or at a time in RFC 3339.
+pub(crate) fn until(text: &str) -> Result<Until, String> {
+    if let Ok(seconds) = ttl(text) {
+        return Ok(Until::After(seconds));
+    }
+    let at = text.parse::<Timestamp>().ok();
+    let at = at.and_then(|at| u64::try_from(at.as_millisecond()).ok());
+    at.map(|at| Until::At(Moment(at))).ok_or_else(|| {
+        format!("{text:?} is neither a duration (2h) nor a time (2026-01-31T06:00:00Z)")
+    })
 }
 
 /// `512 B`, `3.1 MiB`, `10 GiB`.
@@ -99,6 +114,16 @@ mod tests {
         }
         assert_eq!(ttl("1h"), Ok(3_600));
         assert!(ttl("999ms").is_err());
+    }
+
+    #[test]
+    fn an_end_is_a_duration_or_a_time() {
+        assert_eq!(until("90s"), Ok(Until::After(90)));
+        assert_eq!(until("1970-01-01T00:00:02Z"), Ok(Until::At(Moment(2_000))));
+        assert_eq!(until("1970-01-01T02:00:00+02:00"), Ok(Until::At(Moment(0))));
+        for wrong in ["", "0s", "tomorrow", "2026-01-31", "06:00"] {
+            assert!(until(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

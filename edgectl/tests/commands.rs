@@ -6,9 +6,9 @@ mod sample;
 
 use edgectl::Exit;
 use edged_rpc::{
-    Confirmed, InboxConfirm, InboxFilter, InboxList, Page, Paging, PeerList, RelayList,
-    RelayStatus, Request, Response, SegmentDetail, SegmentList, State, StatusReport, Success,
-    Target,
+    Confirmed, InboxConfirm, InboxFilter, InboxList, Ladder, Moment, Page, Paging, PauseView,
+    Pausing, PeerList, RelayList, RelayStatus, Request, Response, Scope, SegmentDetail,
+    SegmentList, State, StatusReport, StorageView, Success, Target,
 };
 use fake::Fake;
 use sample::*;
@@ -244,7 +244,8 @@ Books
     );
     json.has(r#""queue_depth":{"scheduled":12,"inflight":2,"acked":847,"failed":3,"deadletter":5,"total":869}"#);
     json.has(r#""rtt_ms":1.2,"#);
-    json.has("\"paused\":false,\"queried_at\":\"1970-01-01T00:00:01Z\"}\n");
+    json.has("\"paused\":false,\"pauses\":[],");
+    json.has("\"queried_at\":\"1970-01-01T00:00:01Z\"}\n");
     run(&["relay", "status", "--json", "--books"], true).has(r#""books":[{"peer_id":"beta","#);
 }
 
@@ -274,6 +275,51 @@ fn relay_status_shows_limits_and_a_disabled_relay() {
 ",
     );
     run(disabled).is(Exit::Done, "relay: disabled\n", "");
+}
+
+#[test]
+fn relay_status_shows_what_is_paused_and_what_is_full() {
+    let mut paused = status();
+    paused.paused = true;
+    paused.pauses = vec![PauseView {
+        scope: Scope {
+            peer: Some("beta".into()),
+            lane: Some("bulk".into()),
+        },
+        how: Pausing::Now,
+        since: Moment(1_000),
+        until: Some(Moment(2_000)),
+    }];
+    paused.storage = StorageView {
+        used_bytes: 9 << 20,
+        ceiling_bytes: 10 << 20,
+        ladder: Ladder::PutsRefused,
+        ..StorageView::default()
+    };
+    let run = |args: &[&str]| {
+        let report = StatusReport {
+            status: paused.clone(),
+            books: None,
+        };
+        let request = Request::RelayStatus(RelayStatus::default());
+        ask(args, request, Response::Status(report))
+    };
+
+    run(&["relay", "status"]).has(
+        "\
+  Enabled:                 true
+  Paused:                  true
+  Paused Scope:            peer beta, lane bulk (now) since 1970-01-01T00:00:01Z until 1970-01-01T00:00:02Z
+  Node:                    alpha (boot epoch 7)
+  Workers:                 4
+  Success Condition:       all_peers
+  Durability:              synced
+  Storage:                 puts_refused (9 MiB of 10 MiB)
+",
+    );
+    run(&["relay", "status", "--json"]).has(
+        r#""paused":true,"pauses":[{"scope":{"peer":"beta","lane":"bulk"},"how":"now","since":"1970-01-01T00:00:01Z","until":"1970-01-01T00:00:02Z"}],"storage":{"used_bytes":9437184,"#,
+    );
 }
 
 #[test]

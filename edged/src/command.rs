@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{Cli, Command, DemoArgs, InitArgs, RunArgs, hostname};
 use crate::config::{Config, ConfigError};
 use crate::lock::LockError;
+use crate::running::Running;
 use crate::{daemon, init, signals, telemetry};
 
 /// The config is not valid (surface 1).
@@ -33,11 +34,12 @@ pub fn main() -> ExitCode {
 #[must_use]
 pub fn run(args: &RunArgs) -> ExitCode {
     let sources = args.sources(std::env::vars_os(), hostname().as_deref());
-    let config = match Config::load(&sources) {
-        Ok((config, _)) => config,
+    let (config, effective) = match Config::load(&sources) {
+        Ok(loaded) => loaded,
         Err(error) => return refuse(&error.into()),
     };
     telemetry::start(&config.log);
+    let running = Running::new(effective, Some(sources));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -45,7 +47,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
         runtime.block_on(async {
             let stop = CancellationToken::new();
             signals::stop_on_signal(stop.clone())?;
-            daemon::run(config, stop).await
+            daemon::run_loaded(config, running, stop).await
         })
     });
     match outcome {

@@ -23,13 +23,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::clock;
-use crate::config::{Config, Durability, Peer, PeerName};
+use crate::config::{Config, Durability, Effective, Peer, PeerName};
 use crate::desk::{Desk, Parts};
 use crate::driver::{Driver, Ears, Hands};
 use crate::journal::{Journal, JournalThread};
 use crate::lock::StateLock;
 use crate::payloads::Payloads;
 use crate::readers::{ReaderThreads, Readers};
+use crate::running::Running;
+use crate::signals;
 use crate::socket::Socket;
 use crate::staging::Staging;
 use crate::transport::{Admit, Ground, Transport, TransportConfig};
@@ -49,11 +51,23 @@ const REDIAL: Backoff = Backoff {
 /// # Errors
 /// Why it cannot start, or cannot go on.
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
-    let config = Arc::new(config);
+    run_loaded(config, Running::new(Effective::default(), None), stop).await
+}
+
+/// The same, with where the config came from, so that it can be read again.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_loaded(
+    config: Config,
+    running: Running,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let (config, running) = (Arc::new(config), Arc::new(running));
     let lock = StateLock::take(&config.node.state_dir).context("cannot start edged")?;
     let (ledger, snapshot) = open_ledger(&config).context("cannot start edged")?;
     let stores = Stores::start(ledger).context("cannot start edged")?;
-    let result = serve(&config, &snapshot, &stores, stop).await;
+    let result = serve((&config, running), &snapshot, &stores, stop).await;
     stores.lower();
     drop(lock);
     info!("Stopped");
@@ -92,7 +106,7 @@ impl Stores {
 }
 
 async fn serve(
-    config: &Arc<Config>,
+    (config, running): (&Arc<Config>, Arc<Running>),
     snapshot: &Snapshot,
     stores: &Stores,
     stop: CancellationToken,
@@ -117,6 +131,7 @@ async fn serve(
     let seed = random()?;
     let desk = Desk::new(Parts {
         config: Arc::clone(config),
+        running,
         epoch: snapshot.epoch,
         locals,
         readers: stores.readers.clone(),
@@ -152,6 +167,8 @@ async fn serve(
         quic = %transport.local_addr()?, socket = %config.rpc.socket.display(), "Started"
     );
     let socket_stop = CancellationToken::new();
+    signals::reload_on_hangup(desk.clone(), socket_stop.clone())
+        .context("cannot listen for SIGHUP")?;
     let clients = tokio::spawn(socket.serve(desk, socket_stop.clone()));
     tell_systemd(&sd_notify::NotifyState::Ready);
     let ended = Driver::new(scheduler, hands).run(ears, stop).await;

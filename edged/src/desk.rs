@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use relay_core::event::Input;
+use relay_core::event::{Caller, Done, Input, Order, OrderRefused};
 use relay_core::id::{BootEpoch, PutId, SegmentId};
 use relay_core::scheduler::Picture;
 use relay_core::time::Now;
@@ -15,14 +15,17 @@ use crate::event::{Answer, Event, Local};
 use crate::journal::Journal;
 use crate::payloads::Payloads;
 use crate::readers::Readers;
+use crate::running::Running;
 use crate::staging::Staging;
 use crate::transport::Transport;
 
 /// Handles on everything a client may ask of.
 #[derive(Clone)]
 pub struct Desk {
-    /// What the operator set.
+    /// What the operator set, as it was at the start.
     pub config: Arc<Config>,
+    /// Each key of it as it holds.
+    pub running: Arc<Running>,
     /// This run.
     pub epoch: BootEpoch,
     /// The driver.
@@ -52,6 +55,8 @@ pub struct GoingDown;
 pub struct Parts {
     /// See [`Desk::config`].
     pub config: Arc<Config>,
+    /// See [`Desk::running`].
+    pub running: Arc<Running>,
     /// See [`Desk::epoch`].
     pub epoch: BootEpoch,
     /// See [`Desk::locals`].
@@ -79,6 +84,7 @@ impl Desk {
     pub fn new(parts: Parts) -> Self {
         let Parts {
             config,
+            running,
             epoch,
             locals,
             readers,
@@ -90,6 +96,7 @@ impl Desk {
         } = parts;
         Self {
             config,
+            running,
             epoch,
             locals,
             readers,
@@ -170,6 +177,26 @@ impl Desk {
             .send(Local::Look(answer))
             .await
             .map_err(|_| GoingDown)?;
+        heard.await.map_err(|_| GoingDown)
+    }
+
+    /// Gives the core an order that is allowed already; what it answers is durable.
+    ///
+    /// # Errors
+    /// [`GoingDown`].
+    pub async fn order(
+        &self,
+        caller: Caller,
+        order: Order,
+    ) -> Result<Result<Done, OrderRefused>, GoingDown> {
+        let (answer, heard) = oneshot::channel();
+        let order = Box::new(order);
+        let local = Local::Order {
+            caller,
+            order,
+            answer,
+        };
+        self.locals.send(local).await.map_err(|_| GoingDown)?;
         heard.await.map_err(|_| GoingDown)
     }
 }

@@ -10,6 +10,8 @@
 //! After an error of which the outcome is unknown the thread reports once and
 //! ends; the daemon then ends too, and the next start decides from disk.
 
+mod group;
+
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
@@ -20,10 +22,13 @@ use relay_core::event::Space;
 use relay_core::id::{LaneNo, NodeNo, PackNo, SegmentId, StagedId, Ticket};
 use relay_core::ledger::{ConfirmOutcome, InboxFilter, InboxItem, Ledger, LedgerError};
 use relay_core::time::{Mono, Unix};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock;
 use crate::staging::Staged;
+use group::{Answer, answer_with, is_arrival, placed};
+
+pub use group::Fate;
 
 /// The books: columns per peer and lane.
 pub type Books = Vec<(NodeNo, LaneNo, Book, i64)>;
@@ -44,8 +49,9 @@ enum Job {
         until: Unix,
         answer: Answer<Vec<InboxItem>>,
     },
-    Confirm {
+    Settle {
         ids: Vec<SegmentId>,
+        fate: Fate,
         answer: Answer<Vec<ConfirmOutcome>>,
     },
     Books(oneshot::Sender<Books>),
@@ -56,8 +62,6 @@ enum Job {
     Unreserve(u64),
     Stop,
 }
-
-type Answer<T> = oneshot::Sender<Result<T, String>>;
 
 /// What the journal reports.
 #[derive(Debug)]
@@ -81,6 +85,7 @@ pub enum Report {
 #[derive(Clone, Debug)]
 pub struct Journal {
     jobs: Sender<Job>,
+    arrivals: watch::Receiver<u64>,
 }
 
 /// The thread, to be waited for.
@@ -106,6 +111,7 @@ impl Journal {
         ledger: Ledger,
     ) -> std::io::Result<(Self, JournalThread, mpsc::UnboundedReceiver<Report>)> {
         let (jobs, inbox) = channel();
+        let (stored, arrivals) = watch::channel(0);
         let (reports, heard) = mpsc::unbounded_channel();
         let thread = std::thread::Builder::new()
             .name("journal".into())
@@ -115,11 +121,12 @@ impl Journal {
                     ledger,
                     inbox,
                     reports,
+                    stored,
                     last: Ticket(0),
                 }
                 .run()
             })?;
-        Ok((Self { jobs }, JournalThread(thread), heard))
+        Ok((Self { jobs, arrivals }, JournalThread(thread), heard))
     }
 
     /// Asks for `changes` to be made durable; `staged` are the bytes they name.
@@ -151,12 +158,22 @@ impl Journal {
         .await?
     }
 
-    /// Confirms inbox segments; durable when it answers.
+    /// Settles inbox segments one way or the other; durable when it answers.
     ///
     /// # Errors
     /// What the ledger said.
-    pub async fn confirm(&self, ids: Vec<SegmentId>) -> Result<Vec<ConfirmOutcome>, String> {
-        self.ask(|answer| Job::Confirm { ids, answer }).await?
+    pub async fn settle(
+        &self,
+        ids: Vec<SegmentId>,
+        fate: Fate,
+    ) -> Result<Vec<ConfirmOutcome>, String> {
+        self.ask(|answer| Job::Settle { ids, fate, answer }).await?
+    }
+
+    /// Changes whenever a group has stored something for the inbox.
+    #[must_use]
+    pub fn arrivals(&self) -> watch::Receiver<u64> {
+        self.arrivals.clone()
     }
 
     /// The books as of the last group.
@@ -203,6 +220,7 @@ struct Worker {
     ledger: Ledger,
     inbox: Receiver<Job>,
     reports: mpsc::UnboundedSender<Report>,
+    stored: watch::Sender<u64>,
     last: Ticket,
 }
 
@@ -236,7 +254,7 @@ impl Worker {
                     bytes.extend(staged);
                     items.push((ticket, changes));
                 }
-                other @ (Job::Take { .. } | Job::Confirm { .. } | Job::Books(_)) => {
+                other @ (Job::Take { .. } | Job::Settle { .. } | Job::Books(_)) => {
                     self.commit(&mut items, &mut bytes)?;
                     self.alone(other)?;
                 }
@@ -291,10 +309,17 @@ impl Worker {
             .ledger
             .commit(items, &mut |id| bytes.remove(&id), now)?;
         let placed = placed(items, &report.refused);
+        let arrived = items
+            .iter()
+            .flat_map(|(_, changes)| changes)
+            .any(is_arrival);
         items.clear();
         bytes.clear();
         self.last = upto;
         self.tell(upto, report.refused, placed, report.space);
+        if arrived {
+            self.stored.send_modify(|groups| *groups += 1);
+        }
         self.sweep()
     }
 
@@ -319,10 +344,13 @@ impl Worker {
                 let taken = self.ledger.take(&filter, max, until, now);
                 answer_with(answer, taken)
             }
-            Job::Confirm { ids, answer } => {
-                let confirmed = self.ledger.confirm(&ids, now);
+            Job::Settle { ids, fate, answer } => {
+                let settled = match fate {
+                    Fate::Confirm => self.ledger.confirm(&ids, now),
+                    Fate::Refuse => self.ledger.refuse(&ids, now),
+                };
                 self.tell_space();
-                answer_with(answer, confirmed)
+                answer_with(answer, settled)
             }
             Job::Books(answer) => {
                 // A client that hung up wants no answer.
@@ -353,43 +381,5 @@ impl Worker {
             placed,
             space,
         });
-    }
-}
-
-/// Where the staged bytes of a group went.
-fn placed(items: &[(Ticket, Vec<Change>)], refused: &[Ticket]) -> Vec<(StagedId, PackNo)> {
-    let stored = items.iter().filter(|(ticket, _)| !refused.contains(ticket));
-    let packs = stored
-        .flat_map(|(_, changes)| changes)
-        .filter_map(|change| match change {
-            Change::Pack { no, staged, .. } => Some((*staged, *no)),
-            Change::Node(..)
-            | Change::Lane(..)
-            | Change::Owed(_)
-            | Change::Gone(_)
-            | Change::Attempt(_)
-            | Change::Book { .. }
-            | Change::Heard(..)
-            | Change::Receipt(_)
-            | Change::Settled(..)
-            | Change::Key(_)
-            | Change::Set(..)
-            | Change::Audit(_) => None,
-        });
-    packs.collect()
-}
-
-/// Answers the client, and passes on what must end the daemon.
-fn answer_with<T>(answer: Answer<T>, result: Result<T, LedgerError>) -> Result<(), LedgerError> {
-    match result {
-        Ok(value) => {
-            // A client that hung up wants no answer.
-            let _ = answer.send(Ok(value));
-            Ok(())
-        }
-        Err(error) => {
-            let _ = answer.send(Err(error.to_string()));
-            Err(error)
-        }
     }
 }

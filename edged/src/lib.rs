@@ -7,7 +7,7 @@
 //!
 //! | module | is |
 //! |---|---|
-//! | [`config`] | as written → as meant |
+//! | [`config`], [`running`], [`reload`] | as written → as meant; as it holds, and how it changes |
 //! | [`daemon`] | the parts, raised in order |
 //! | [`driver`] | the loop around the scheduler |
 //! | [`journal`], [`readers`] | the ledger's threads |
@@ -30,6 +30,8 @@ pub mod journal;
 pub mod lock;
 pub mod payloads;
 pub mod readers;
+pub mod reload;
+pub mod running;
 pub mod signals;
 pub mod socket;
 pub mod staging;

@@ -15,6 +15,7 @@
 //! | `place` | the path: stale, taken, ours; mode and group |
 //! | `access` | from a uid to what it may do |
 //! | `pace` | requests per second of one uid |
+//! | `denials` | who was refused, for the audit |
 //! | `wire` | frames, both ways; what ends a conversation |
 //! | `conversation` | greeting, then two halves: one hears, one tells |
 //! | `hear` | requests as they come; the bytes of puts |
@@ -26,6 +27,7 @@
 mod access;
 mod batch;
 mod conversation;
+mod denials;
 mod hear;
 mod intake;
 mod options;
@@ -92,6 +94,7 @@ impl Socket {
     /// path is given back then.
     pub async fn serve(self, desk: Desk, stop: CancellationToken) {
         let started = crate::clock::now().unix;
+        let (denials, auditor) = denials::pair(desk.clone(), stop.clone());
         let doors = Arc::new(Doors {
             access: self.access,
             open: Arc::new(Semaphore::new(self.connections)),
@@ -100,11 +103,13 @@ impl Socket {
                 pace: Pace::new(),
                 started,
                 questions: Arc::new(Semaphore::new(1)),
+                denials,
                 stop: stop.clone(),
             },
         });
         let judged = Arc::new(Semaphore::new(JUDGED));
         let clients = TaskTracker::new();
+        clients.spawn(auditor.run());
         loop {
             let client = tokio::select! {
                 client = accept(&self.listener, &judged) => client,

@@ -17,6 +17,7 @@
 //! recovery                        boot epoch, ABANDONED
 //! inbox                           take and confirm
 //! reader   → bodies, known, list  everything that is read
+//! parked                          what bulk orders are about
 //! ```
 
 mod apply;
@@ -33,6 +34,7 @@ mod inspect;
 mod known;
 mod list;
 mod log;
+mod parked;
 mod payload;
 mod place;
 mod reader;
@@ -58,6 +60,7 @@ pub use error::{LedgerError, ReadError};
 pub use inbox::{ConfirmOutcome, InboxFilter, InboxItem, InboxState};
 pub use inspect::Inspection;
 pub use list::{DeliveryFilter, DeliveryRow, Listing, Place, SegmentRow, Tally};
+pub use parked::Parked;
 pub use reader::Reader;
 pub use sweep::Swept;
 

@@ -31,8 +31,7 @@ pub mod units;
 // rules
 pub mod backoff;
 pub mod bandwidth;
-pub mod breaker;
-pub mod clones;
+pub mod denials;
 pub mod digest;
 pub mod link;
 pub mod names;

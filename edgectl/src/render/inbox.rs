@@ -20,6 +20,20 @@ pub(crate) fn taken(taken: &[InboxView]) -> String {
     }
 }
 
+/// One line of `inbox follow`.
+pub(crate) fn arrival(item: &InboxView) -> String {
+    format!(
+        "{} {}  {}  {}  {}  {}  {}\n",
+        item.received_at,
+        item.segment_id,
+        plain(&item.origin),
+        plain(&item.lane),
+        or_dash(item.topic.as_deref()),
+        units::bytes(item.len),
+        item.state,
+    )
+}
+
 fn items(items: &[InboxView]) -> String {
     let headings = [
         "SEGMENT-ID",

@@ -77,6 +77,16 @@ pub(crate) fn taken_json(items: &[InboxView], confirmed: Option<&Confirmed>) -> 
     )
 }
 
+/// `inbox.follow/1`: an item and what became of it.
+pub(crate) fn followed_json(item: &InboxView, fate: &str) -> String {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        fate: &'a str,
+        item: &'a InboxView,
+    }
+    document("inbox.follow/1", &Body { fate, item })
+}
+
 /// `version/1`: ours, and the daemon's or null.
 pub(crate) fn version_json(ours: &str, rpc: u16, daemon: Option<&VersionView>) -> String {
     #[derive(Serialize)]

@@ -37,6 +37,38 @@ pub(crate) fn deliveries(page: &Page<DeliveryView>) -> String {
     table(headings, rows) + &footer(page, "delivery", "deliveries")
 }
 
+/// `relay deadletter list`.
+pub(crate) fn deadletters(page: &Page<DeliveryView>) -> String {
+    deadletter_rows(&page.items) + &footer(page, "deadletter entry", "deadletter entries")
+}
+
+/// Deadletter entries, without a footer.
+pub(super) fn deadletter_rows(rows: &[DeliveryView]) -> String {
+    let headings = [
+        "SEGMENT-ID",
+        "PEER-ID",
+        "LANE",
+        "CAUSE",
+        ">ATTEMPTS",
+        ">SIZE",
+        "FIRST-QUEUED",
+        "LAST-UPDATED",
+    ];
+    let rows = rows.iter().map(|delivery| {
+        [
+            delivery.segment_id.to_string(),
+            plain(&delivery.peer_id),
+            plain(&delivery.lane),
+            or_dash(delivery.cause.as_deref()),
+            delivery.attempt_count.to_string(),
+            units::bytes(delivery.len),
+            delivery.first_queued.to_string(),
+            delivery.last_updated.to_string(),
+        ]
+    });
+    table(headings, rows)
+}
+
 /// `peer list`.
 pub(crate) fn peers(page: &Page<PeerView>) -> String {
     let headings = [

@@ -1,6 +1,6 @@
 //! Segments as text.
 
-use edged_rpc::{AttemptView, DeliveryDetail, Page, SegmentDetail, SegmentView};
+use edged_rpc::{AttemptView, DeadletterView, DeliveryDetail, Page, SegmentDetail, SegmentView};
 
 use super::table::{footer, table};
 use super::{or_dash, plain};
@@ -91,6 +91,43 @@ fn delivery(detail: &DeliveryDetail, out: &mut String) {
     for attempt in attempts {
         *out += &format!("    {}\n", history(attempt));
     }
+}
+
+/// `relay deadletter inspect`.
+pub(crate) fn deadletter(view: &DeadletterView) -> String {
+    let DeadletterView { segment, entry } = view;
+    let at = &entry.delivery;
+    let mut out = String::from("Deadletter Entry\n");
+    let mut line = |label: &str, value: String| out += &format!("  {label}: {value}\n");
+    line("Segment ID", at.segment_id.to_string());
+    line("Peer ID", plain(&at.peer_id));
+    line("State", at.state.to_string());
+    line("Cause", or_dash(at.cause.as_deref()));
+    line("Lane", plain(&at.lane));
+    line("Topic", or_dash(at.topic.as_deref()));
+    line(
+        "Size",
+        format!(
+            "{} bytes ({})",
+            units::grouped(at.len),
+            units::bytes(at.len)
+        ),
+    );
+    line(
+        "Payload",
+        if segment.payload_kept { "kept" } else { "gone" }.to_owned(),
+    );
+    line("Attempt Count", at.attempt_count.to_string());
+    line("First Queued", at.first_queued.to_string());
+    line("Last Updated", at.last_updated.to_string());
+    out += "  Attempt History\n";
+    if entry.attempts.is_empty() {
+        out += "    (none)\n";
+    }
+    for attempt in &entry.attempts {
+        out += &format!("    {}\n", history(attempt));
+    }
+    out
 }
 
 /// `#1 started: T completed: T outcome: FAILED error: connection refused`.

@@ -1,7 +1,11 @@
 //! `relay status` as text, in the layout of `surface.md`, section 3.
 
-use edged_rpc::{BandwidthView, BookView, LinkState, PeerView, StatusReport, StatusView};
+use edged_rpc::{
+    BandwidthView, BookView, Ladder, LinkState, PauseView, Pausing, PeerView, StatusReport,
+    StatusView,
+};
 
+use super::order::scope_words;
 use super::plain;
 use super::table::table;
 use crate::units::{age, bytes, grouped};
@@ -40,6 +44,9 @@ fn relay(status: &StatusView, out: &mut String) {
     if status.paused {
         line(out, "Paused:", true);
     }
+    for pause in &status.pauses {
+        line(out, "Paused Scope:", self::pause(pause));
+    }
     line(
         out,
         "Node:",
@@ -48,6 +55,38 @@ fn relay(status: &StatusView, out: &mut String) {
     line(out, "Workers:", status.workers);
     line(out, "Success Condition:", plain(&status.success_condition));
     line(out, "Durability:", status.durability);
+    let storage = &status.storage;
+    if storage.ladder != Ladder::Open {
+        let word = match storage.ladder {
+            Ladder::Open => "open",
+            Ladder::InboxFull => "inbox_full",
+            Ladder::PutsRefused => "puts_refused",
+            Ladder::Full => "full",
+        };
+        let of = |used, ceiling| format!("{word} ({} of {})", bytes(used), bytes(ceiling));
+        let value = match storage.ladder {
+            Ladder::InboxFull => of(storage.inbox_bytes, storage.inbox_ceiling_bytes),
+            Ladder::Open | Ladder::PutsRefused | Ladder::Full => {
+                of(storage.used_bytes, storage.ceiling_bytes)
+            }
+        };
+        line(out, "Storage:", value);
+    }
+}
+
+/// `peer beta (drain) since T until T`.
+fn pause(pause: &PauseView) -> String {
+    let how = match pause.how {
+        Pausing::Drain => "drain",
+        Pausing::Now => "now",
+    };
+    let until = pause.until.map(|until| format!(" until {until}"));
+    let until = until.unwrap_or_default();
+    format!(
+        "{} ({how}) since {}{until}",
+        scope_words(&pause.scope),
+        pause.since
+    )
 }
 
 fn queue(status: &StatusView, out: &mut String) {
@@ -102,10 +141,7 @@ fn bandwidth(bandwidth: &BandwidthView, out: &mut String) {
         );
     }
     if quota > 0 {
-        let used = bandwidth.daily_used_bytes;
-        let percent = u128::from(used) * 100 / u128::from(quota);
-        let of = format!("{} / {}, {percent}% consumed", bytes(used), bytes(quota));
-        line(out, "Daily Used:", format!("{} ({of})", grouped(used)));
+        line(out, "Daily Used:", daily_used(bandwidth));
     }
     if let Some(opens) = bandwidth.quota_opens_at {
         line(out, "Quota Opens At:", opens);
@@ -116,8 +152,16 @@ fn bandwidth(bandwidth: &BandwidthView, out: &mut String) {
     }
 }
 
+/// `3,221,225,472 (3 GiB / 10 GiB, 30% consumed)`.
+pub(super) fn daily_used(bandwidth: &BandwidthView) -> String {
+    let (used, quota) = (bandwidth.daily_used_bytes, bandwidth.daily_quota_bytes);
+    let percent = u128::from(used) * 100 / u128::from(quota.max(1));
+    let of = format!("{} / {}, {percent}% consumed", bytes(used), bytes(quota));
+    format!("{} ({of})", grouped(used))
+}
+
 /// `524,288 (50% of burst)`; a bucket in debt is below zero.
-fn available(tokens: i64, burst: u64) -> String {
+pub(super) fn available(tokens: i64, burst: u64) -> String {
     let sign = if tokens < 0 { "-" } else { "" };
     let count = tokens.unsigned_abs();
     let percent = u128::from(count) * 100 / u128::from(burst.max(1));

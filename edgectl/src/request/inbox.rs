@@ -1,4 +1,4 @@
-//! `inbox list`, `get`, `take`, `confirm`.
+//! `inbox list`, `get`, `take`, `confirm`; `follow` has a file of its own.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -16,7 +16,7 @@ pub(super) fn perform(verb: InboxVerb, context: &mut Context<'_, '_>) -> Result<
     match verb {
         InboxVerb::List(args) => {
             let which = InboxList {
-                filter: args.filter(),
+                filter: args.which.filter(),
                 page: args.page.into(),
             };
             let page = context.connect()?.inbox(&which)?;
@@ -41,6 +41,7 @@ pub(super) fn perform(verb: InboxVerb, context: &mut Context<'_, '_>) -> Result<
             Some(dir) => take_into(&args, dir, context),
         },
         InboxVerb::Confirm(args) => confirm(&args.segments, context),
+        InboxVerb::Follow(args) => super::follow::perform(&args, context),
     }
 }
 
@@ -135,6 +136,7 @@ fn confirm(segments: &[String], context: &mut Context<'_, '_>) -> Result<(), Fai
 
 fn which(args: &TakeArgs) -> InboxTake {
     InboxTake {
+        filter: args.which.filter(),
         max: args.max,
         ..InboxTake::default()
     }

@@ -35,6 +35,7 @@ pub(super) fn perform(verb: SegmentVerb, context: &mut Context<'_, '_>) -> Resul
                 false => render::segments(&page),
             })
         }
+        SegmentVerb::Cancel(args) => super::act::cancel(args, context),
         SegmentVerb::Inspect(args) => {
             let detail = context.connect()?.inspect(&args.segment)?;
             context.print(|json| match json {

@@ -188,6 +188,8 @@ pub fn limits() -> BandwidthView {
         quota_opens_at: None,
         throttle_count: 14,
         quota_drops: 0,
+        rate_set_by: "ledger".into(),
+        quota_set_by: "config".into(),
         since: None,
     }
 }
@@ -220,6 +222,8 @@ pub fn status() -> StatusView {
         },
         peers: vec![peer()],
         paused: false,
+        pauses: vec![],
+        storage: StorageView::default(),
         queried_at: Moment(1_000),
     }
 }

@@ -7,8 +7,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CountersView, DeliveryView, Digest, Durability, Id, Ids, InboxView, Page, PeerView,
-    SegmentDetail, SegmentView, StatusReport, VersionView,
+    Acted, Changed, CountersView, DeadletterView, DeliveryView, Digest, Durability, Id, Ids,
+    InboxView, KeyView, LaneView, LimitsChanged, Page, Paused, PeerDetail, PeerView,
+    RelayConfigView, ReloadView, SegmentDetail, SegmentView, StatusReport, VersionView,
 };
 
 /// All the daemon can answer.
@@ -46,6 +47,28 @@ pub enum Response {
     Version(VersionView),
     /// Counts since the ledger was made.
     Counters(CountersView),
+    /// What became of an order that is not about single deliveries.
+    Changed(Changed),
+    /// What became of a pause.
+    Paused(Paused),
+    /// What limits were and are.
+    Limits(LimitsChanged),
+    /// How far an order about deliveries is; more follows.
+    Acting(Acted),
+    /// What became of an order about deliveries.
+    Acted(Acted),
+    /// One deadletter entry.
+    Deadletter(DeadletterView),
+    /// One peer in full.
+    PeerDetail(PeerDetail),
+    /// A page of lanes, most urgent first.
+    Lanes(Page<LaneView>),
+    /// How the relay is set.
+    RelayConfig(RelayConfigView),
+    /// A page of config keys, by name.
+    Config(Page<KeyView>),
+    /// What a reload changed, or would.
+    Reload(ReloadView),
 }
 
 /// A segment is on stable storage and will be delivered.

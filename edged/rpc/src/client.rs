@@ -26,6 +26,8 @@ mod ask;
 mod batch;
 mod body;
 mod error;
+mod follow;
+mod order;
 mod wire;
 
 use std::io::{self, ErrorKind, Read, Write};
@@ -35,13 +37,14 @@ use std::time::Duration;
 pub use self::batch::{Batch, PutMany};
 pub use self::body::Body;
 pub use self::error::ClientError;
+pub use self::follow::Followed;
 
 use self::batch::Window;
 use self::body::Chunks;
 use self::wire::Wire;
 use crate::{
-    Accepted, Confirmed, Hello, Id, Ids, InboxConfirm, InboxGet, InboxTake, InboxView, MAX_CHUNK,
-    Put, PutOptions, Request, Response, SegmentGet, SegmentView, VERSION, Welcome,
+    Accepted, Confirmed, Hello, Id, Ids, InboxConfirm, InboxGet, InboxRefuse, InboxTake, InboxView,
+    MAX_CHUNK, Put, PutOptions, Request, Response, SegmentGet, SegmentView, VERSION, Welcome,
 };
 
 /// One conversation with the daemon.
@@ -238,6 +241,21 @@ impl Client {
             return Err(self.off_script("a confirmation"));
         };
         Ok(confirmed)
+    }
+
+    /// Parks arrivals that nobody here can use: they stay in the inbox and are not taken
+    /// again.
+    ///
+    /// # Errors
+    /// As [`Client::list`].
+    pub fn refuse(&mut self, ids: &[Id]) -> Result<Confirmed, ClientError> {
+        let which = InboxRefuse {
+            ids: Ids(ids.to_vec()),
+        };
+        let Response::Confirmed(refused) = self.call(&Request::InboxRefuse(which))? else {
+            return Err(self.off_script("what was parked"));
+        };
+        Ok(refused)
     }
 
     /// One request and its first answer.

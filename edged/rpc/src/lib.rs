@@ -11,7 +11,8 @@
 //! 6. Batches ([`PutBatch`]) may be sent ahead of their answers, up to
 //!    [`WINDOW_BATCHES`] and [`WINDOW_MEMBERS`].
 //!
-//! Files: `message` has what is asked, `answer` what is answered, `view`, `status` and
+//! Files: `message` has what is asked, `answer` what is answered, `order` what operators order, `setup`
+//! what the daemon is set to, `view`, `status` and
 //! `state` the pictures answers carry, `frame` the bytes, `client` the blocking [`Client`]. This crate
 //! opens no socket but the one it is given a path for, and knows nothing of the relay.
 
@@ -21,6 +22,8 @@ pub mod frame;
 mod id;
 mod message;
 mod moment;
+mod order;
+mod setup;
 mod state;
 mod status;
 mod view;
@@ -31,6 +34,8 @@ pub use frame::{FrameError, MAX_CHUNK, MAX_FRAME, MAX_RAW};
 pub use id::*;
 pub use message::*;
 pub use moment::*;
+pub use order::*;
+pub use setup::*;
 pub use state::*;
 pub use status::*;
 pub use view::*;

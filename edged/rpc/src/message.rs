@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(doc)]
 use crate::Response;
-use crate::{Ids, RpcError, State};
+use crate::{
+    ConfigCheck, ConfigShow, DeadletterInspect, Ids, LaneBudget, LaneList, PeerDrop, PeerInspect,
+    PeerKick, RelayAct, RelayBandwidth, RelayPause, RelayResume, RpcError, State,
+};
 
 /// Most members of one batch: its answer stays a small frame (64 KiB of ids).
 pub const MAX_BATCH_MEMBERS: usize = 4_096;
@@ -98,6 +101,40 @@ pub enum Request {
     Version,
     /// Answered [`Response::Counters`], from memory.
     Counters,
+    /// An order. Answered [`Response::Limits`].
+    RelayBandwidth(RelayBandwidth),
+    /// An order. Answered [`Response::Limits`].
+    LaneBudget(LaneBudget),
+    /// An order. Answered [`Response::Paused`].
+    RelayPause(RelayPause),
+    /// An order. Answered [`Response::Changed`].
+    RelayResume(RelayResume),
+    /// An order. Answered [`Response::Acting`] while it runs, then [`Response::Acted`].
+    RelayAct(RelayAct),
+    /// Answered [`Response::Deadletter`].
+    DeadletterInspect(DeadletterInspect),
+    /// Answered [`Response::PeerDetail`].
+    PeerInspect(PeerInspect),
+    /// An order. Answered [`Response::Changed`].
+    PeerKick(PeerKick),
+    /// An order. Answered [`Response::Changed`].
+    PeerDrop(PeerDrop),
+    /// Answered [`Response::Lanes`].
+    LaneList(LaneList),
+    /// Answered [`Response::RelayConfig`].
+    RelayConfig,
+    /// Answered [`Response::Config`].
+    ConfigShow(ConfigShow),
+    /// An order that changes nothing. Answered [`Response::Reload`].
+    ConfigCheck(ConfigCheck),
+    /// An order. Answered [`Response::Reload`].
+    ConfigReload,
+    /// Wait for arrivals. Answered [`Response::Inbox`], at once when there are any, else when
+    /// one comes or the wait is over; then the page is empty.
+    InboxWait(InboxWait),
+    /// Park arrivals that no consumer can use: they stay, and are not taken again. Answered
+    /// [`Response::Confirmed`].
+    InboxRefuse(InboxRefuse),
 }
 
 /// Where a put goes.
@@ -272,6 +309,30 @@ pub struct InboxConfirm {
     pub prefixes: Vec<String>,
 }
 
+/// See [`Request::InboxRefuse`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct InboxRefuse {
+    /// Which.
+    pub ids: Ids,
+}
+
+/// The longest wait of one [`InboxWait`]: a client that is gone is noticed then at the latest.
+pub const MAX_WAIT_SECONDS: u32 = 20;
+
+/// See [`Request::InboxWait`]: how a consumer follows the inbox. It leases nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct InboxWait {
+    /// Which.
+    pub filter: InboxFilter,
+    /// Only what is free to take: whoever works off the inbox waits so. Otherwise whatever
+    /// came behind `page.after`.
+    pub ready: bool,
+    /// At most this long, and at most [`MAX_WAIT_SECONDS`].
+    pub seconds: u32,
+    /// The portion.
+    pub page: Paging,
+}
+
 /// The whole picture.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RelayStatus {
@@ -290,6 +351,10 @@ pub struct RelayList {
     pub lane: Option<String>,
     /// Only deadlettered for this cause.
     pub cause: Option<String>,
+    /// Only with this topic (`*` one level, `**` the rest).
+    pub topic: Option<String>,
+    /// Only last changed longer ago.
+    pub older_than_seconds: Option<u64>,
     /// The portion.
     pub page: Paging,
 }

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Durability, LinkState, Moment};
+use crate::{Durability, LinkState, Moment, Pausing, Scope};
 
 /// What `relay status` shows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,8 +45,55 @@ pub struct StatusView {
     pub peers: Vec<PeerView>,
     /// Whether an operator has paused the whole relay.
     pub paused: bool,
+    /// Everything an operator has paused.
+    pub pauses: Vec<PauseView>,
+    /// How full the node is.
+    pub storage: StorageView,
     /// When this was true.
     pub queried_at: Moment,
+}
+
+/// Something an operator has paused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PauseView {
+    /// Where.
+    pub scope: Scope,
+    /// What became of what was in flight.
+    pub how: Pausing,
+    /// Since when.
+    pub since: Moment,
+    /// When it ends by itself.
+    pub until: Option<Moment>,
+}
+
+/// How full the node is, and what that keeps from coming in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct StorageView {
+    /// Bytes that hold something that may not go.
+    pub used_bytes: u64,
+    /// The ceiling.
+    pub ceiling_bytes: u64,
+    /// Bytes the inbox holds.
+    pub inbox_bytes: u64,
+    /// What the inbox may hold.
+    pub inbox_ceiling_bytes: u64,
+    /// The step of the ladder it stands on.
+    pub ladder: Ladder,
+}
+
+/// The steps between room and none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ladder {
+    /// Everything is taken.
+    #[default]
+    Open,
+    /// Arrivals for the inbox are answered `busy(inbox_full)`.
+    InboxFull,
+    /// Local puts are refused.
+    PutsRefused,
+    /// Whatever comes is answered `busy(storage_full)`.
+    Full,
 }
 
 /// A number for each state.
@@ -87,6 +134,10 @@ pub struct BandwidthView {
     pub throttle_count: u64,
     /// Admissions refused by the quota.
     pub quota_drops: u64,
+    /// Who set the rate: `config`, `ledger` or `ephemeral`.
+    pub rate_set_by: String,
+    /// Who set the quota.
+    pub quota_set_by: String,
     /// Since when these two count.
     pub since: Option<Moment>,
 }

@@ -159,12 +159,14 @@ fn questions() {
         peer: Some("b".into()),
         lane: Some("l".into()),
         cause: Some("expired".into()),
+        topic: Some("t".into()),
+        older_than_seconds: Some(300),
         page: page.clone(),
     };
     check(
         "relay list",
         &Request::RelayList(list),
-        "0a010001016201016c01076578706972656432010178",
+        "0a010001016201016c01076578706972656401017401ac0232010178",
     );
     check("peers", &Request::PeerList(PeerList { page }), "0b32010178");
     check("version", &Request::Version, "0c");
@@ -306,6 +308,22 @@ fn answers_about_the_relay() {
         bandwidth,
         peers: vec![peer()],
         paused: false,
+        pauses: vec![PauseView {
+            scope: Scope {
+                peer: Some("b".into()),
+                lane: None,
+            },
+            how: Pausing::Now,
+            since: Moment(1),
+            until: Some(Moment(2)),
+        }],
+        storage: StorageView {
+            used_bytes: 9,
+            ceiling_bytes: 10,
+            inbox_bytes: 1,
+            inbox_ceiling_bytes: 5,
+            ladder: Ladder::PutsRefused,
+        },
         queried_at: Moment(1_000),
     };
     let report = StatusReport {
@@ -315,7 +333,7 @@ fn answers_about_the_relay() {
     check(
         "status",
         &Response::Status(report),
-        "0b010161070409616c6c5f7065657273000c02cf060305e5060c02cf060305e5060129020080804000010100000000000101010162020103683a3101000000000000f83f0c02030401290001047475726e00e80701010162016c1501020304050601",
+        "0b010161070409616c6c5f7065657273000c02cf060305e5060c02cf060305e50601290200808040000101000000000000000101010162020103683a3101000000000000f83f0c02030401290001047475726e00010101620001010102090a010502e80701010162016c1501020304050601",
     );
     let page = Page {
         items: vec![peer()],

@@ -33,6 +33,14 @@ impl Effective {
         self.0.iter().map(|(key, shown)| (key.as_str(), shown))
     }
 
+    /// Makes `key` what `other` says of it.
+    pub(crate) fn take_from(&mut self, other: &Self, key: &str) {
+        match other.find(key) {
+            Some(shown) => self.0.insert(key.to_owned(), shown.clone()),
+            None => self.0.remove(key),
+        };
+    }
+
     pub(super) fn note(&mut self, key: String, shown: Shown) {
         self.0.insert(key, shown);
     }

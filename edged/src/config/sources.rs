@@ -18,6 +18,7 @@ use super::tree::{self, Entry, Origin, Tree, Value};
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     file: Option<PathBuf>,
+    instead: Option<(PathBuf, String)>,
     environment: Vec<(String, OsString)>,
     flags: Vec<(&'static str, &'static str, String)>,
     node: Option<NodeId>,
@@ -39,6 +40,13 @@ impl Sources {
     #[must_use]
     pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
         self.file = Some(path.into());
+        self
+    }
+
+    /// Takes `text` for what stands in the file, which messages then call `name`.
+    #[must_use]
+    pub fn file_reads(mut self, name: PathBuf, text: String) -> Self {
+        self.instead = Some((name, text));
         self
     }
 
@@ -99,8 +107,12 @@ impl Sources {
     /// All layers, laid over each other.
     pub(super) fn tree(&self) -> Result<Tree, ConfigError> {
         let mut tree = Tree::new();
+        if let Some((name, text)) = &self.instead {
+            tree::lay_over(&mut tree, tree::parse(text, name)?);
+        }
         if let Some(file) = &self.file {
-            for path in std::iter::once(file.clone()).chain(drop_ins(file)?) {
+            let own = self.instead.is_none().then(|| file.clone());
+            for path in own.into_iter().chain(drop_ins(file)?) {
                 let unreadable = |source| ConfigError::Unreadable {
                     path: path.clone(),
                     source,

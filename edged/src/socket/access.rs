@@ -7,6 +7,7 @@
 
 use std::ffi::CString;
 
+use edged_rpc::Request;
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 use tracing::warn;
 
@@ -25,6 +26,93 @@ impl Rights {
     /// Whether everything is allowed.
     pub(super) const fn operates(self) -> bool {
         matches!(self, Self::Operator)
+    }
+
+    /// Whether this may be asked.
+    pub(super) const fn allow(self, request: &Request) -> bool {
+        match self {
+            Self::None => false,
+            Self::Member => !is_order(request),
+            Self::Operator => true,
+        }
+    }
+}
+
+/// Whether only operators may ask this: all that changes more than the caller's own
+/// segments and arrivals.
+const fn is_order(request: &Request) -> bool {
+    match request {
+        Request::RelayBandwidth(_)
+        | Request::LaneBudget(_)
+        | Request::RelayPause(_)
+        | Request::RelayResume(_)
+        | Request::RelayAct(_)
+        | Request::PeerKick(_)
+        | Request::PeerDrop(_)
+        | Request::ConfigCheck(_)
+        | Request::ConfigReload => true,
+        Request::Put(_)
+        | Request::PutBatch(_)
+        | Request::SegmentList(_)
+        | Request::SegmentInspect(_)
+        | Request::SegmentGet(_)
+        | Request::InboxList(_)
+        | Request::InboxGet(_)
+        | Request::InboxTake(_)
+        | Request::InboxConfirm(_)
+        | Request::InboxWait(_)
+        | Request::InboxRefuse(_)
+        | Request::RelayStatus(_)
+        | Request::RelayList(_)
+        | Request::RelayConfig
+        | Request::DeadletterInspect(_)
+        | Request::PeerList(_)
+        | Request::PeerInspect(_)
+        | Request::LaneList(_)
+        | Request::ConfigShow(_)
+        | Request::Version
+        | Request::Counters => false,
+    }
+}
+
+/// What the audit calls a request, as people type it.
+pub(super) const fn verb(request: &Request) -> &'static str {
+    match request {
+        Request::Put(_) | Request::PutBatch(_) => "segment put",
+        Request::SegmentList(_) => "segment list",
+        Request::SegmentInspect(_) => "segment inspect",
+        Request::SegmentGet(_) => "segment get",
+        Request::InboxList(_) => "inbox list",
+        Request::InboxGet(_) => "inbox get",
+        Request::InboxTake(_) => "inbox take",
+        Request::InboxConfirm(_) => "inbox confirm",
+        Request::InboxWait(_) | Request::InboxRefuse(_) => "inbox follow",
+        Request::RelayStatus(_) => "relay status",
+        Request::RelayList(_) => "relay list",
+        Request::RelayConfig => "relay config get",
+        Request::RelayBandwidth(_) => "relay config set-bandwidth",
+        Request::RelayPause(_) => "relay pause",
+        Request::RelayResume(_) => "relay resume",
+        Request::RelayAct(act) => match act.verb {
+            edged_rpc::Verb::Hold => "relay hold",
+            edged_rpc::Verb::Release => "relay release",
+            edged_rpc::Verb::Cancel => "segment cancel",
+            edged_rpc::Verb::Force => "relay deadletter force",
+            edged_rpc::Verb::Retry { .. } => "relay deadletter retry",
+            edged_rpc::Verb::Purge => "relay deadletter purge",
+        },
+        Request::DeadletterInspect(_) => "relay deadletter inspect",
+        Request::PeerList(_) => "peer list",
+        Request::PeerInspect(_) => "peer inspect",
+        Request::PeerKick(_) => "peer kick",
+        Request::PeerDrop(_) => "peer drop",
+        Request::LaneList(_) => "lane list",
+        Request::LaneBudget(_) => "lane set-budget",
+        Request::ConfigShow(_) => "config show",
+        Request::ConfigCheck(_) => "config check",
+        Request::ConfigReload => "config reload",
+        Request::Version => "version",
+        Request::Counters => "counters",
     }
 }
 

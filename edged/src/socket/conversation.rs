@@ -18,12 +18,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::access::Rights;
+use super::denials::Denials;
 use super::hear::{Hearing, Job};
 use super::pace::Pace;
 use super::serve::Telling;
 use super::wire::{Broken, Hearer, Teller};
 use crate::desk::Desk;
 
+/// The audit keeps so many characters of an operator's label.
+const OPERATOR: usize = 128;
+/// And so many of a reason: a paragraph.
+const REASON: usize = 1024;
 /// How long a client may take to say Hello.
 const HELLO: Duration = Duration::from_secs(10);
 /// How long answers that are known may take to leave once the daemon stops.
@@ -55,6 +60,19 @@ impl Caller {
             ),
         }
     }
+
+    /// This caller as the audit knows it.
+    pub(super) fn voice(self, hello: &Hello) -> relay_core::event::Caller {
+        let cut = |text: &Option<String>, most| {
+            let text = text.as_deref().filter(|text| !text.is_empty());
+            text.map(|text| text.chars().take(most).collect())
+        };
+        relay_core::event::Caller {
+            uid: self.uid,
+            operator: cut(&hello.operator, OPERATOR),
+            reason: cut(&hello.reason, REASON),
+        }
+    }
 }
 
 /// What all conversations share.
@@ -65,6 +83,8 @@ pub(super) struct Manners {
     pub(super) started: Unix,
     /// One question of the ledger at a time.
     pub(super) questions: Arc<Semaphore>,
+    /// Whoever is refused is told of here.
+    pub(super) denials: Denials,
     /// The daemon stops.
     pub(super) stop: CancellationToken,
 }
@@ -80,20 +100,20 @@ pub(super) async fn run(
     let (read, write) = stream.into_split();
     let (mut hearer, mut teller) = (Hearer::new(read), Teller::new(write));
     let greeted = tokio::select! {
-        greeted = greet(&mut hearer, &mut teller, welcome, &desk) => greeted,
+        greeted = greet((&mut hearer, &mut teller), welcome, caller, &desk, &manners.denials) => greeted,
         () = manners.stop.cancelled() => return,
     };
-    match greeted {
-        Ok(Some(hello)) => {
-            let software = hello.software.escape_default();
-            debug!(uid = caller.uid, %software, "Client is here");
-        }
+    let hello = match greeted {
+        Ok(Some(hello)) => hello,
         Ok(None) => return,
         Err(error) => return debug!(uid = caller.uid, %error, "Client did not say hello"),
-    }
+    };
+    let software = hello.software.escape_default();
+    debug!(uid = caller.uid, %software, "Client is here");
+    let voice = caller.voice(&hello);
     let (jobs, queue) = mpsc::channel::<Job>(WINDOW_BATCHES);
-    let hearing = Hearing::new(hearer, jobs, &desk, caller, manners);
-    let telling = Telling::new(teller, &desk, manners);
+    let hearing = Hearing::new(hearer, jobs, &desk, (caller, voice.clone()), manners);
+    let telling = Telling::new(teller, &desk, voice, manners);
     talk(hearing, telling, queue, caller, manners).await;
     manners.pace.forget_idle();
 }
@@ -132,10 +152,11 @@ async fn last_words(stop: &CancellationToken) {
 
 /// Hears Hello, answers it; `None` when the conversation ends with that.
 async fn greet(
-    hearer: &mut Hearer,
-    teller: &mut Teller,
+    (hearer, teller): (&mut Hearer, &mut Teller),
     welcome: Result<(), RpcError>,
+    caller: Caller,
     desk: &Desk,
+    denials: &Denials,
 ) -> Result<Option<Hello>, Broken> {
     let hello = match tokio::time::timeout(HELLO, hearer.words::<Hello>()).await {
         Ok(Ok(Some(hello))) => hello,
@@ -151,6 +172,9 @@ async fn greet(
     let version = hello.version.min(VERSION);
     if let Err(no) = welcome.and_then(|()| spoken(version)) {
         debug!(code = no.code, "Client is refused");
+        if no.kind == ErrorKind::Permission {
+            denials.tell(caller.voice(&hello), "connect").await;
+        }
         teller.say(&Greeting::Refused(no)).await?;
         return Ok(None);
     }

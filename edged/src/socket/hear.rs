@@ -8,11 +8,11 @@ use edged_rpc::{MAX_RAW, Request, Response, RpcError};
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use super::batch;
 use super::conversation::{Caller, Manners};
 use super::put;
 use super::refusal;
 use super::wire::{Broken, Hearer};
+use super::{access, batch};
 use crate::desk::Desk;
 
 /// What the telling half does next.
@@ -35,23 +35,25 @@ pub(super) struct Hearing<'a> {
     pub(super) desk: &'a Desk,
     /// Who asks.
     pub(super) caller: Caller,
+    voice: relay_core::event::Caller,
     jobs: mpsc::Sender<Job>,
     manners: &'a Manners,
 }
 
 impl<'a> Hearing<'a> {
     /// Hears `caller`; `jobs` go to the telling half.
-    pub(super) const fn new(
+    pub(super) fn new(
         hearer: Hearer,
         jobs: mpsc::Sender<Job>,
         desk: &'a Desk,
-        caller: Caller,
+        (caller, voice): (Caller, relay_core::event::Caller),
         manners: &'a Manners,
     ) -> Self {
         Self {
             hearer,
             desk,
             caller,
+            voice,
             jobs,
             manners,
         }
@@ -72,6 +74,10 @@ impl<'a> Hearing<'a> {
     async fn listen(&mut self) -> Result<(), Broken> {
         while let Some(request) = self.hearer.words::<Request>().await? {
             let admitted = self.manners.pace.admits(self.caller.uid);
+            if admitted && !self.caller.rights.allow(&request) {
+                self.deny(&request).await?;
+                continue;
+            }
             match request {
                 Request::PutBatch(_) if !admitted => self.skip_batch(refusal::too_many()).await?,
                 _ if !admitted => self.refuse(refusal::too_many()).await?,
@@ -88,10 +94,34 @@ impl<'a> Hearing<'a> {
                 | Request::RelayList(_)
                 | Request::PeerList(_)
                 | Request::Version
-                | Request::Counters => self.tell(Job::Ask(Box::new(request))).await?,
+                | Request::Counters
+                | Request::RelayBandwidth(_)
+                | Request::LaneBudget(_)
+                | Request::RelayPause(_)
+                | Request::RelayResume(_)
+                | Request::RelayAct(_)
+                | Request::DeadletterInspect(_)
+                | Request::PeerInspect(_)
+                | Request::PeerKick(_)
+                | Request::PeerDrop(_)
+                | Request::LaneList(_)
+                | Request::RelayConfig
+                | Request::ConfigShow(_)
+                | Request::ConfigCheck(_)
+                | Request::ConfigReload
+                | Request::InboxWait(_)
+                | Request::InboxRefuse(_) => self.tell(Job::Ask(Box::new(request))).await?,
             }
         }
         Ok(())
+    }
+
+    /// Says that this caller may not, and has it audited.
+    async fn deny(&self, request: &Request) -> Result<(), Broken> {
+        let verb = access::verb(request);
+        self.manners.denials.tell(self.voice.clone(), verb).await;
+        self.refuse(refusal::not_an_operator(self.caller.uid, verb))
+            .await
     }
 
     /// Hands `job` to the telling half, when there is room in the window.

@@ -4,6 +4,7 @@
 //! A [`Painter`] holds one look at the node and the names behind its numbers; nothing
 //! here asks anyone anything.
 
+mod setup;
 mod words;
 
 use std::collections::{BTreeMap, HashMap};
@@ -13,14 +14,14 @@ use edged_rpc::{
     Moment, PeerStateView, PeerView, SegmentDetail, SegmentView, StatusView,
 };
 use relay_core::change::{AttemptRow, OwedRow};
-use relay_core::delivery::{Attempt, Outcome, State, WaitingOn};
+use relay_core::delivery::{Attempt, Outcome, State, StateName, WaitingOn};
+use relay_core::event;
 use relay_core::id::{LaneNo, NodeId, NodeNo};
 use relay_core::ledger::{InboxItem, InboxState, Inspection};
-use relay_core::scheduler::{PeerPicture, Picture};
+use relay_core::scheduler::{PausePicture, PeerPicture, Picture};
 use relay_core::segment::Topic;
 use relay_core::time::{Now, Unix};
 
-use crate::config::PeerName;
 use crate::desk::Desk;
 use crate::transport::Source as _;
 
@@ -221,19 +222,15 @@ impl<'a> Painter<'a> {
     }
 
     fn configured_address(&self, name: &NodeId) -> Option<String> {
-        let named = |id: &PeerName| match id {
-            PeerName::Node(id) => id == name,
-            PeerName::Any => false,
-        };
-        let peer = self.desk.config.peers.iter().find(|peer| named(&peer.id));
-        peer.and_then(|peer| peer.addresses.first())
-            .map(ToString::to_string)
+        let peer = self.configured(name)?;
+        peer.addresses.first().map(ToString::to_string)
     }
 
     /// The relay at one moment; counts run since `started`.
     pub(super) fn status(&self, oldest: &Oldest, started: Unix) -> StatusView {
         let (config, node) = (&self.desk.config, self.node);
         let band = &node.bandwidth;
+        let whole = |pause: &PausePicture| pause.scope == event::Scope::default();
         StatusView {
             enabled: config.relay.enabled,
             node: node.node.as_str().to_owned(),
@@ -246,19 +243,13 @@ impl<'a> Painter<'a> {
             oldest_age_seconds: oldest.values().copied().max(),
             rescued_at_start: node.rescued,
             bandwidth: BandwidthView {
-                unlimited: band.rate.value == 0,
-                bytes_per_second: band.rate.value,
-                burst_bytes: band.burst,
-                available_tokens: band.tokens,
-                daily_quota_bytes: band.quota.value,
-                daily_used_bytes: band.used,
-                quota_opens_at: band.opens_at.map(moment),
-                throttle_count: band.throttled,
-                quota_drops: band.quota_drops,
-                since: Some(moment(band.since.unwrap_or(started))),
+                since: band.since.map(moment).or(Some(moment(started))),
+                ..self.bandwidth(band)
             },
             peers: self.peers(oldest),
-            paused: false,
+            paused: node.pauses.iter().any(whole),
+            pauses: self.pauses(),
+            storage: self.storage(),
             queried_at: moment(self.now.unix),
         }
     }
@@ -282,17 +273,21 @@ fn by_state<'a>(
 ) -> ByState {
     let mut sum = ByState::default();
     for (_, name, depth) in peers.into_iter().flat_map(|peer| &peer.depths) {
-        let column = match state(*name) {
-            edged_rpc::State::Scheduled => &mut sum.scheduled,
-            edged_rpc::State::Inflight => &mut sum.inflight,
-            edged_rpc::State::Failed => &mut sum.failed,
-            edged_rpc::State::Acked => &mut sum.acked,
-            edged_rpc::State::Deadletter => &mut sum.deadletter,
-        };
-        *column += number(depth);
-        sum.total += number(depth);
+        add(&mut sum, *name, number(depth));
     }
     sum
+}
+
+fn add(sum: &mut ByState, name: StateName, number: u64) {
+    let column = match state(name) {
+        edged_rpc::State::Scheduled => &mut sum.scheduled,
+        edged_rpc::State::Inflight => &mut sum.inflight,
+        edged_rpc::State::Failed => &mut sum.failed,
+        edged_rpc::State::Acked => &mut sum.acked,
+        edged_rpc::State::Deadletter => &mut sum.deadletter,
+    };
+    *column += number;
+    sum.total += number;
 }
 
 /// The history, and the latest attempt where it stands in the row alone: while it is

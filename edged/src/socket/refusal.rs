@@ -1,7 +1,8 @@
 //! How the daemon says no: what was found, a code for programs, what to try next.
 
 use edged_rpc::{ErrorKind, RpcError};
-use relay_core::event::{Refusal, Space};
+use relay_core::delivery::Cause;
+use relay_core::event::{OrderRefused, Refusal, Space};
 use relay_core::units::ByteCount;
 
 /// The core's refusal of a put.
@@ -110,6 +111,44 @@ pub(super) fn too_many_connections() -> RpcError {
         "as many clients are connected as [rpc] max_connections allows",
     )
     .with_hint("close idle connections, or raise it")
+}
+
+/// Only operators may.
+pub(super) fn not_an_operator(uid: u32, verb: &str) -> RpcError {
+    RpcError::new(
+        ErrorKind::Permission,
+        "permission_denied",
+        format!("permission denied: uid {uid} may not {verb}"),
+    )
+    .with_hint("root, the daemon's own user and members of [rpc] operators may")
+}
+
+/// The core's refusal of an order, or of one of its targets.
+pub(super) fn order(why: &OrderRefused) -> RpcError {
+    let (kind, code) = match why {
+        OrderRefused::UnknownPeer(_) => (ErrorKind::NotFound, "unknown_peer"),
+        OrderRefused::UnknownLane(_) => (ErrorKind::NotFound, "unknown_lane"),
+        OrderRefused::NotFound => (ErrorKind::NotFound, "no_such_delivery"),
+        OrderRefused::WrongState(_) => (ErrorKind::Refused, "wrong_state"),
+        OrderRefused::Cause(_) => (ErrorKind::Refused, "wrong_cause"),
+        OrderRefused::Evicted => (ErrorKind::Refused, "evicted"),
+        OrderRefused::StillConfigured(_) => (ErrorKind::Refused, "still_configured"),
+        OrderRefused::Malformed(_) => (ErrorKind::Invalid, "malformed"),
+        OrderRefused::Draining => return draining(),
+    };
+    let hint = match why {
+        OrderRefused::Cause(Cause::Expired) => "give it new time with --ttl",
+        OrderRefused::NotFound => "edgectl segment inspect shows to whom a segment goes",
+        OrderRefused::Evicted => "only its record is left: purge it",
+        OrderRefused::WrongState(_) => "edgectl relay why says where it stands",
+        OrderRefused::UnknownPeer(_)
+        | OrderRefused::UnknownLane(_)
+        | OrderRefused::Cause(_)
+        | OrderRefused::StillConfigured(_)
+        | OrderRefused::Malformed(_)
+        | OrderRefused::Draining => "",
+    };
+    RpcError::new(kind, code, why.to_string()).with_hint(hint)
 }
 
 /// The request breaks a rule of its own.

@@ -10,21 +10,31 @@
 //! | `segment` | one segment: inspect, get |
 //! | `inbox` | get, take, confirm |
 //! | `status` | status, peers, counters, version |
+//! | `order`, `act`, `deadletter` | what operators order |
+//! | `setup` | lanes, one peer, how the relay and the daemon are set |
+//! | `wait` | arrivals, as soon as there are any |
 //! | `clerk` | the way to the ledger, one question at a time |
 //! | `find` | from what people type to what the ledger numbers |
 //! | `payload` | the bytes of one member |
 
+mod act;
 mod clerk;
+mod deadletter;
 mod find;
 mod inbox;
 mod list;
+mod order;
 mod payload;
 mod segment;
+mod setup;
 mod status;
+mod wait;
 
 use edged_rpc::{Durability, Request, Response, RpcError};
+use relay_core::event::Caller;
 use relay_core::time::Unix;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::conversation::Manners;
 use super::hear::Job;
@@ -32,6 +42,7 @@ use super::wire::{Broken, Teller};
 use super::{picture, refusal};
 use crate::desk::Desk;
 use clerk::Clerk;
+use order::Orders;
 
 /// A question's answer, or why there is none.
 type Answered<T> = Result<T, RpcError>;
@@ -40,16 +51,20 @@ type Answered<T> = Result<T, RpcError>;
 pub(super) struct Telling<'a> {
     teller: Teller,
     clerk: Clerk<'a>,
+    voice: Caller,
+    stop: &'a CancellationToken,
     started: Unix,
     durability: Durability,
 }
 
 impl<'a> Telling<'a> {
     /// Tells one client.
-    pub(super) fn new(teller: Teller, desk: &'a Desk, manners: &'a Manners) -> Self {
+    pub(super) fn new(teller: Teller, desk: &'a Desk, voice: Caller, manners: &'a Manners) -> Self {
         Self {
             teller,
             clerk: Clerk::new(desk, &manners.questions),
+            voice,
+            stop: &manners.stop,
             started: manners.started,
             durability: picture::durability(desk.config.storage.durability),
         }
@@ -74,7 +89,42 @@ impl<'a> Telling<'a> {
 
     async fn ask(&mut self, request: Request) -> Result<(), Broken> {
         let clerk = &self.clerk;
+        let voice = &self.voice;
+        let orders = Orders { clerk, voice };
         let answered = match request {
+            Request::RelayAct(act) => return act::act(&mut self.teller, &orders, act).await,
+            Request::RelayBandwidth(what) => orders.bandwidth(what).await.map(Response::Limits),
+            Request::LaneBudget(what) => orders.lane_budget(what).await.map(Response::Limits),
+            Request::RelayPause(what) => orders.pause(what).await.map(Response::Paused),
+            Request::RelayResume(what) => orders.resume(what).await.map(Response::Changed),
+            Request::PeerKick(what) => orders.kick(what).await.map(Response::Changed),
+            Request::PeerDrop(what) => orders.drop(what).await.map(Response::Changed),
+            Request::DeadletterInspect(which) => {
+                let entry = deadletter::inspect(&orders, &which).await;
+                entry.map(Response::Deadletter)
+            }
+            Request::ConfigCheck(file) => setup::check(clerk, file).await.map(Response::Reload),
+            Request::ConfigReload => setup::reload(&orders).await.map(Response::Reload),
+            Request::ConfigShow(which) => {
+                let page = setup::config(clerk, &which.page).await;
+                page.map(Response::Config)
+            }
+            Request::RelayConfig => {
+                let view = setup::relay(clerk).await;
+                view.map(Response::RelayConfig)
+            }
+            Request::LaneList(which) => {
+                let page = setup::lanes(clerk, &which.page).await;
+                page.map(Response::Lanes)
+            }
+            Request::PeerInspect(which) => {
+                let detail = setup::peer(clerk, &which.peer).await;
+                detail.map(Response::PeerDetail)
+            }
+            Request::InboxWait(which) => {
+                let page = wait::wait(clerk, which, self.stop).await;
+                page.map(Response::Inbox)
+            }
             Request::SegmentGet(get) => return segment::get(&mut self.teller, clerk, &get).await,
             Request::InboxGet(get) => return inbox::get(&mut self.teller, clerk, &get).await,
             Request::InboxTake(take) => return inbox::take(&mut self.teller, clerk, &take).await,
@@ -88,6 +138,10 @@ impl<'a> Telling<'a> {
             Request::InboxList(which) => list::inbox(clerk, which).await.map(Response::Inbox),
             Request::InboxConfirm(which) => {
                 inbox::confirm(clerk, which).await.map(Response::Confirmed)
+            }
+            Request::InboxRefuse(which) => {
+                let refused = inbox::refuse(clerk, which).await;
+                refused.map(Response::Confirmed)
             }
             Request::RelayStatus(which) => {
                 let report = status::report(clerk, self.started, which.books).await;

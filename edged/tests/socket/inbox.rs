@@ -15,13 +15,13 @@ const BETA: NodeNo = NodeNo(1);
 const LANE: LaneNo = LaneNo(1);
 
 /// A home whose ledger holds `bodies` as they would have arrived from beta.
-fn with_arrivals(bodies: &[&[u8]]) -> (Home, Vec<SegmentId>) {
+pub(crate) fn with_arrivals(bodies: &[&[u8]]) -> (Home, Vec<SegmentId>) {
     let (home, mut ids) = with_packs(&[bodies]);
     (home, ids.pop().expect("one pack"))
 }
 
 /// The same for several packs.
-fn with_packs(packs: &[&[&[u8]]]) -> (Home, Vec<Vec<SegmentId>>) {
+pub(crate) fn with_packs(packs: &[&[&[u8]]]) -> (Home, Vec<Vec<SegmentId>>) {
     let home = Home::new();
     edged::lock::StateLock::take(&home.config.node.state_dir).expect("ours");
     let mut options = Options::new(home.config.node.id.clone(), 256 << 20, 7);

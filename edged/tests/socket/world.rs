@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use certs::{DefaultTimeProvider, TimeProvider as _};
 use edged::config::{Config, PeerName, Sources, address};
 use edged::init::{self, Options};
+use edged::running::Running;
 use edged_rpc::{Client, PutOptions, RpcError};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// The folder of `alpha`, whose peer `beta` is never there.
 pub(crate) struct Home {
     dir: TempDir,
+    file: PathBuf,
     pub(crate) config: Config,
 }
 
@@ -45,8 +47,20 @@ impl Home {
         let small = "[storage]\nmax_bytes = \"256MiB\"\n";
         fs::write(layers.join("10-small.toml"), small).expect("a layer");
         fs::write(layers.join("20-test.toml"), toml).expect("a layer");
-        let (config, _) = Config::load(&Sources::new().file(&report.config)).expect("sound");
-        Self { dir, config }
+        let file = report.config;
+        let (config, _) = Config::load(&Sources::new().file(&file)).expect("sound");
+        Self { dir, file, config }
+    }
+
+    /// Where its config comes from.
+    fn sources(&self) -> Sources {
+        Sources::new().file(&self.file)
+    }
+
+    /// Lays `toml` over its config in place of what [`Home::with`] was given.
+    pub(crate) fn rewrite(&self, toml: &str) {
+        let layer = self.file.with_file_name("conf.d").join("20-test.toml");
+        fs::write(layer, toml).expect("a layer");
     }
 
     pub(crate) fn socket(&self) -> &Path {
@@ -60,13 +74,16 @@ impl Home {
     /// Starts the daemon and waits until it answers.
     pub(crate) fn start(&self) -> Daemon {
         let stop = CancellationToken::new();
-        let (config, token) = (self.config.clone(), stop.clone());
+        let sources = self.sources();
+        let (config, effective) = Config::load(&sources).expect("sound");
+        let running = Running::new(effective, Some(sources));
+        let token = stop.clone();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build();
             let runtime = runtime.expect("a runtime");
-            runtime.block_on(edged::run(config, token))
+            runtime.block_on(edged::daemon::run_loaded(config, running, token))
         });
         let daemon = Daemon {
             socket: self.socket().to_owned(),

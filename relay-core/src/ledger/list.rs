@@ -20,6 +20,7 @@ use super::walk::{Order, deliveries_sql};
 use crate::change::{Book, Depth, Due, OwedRow};
 use crate::delivery::{Cause, State, StateName};
 use crate::id::{LaneNo, NodeNo, PackNo};
+use crate::time::Unix;
 
 /// Which deliveries are asked for; the default asks for all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,8 +35,28 @@ pub struct DeliveryFilter {
     pub state: Option<StateName>,
     /// Parked for this cause only.
     pub cause: Option<Cause>,
+    /// Last changed before this only.
+    pub updated_before: Option<Unix>,
+    /// Segments of at least so many bytes only.
+    pub least: Option<u64>,
+    /// Segments of at most so many bytes only.
+    pub most: Option<u64>,
     /// Of this origin or topic only; its lane is looked at too.
     pub segment: InboxFilter,
+}
+
+impl DeliveryFilter {
+    /// Whether members of one row may differ in what this asks for.
+    pub(super) const fn tells_members_apart(&self) -> bool {
+        self.least.is_some() || self.most.is_some() || self.segment.topic.is_some()
+    }
+
+    /// Whether it asks for this member, as far as members differ.
+    pub(super) fn wants_member(&self, item: &InboxItem) -> bool {
+        self.least.is_none_or(|least| least <= item.length)
+            && self.most.is_none_or(|most| item.length <= most)
+            && topic_matches(&self.segment, &item.meta)
+    }
 }
 
 /// A segment with one of its deliveries.
@@ -95,7 +116,7 @@ impl Reader {
     }
 
     /// Deliveries beyond `after`, by pack, part, peer and member, either way.
-    fn walk(
+    pub(super) fn walk(
         &mut self,
         filter: &DeliveryFilter,
         order: Order,
@@ -144,7 +165,7 @@ impl Reader {
                 }
                 for segment in all {
                     if from.is_some_and(|from| !order.is_beyond(segment.member, from))
-                        || !topic_matches(&filter.segment, &segment.meta)
+                        || !filter.wants_member(&segment)
                     {
                         continue;
                     }
@@ -165,28 +186,6 @@ impl Reader {
         }
         listing.next = None;
         Ok(listing)
-    }
-
-    /// Items of the inbox beyond `after`, oldest first.
-    ///
-    /// # Errors
-    /// [`ReadError::Sql`].
-    pub fn inbox(
-        &mut self,
-        filter: &InboxFilter,
-        after: Option<Place>,
-        limit: usize,
-    ) -> Result<Listing<InboxItem>, ReadError> {
-        let filter = DeliveryFilter {
-            peer: Some(NodeNo::LOCAL),
-            segment: filter.clone(),
-            ..DeliveryFilter::default()
-        };
-        let Listing { rows, next } = self.walk(&filter, Order::OldestFirst, after, limit)?;
-        Ok(Listing {
-            rows: rows.into_iter().map(|row| row.segment).collect(),
-            next,
-        })
     }
 
     /// Segments beyond `after`, newest first, each with all its deliveries; the
@@ -212,7 +211,7 @@ impl Reader {
                 let matches = |owed: &OwedRow| wanted(filter, owed, &pack);
                 if after.is_some_and(|after| member >= after)
                     || !row.deliveries.iter().any(matches)
-                    || !topic_matches(&filter.segment, &row.segment.meta)
+                    || !filter.wants_member(&row.segment)
                 {
                     continue;
                 }
@@ -316,7 +315,7 @@ impl Reader {
     }
 }
 
-fn wanted(filter: &DeliveryFilter, row: &OwedRow, pack: &PackRow) -> bool {
+pub(super) fn wanted(filter: &DeliveryFilter, row: &OwedRow, pack: &PackRow) -> bool {
     let cause = match row.state {
         State::Deadletter { cause } => Some(cause),
         State::Scheduled | State::Inflight | State::Failed { .. } | State::Acked => None,
@@ -331,10 +330,13 @@ fn wanted(filter: &DeliveryFilter, row: &OwedRow, pack: &PackRow) -> bool {
             .is_none_or(|origin| origin == pack.info.origin)
         && filter.state.is_none_or(|state| state == row.state.name())
         && filter.cause.is_none_or(|wanted| Some(wanted) == cause)
+        && filter
+            .updated_before
+            .is_none_or(|before| row.updated < before)
 }
 
 /// The members a row speaks for; `None` if the table cannot be read.
-fn members(
+pub(super) fn members(
     conn: &Connection,
     bodies: &mut Bodies,
     damaged: &mut u64,

@@ -103,8 +103,7 @@ impl World {
         if self.nodes[n].disk.consume(most) {
             self.space_changed(n);
         }
-        let wait =
-            self.dice.between(SECOND / 2, 10 * SECOND) * if self.calm { 1 } else { self.plan.pace };
+        let wait = self.dice.between(SECOND / 2, 10 * SECOND);
         self.after(wait, Event::Consume(n));
     }
 
@@ -136,10 +135,6 @@ impl World {
                 let rows: Vec<PagedRow> = disk.page(peer, lane, after, limit);
                 self.tally.add("paged", rows.len() as u64);
                 Input::Paged { peer, lane, rows }
-            }
-            Effect::Owing { peer, after, limit } => {
-                let rows = disk.owing(peer, after, limit);
-                Input::Owing { peer, rows }
             }
             Effect::Fetch(due) => Input::Fetched {
                 due,

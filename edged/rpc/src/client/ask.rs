@@ -5,9 +5,10 @@
 
 use super::{Client, ClientError};
 use crate::{
-    CountersView, DeliveryView, InboxList, InboxView, Page, PeerList, PeerView, RelayList,
-    RelayStatus, Request, Response, SegmentDetail, SegmentInspect, SegmentList, SegmentView,
-    StatusReport, VersionView,
+    ConfigCheck, ConfigShow, CountersView, DeliveryView, InboxList, InboxView, InboxWait, KeyView,
+    LaneList, LaneView, Page, PeerDetail, PeerInspect, PeerList, PeerView, RelayConfigView,
+    RelayList, RelayStatus, ReloadView, Request, Response, SegmentDetail, SegmentInspect,
+    SegmentList, SegmentView, StatusReport, VersionView,
 };
 
 impl Client {
@@ -100,5 +101,73 @@ impl Client {
             return Err(self.off_script("counters"));
         };
         Ok(counters)
+    }
+
+    /// Arrivals, as soon as there are any; an empty page when the wait is over.
+    ///
+    /// # Errors
+    /// As [`Client::list`].
+    pub fn wait(&mut self, which: &InboxWait) -> Result<Page<InboxView>, ClientError> {
+        let Response::Inbox(page) = self.call(&Request::InboxWait(which.clone()))? else {
+            return Err(self.off_script("a page of the inbox"));
+        };
+        Ok(page)
+    }
+
+    /// One peer in full.
+    ///
+    /// # Errors
+    /// As [`Client::list`].
+    pub fn peer(&mut self, peer: &str) -> Result<PeerDetail, ClientError> {
+        let peer = peer.to_owned();
+        let request = Request::PeerInspect(PeerInspect { peer });
+        let Response::PeerDetail(detail) = self.call(&request)? else {
+            return Err(self.off_script("one peer"));
+        };
+        Ok(detail)
+    }
+
+    /// A page of lanes, most urgent first.
+    ///
+    /// # Errors
+    /// As [`Client::list`].
+    pub fn lanes(&mut self, which: &LaneList) -> Result<Page<LaneView>, ClientError> {
+        let Response::Lanes(page) = self.call(&Request::LaneList(which.clone()))? else {
+            return Err(self.off_script("a page of lanes"));
+        };
+        Ok(page)
+    }
+
+    /// How the relay is set.
+    ///
+    /// # Errors
+    /// As [`Client::list`].
+    pub fn relay_config(&mut self) -> Result<RelayConfigView, ClientError> {
+        let Response::RelayConfig(view) = self.call(&Request::RelayConfig)? else {
+            return Err(self.off_script("how the relay is set"));
+        };
+        Ok(view)
+    }
+
+    /// A page of effective config keys, by name.
+    ///
+    /// # Errors
+    /// As [`Client::list`].
+    pub fn config(&mut self, which: &ConfigShow) -> Result<Page<KeyView>, ClientError> {
+        let Response::Config(page) = self.call(&Request::ConfigShow(which.clone()))? else {
+            return Err(self.off_script("a page of config keys"));
+        };
+        Ok(page)
+    }
+
+    /// Whether a file would do in place of the daemon's own, and what it would change.
+    ///
+    /// # Errors
+    /// As [`Client::list`].
+    pub fn check_config(&mut self, file: ConfigCheck) -> Result<ReloadView, ClientError> {
+        let Response::Reload(reload) = self.call(&Request::ConfigCheck(file))? else {
+            return Err(self.off_script("what a reload would change"));
+        };
+        Ok(reload)
     }
 }

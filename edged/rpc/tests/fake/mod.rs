@@ -36,7 +36,7 @@ impl Fake {
         let listener = UnixListener::bind(&socket).expect("a fresh path");
         let thread = thread::spawn(move || {
             let (stream, _) = listener.accept().expect("a client");
-            script(&mut Session { stream });
+            script(&mut Session { stream, listener });
         });
         Self {
             _dir: dir,
@@ -62,9 +62,17 @@ pub fn welcome(version: u16) -> Welcome {
 /// The daemon's side of one conversation.
 pub struct Session {
     stream: UnixStream,
+    listener: UnixListener,
 }
 
 impl Session {
+    /// Greets the client that comes next, in place of this one.
+    pub fn next(&mut self) {
+        self.stream = self.listener.accept().expect("another client").0;
+        let _: Hello = decode(&self.raw()).expect("a hello");
+        self.send(&Greeting::Welcome(welcome(VERSION)));
+    }
+
     pub fn hear(&mut self) -> Request {
         decode(&self.raw()).expect("a request")
     }

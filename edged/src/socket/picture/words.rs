@@ -61,6 +61,9 @@ pub(super) fn link_state(word: &str, draining: bool) -> LinkState {
         "up" if draining => LinkState::Draining,
         "up" => LinkState::Up,
         "dialing" => LinkState::Dialing,
+        "draining" => LinkState::Draining,
+        "paused" => LinkState::Paused,
+        "untrusted" => LinkState::Untrusted,
         _ => LinkState::Down,
     }
 }

@@ -5,10 +5,12 @@ use relay_core::change::{Due, Part};
 use relay_core::id::{LaneName, LaneNo, NodeId, NodeNo, PackNo, SegmentPrefix};
 use relay_core::ledger::{InboxFilter, Inspection, Place};
 use relay_core::segment::Topic;
+use relay_core::time::Unix;
 
 use super::Answered;
 use super::clerk::Clerk;
 use crate::socket::refusal::invalid;
+use crate::transport::Source as _;
 
 /// What the inbox is called among peers (semantics 1).
 pub(super) const LOCAL: &str = "local";
@@ -158,6 +160,23 @@ pub(super) fn topic(pattern: Option<&str>) -> Answered<Option<Topic>> {
 
 fn bad(code: &str, why: &dyn std::error::Error) -> RpcError {
     invalid(code, why.to_string())
+}
+
+/// So many seconds before `now`.
+pub(super) const fn ago(now: Unix, seconds: u64) -> Unix {
+    Unix(now.0.saturating_sub(seconds.saturating_mul(1_000)))
+}
+
+/// A node by its number.
+pub(super) fn node_name(clerk: &Clerk<'_>, no: NodeNo) -> String {
+    let name = clerk.payloads.node(no);
+    name.map_or_else(|| format!("node {no}"), |name| name.as_str().to_owned())
+}
+
+/// A lane by its number.
+pub(super) fn lane_name(clerk: &Clerk<'_>, no: LaneNo) -> String {
+    let name = clerk.payloads.lane(no);
+    name.map_or_else(|| format!("lane {no}"), |name| name.as_str().to_owned())
 }
 
 /// How many rows a page may have.

@@ -7,7 +7,9 @@
 
 use std::time::Duration;
 
-use edged_rpc::{Confirmed, InboxConfirm, InboxGet, InboxTake, InboxView, Response, RpcError};
+use edged_rpc::{
+    Confirmed, InboxConfirm, InboxGet, InboxRefuse, InboxTake, InboxView, Response, RpcError,
+};
 use relay_core::id::{PackNo, SegmentId};
 use relay_core::ledger::{ConfirmOutcome, InboxItem};
 use tracing::warn;
@@ -16,6 +18,7 @@ use super::clerk::Clerk;
 use super::payload::{self, Body};
 use super::{Answered, find};
 use crate::clock;
+use crate::journal::Fate;
 use crate::socket::picture::{self, Painter};
 use crate::socket::refusal::{draining, failed, invalid};
 use crate::socket::wire::{Broken, Teller};
@@ -207,8 +210,26 @@ pub(super) async fn confirm(clerk: &Clerk<'_>, which: InboxConfirm) -> Answered<
             Err(error) => return Err(error),
         }
     }
+    settle(clerk, &all, Fate::Confirm, &mut confirmed).await?;
+    Ok(confirmed)
+}
+
+/// Parks items that no consumer can use.
+pub(super) async fn refuse(clerk: &Clerk<'_>, which: InboxRefuse) -> Answered<Confirmed> {
+    let mut refused = Confirmed::default();
+    let ids: Vec<SegmentId> = which.ids.0.into_iter().map(|id| SegmentId(id.0)).collect();
+    settle(clerk, &ids, Fate::Refuse, &mut refused).await?;
+    Ok(refused)
+}
+
+async fn settle(
+    clerk: &Clerk<'_>,
+    all: &[SegmentId],
+    fate: Fate,
+    confirmed: &mut Confirmed,
+) -> Answered<()> {
     for ids in all.chunks(CONFIRM) {
-        let outcomes = clerk.journal.confirm(ids.to_vec()).await;
+        let outcomes = clerk.journal.settle(ids.to_vec(), fate).await;
         let outcomes = outcomes.map_err(|why| failed("ledger", why))?;
         for (id, outcome) in ids.iter().zip(outcomes) {
             match outcome {
@@ -218,5 +239,5 @@ pub(super) async fn confirm(clerk: &Clerk<'_>, which: InboxConfirm) -> Answered<
             }
         }
     }
-    Ok(confirmed)
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! Pages of segments, deliveries and the inbox, in the order of the ledger's packs.
+//! Pages of segments and deliveries, newest first, and of the inbox, oldest first.
 //!
 //! A page is cut where its words would not fit a frame. `total` is exact when the page
 //! is the whole list, or when the filter asks only for what the ledger counts (peer,
@@ -10,11 +10,12 @@ use edged_rpc::{
 use relay_core::change::Depth;
 use relay_core::delivery::{Cause, StateName};
 use relay_core::id::{LaneNo, NodeNo, PackNo};
-use relay_core::ledger::{DeliveryFilter, InboxFilter};
+use relay_core::ledger::{DeliveryFilter, ReadError, Reader};
 use serde::Serialize;
 
 use super::clerk::Clerk;
 use super::{Answered, find};
+use crate::clock;
 use crate::socket::picture::{self, Painter};
 use crate::socket::refusal::{draining, invalid};
 
@@ -52,7 +53,8 @@ pub(super) async fn segments(clerk: &Clerk<'_>, which: SegmentList) -> Answered<
     Ok(paged(rows, listing.next.map(segment_place), total, &page))
 }
 
-fn segment_place((pack, member): (PackNo, u16)) -> String {
+/// A segment's place, whatever rows speak for it.
+pub(super) fn segment_place((pack, member): (PackNo, u16)) -> String {
     let due = relay_core::change::Due {
         peer: NodeNo::LOCAL,
         pack,
@@ -71,11 +73,15 @@ pub(super) async fn deliveries(
         peer,
         lane,
         cause,
+        topic,
+        older_than_seconds,
         page,
     } = which;
     let Some(mut filter) = filter(clerk, peer.as_deref(), lane.as_deref(), state)? else {
         return Ok(nothing());
     };
+    filter.segment.topic = find::topic(topic.as_deref())?;
+    filter.updated_before = older_than_seconds.map(|age| find::ago(clock::now().unix, age));
     filter.cause = cause.map(|name| parse_cause(&name)).transpose()?;
     let after = find::place(page.after.as_deref())?;
     let (total, limit) = (total(clerk, &filter).await?, find::limit(&page));
@@ -104,18 +110,17 @@ pub(super) async fn inbox(clerk: &Clerk<'_>, which: InboxList) -> Answered<Page<
     let Some(segment) = find::inbox(clerk, &filter)? else {
         return Ok(nothing());
     };
-    let filter = DeliveryFilter {
+    let after = find::place(page.after.as_deref())?;
+    let counted_by = DeliveryFilter {
         peer: Some(NodeNo::LOCAL),
         lane: segment.lane,
-        segment,
         ..DeliveryFilter::default()
     };
-    let after = find::place(page.after.as_deref())?;
-    let (total, limit) = (total(clerk, &filter).await?, find::limit(&page));
+    let (total, limit) = (total(clerk, &counted_by).await?, find::limit(&page));
     if limit == 0 {
         return Ok(counted(total));
     }
-    let listing = clerk.read(move |reader| reader.deliveries(&filter, after, limit));
+    let listing = clerk.read(move |reader| reader.inbox_rows(&segment, after, limit));
     let listing = listing.await?;
     let (node, now) = clerk.look().await.map_err(|_| draining())?;
     let painter = Painter::new(clerk, &node, now);
@@ -147,12 +152,11 @@ fn filter(
         remote: peer.is_none(),
         lane,
         state: state.map(picture::core_state),
-        cause: None,
-        segment: InboxFilter::default(),
+        ..DeliveryFilter::default()
     }))
 }
 
-fn parse_cause(name: &str) -> Answered<Cause> {
+pub(super) fn parse_cause(name: &str) -> Answered<Cause> {
     let cause = Cause::ALL.into_iter().find(|cause| cause.as_str() == name);
     cause.ok_or_else(|| {
         let known: Vec<_> = Cause::ALL.iter().map(|cause| cause.as_str()).collect();
@@ -162,8 +166,15 @@ fn parse_cause(name: &str) -> Answered<Cause> {
     })
 }
 
-/// What the ledger counts of `filter`.
+/// What the ledger counts of `filter`; deadletters, which are few, one by one.
 async fn total(clerk: &Clerk<'_>, filter: &DeliveryFilter) -> Answered<u64> {
+    let narrow = filter.cause.is_some() || filter.updated_before.is_some();
+    if narrow && filter.state == Some(StateName::Deadletter) {
+        let filter = filter.clone();
+        return clerk
+            .read(move |reader| count_parked(reader, &filter))
+            .await;
+    }
     let depths = clerk.read(|reader| reader.depths()).await?;
     let wanted = |peer: NodeNo, lane: LaneNo, state: StateName| {
         filter.peer.is_none_or(|wanted| wanted == peer)
@@ -181,7 +192,19 @@ async fn total(clerk: &Clerk<'_>, filter: &DeliveryFilter) -> Answered<u64> {
     Ok(depths.into_iter().map(count).sum())
 }
 
-const fn nothing<T>() -> Page<T> {
+fn count_parked(reader: &mut Reader, filter: &DeliveryFilter) -> Result<u64, ReadError> {
+    let (mut count, mut after) = (0, None);
+    loop {
+        let found = reader.parked(filter, after, 1_000)?;
+        count += found.rows.iter().map(|row| row.count).sum::<u64>();
+        after = found.next;
+        if after.is_none() {
+            return Ok(count);
+        }
+    }
+}
+
+pub(super) const fn nothing<T>() -> Page<T> {
     counted(0)
 }
 
@@ -194,7 +217,7 @@ const fn counted<T>(total: u64) -> Page<T> {
 }
 
 /// As many rows as fit a frame; each comes with its place.
-fn paged<T: Serialize>(
+pub(super) fn paged<T: Serialize>(
     rows: impl Iterator<Item = (T, String)>,
     next: Option<String>,
     total: u64,

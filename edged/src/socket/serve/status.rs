@@ -20,7 +20,6 @@ use super::{Answered, find};
 use crate::journal::Books;
 use crate::socket::picture::{self, Oldest, Painter};
 use crate::socket::refusal::{draining, failed};
-use crate::transport::Source as _;
 
 /// What waits, per peer and lane.
 type Waiting = BTreeMap<(NodeNo, LaneNo), u64>;
@@ -134,8 +133,8 @@ fn book_views(clerk: &Clerk<'_>, books: &Books, waiting: &Waiting) -> Vec<BookVi
         }
     }
     for (key, view) in &mut views {
-        view.peer_id = node_name(clerk, key.0);
-        view.lane = lane_name(clerk, key.1);
+        view.peer_id = find::node_name(clerk, key.0);
+        view.lane = find::lane_name(clerk, key.1);
         view.waiting = waiting.get(key).copied().unwrap_or(0);
         let settled = view.acked + view.deadletter + view.not_needed;
         view.holds = view.put == settled + view.waiting + view.purged + view.quarantined;
@@ -157,23 +156,13 @@ fn received(clerk: &Clerk<'_>, books: &Books) -> Vec<ReceivedView> {
     }
     for (lane, view) in &mut views {
         view.origin = "*".to_owned();
-        view.lane = lane_name(clerk, *lane);
+        view.lane = find::lane_name(clerk, *lane);
     }
     views.into_values().collect()
 }
 
-fn node_name(clerk: &Clerk<'_>, no: NodeNo) -> String {
-    let name = clerk.payloads.node(no);
-    name.map_or_else(|| format!("node {no}"), |name| name.as_str().to_owned())
-}
-
-fn lane_name(clerk: &Clerk<'_>, no: LaneNo) -> String {
-    let name = clerk.payloads.lane(no);
-    name.map_or_else(|| format!("lane {no}"), |name| name.as_str().to_owned())
-}
-
 /// The age of the oldest that waits, per peer with something waiting.
-async fn oldest(clerk: &Clerk<'_>, node: &Picture, now: Now) -> Answered<Oldest> {
+pub(super) async fn oldest(clerk: &Clerk<'_>, node: &Picture, now: Now) -> Answered<Oldest> {
     let mut asked: Vec<(NodeId, NodeNo, LaneNo)> = Vec::new();
     for peer in &node.peers {
         let Some(no) = clerk.payloads.node_number(&peer.name) else {
