@@ -248,6 +248,10 @@ pub enum CloseWhy {
     Protocol,
     /// The daemon goes down.
     Draining,
+    /// An operator ended it; it is dialled anew.
+    Kicked,
+    /// Two machines were heard under the peer's name.
+    IdentityCloned,
 }
 
 /// Why the scheduler wants to be woken.

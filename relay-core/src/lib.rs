@@ -31,6 +31,8 @@ pub mod units;
 // rules
 pub mod backoff;
 pub mod bandwidth;
+pub mod breaker;
+pub mod clones;
 pub mod denials;
 pub mod digest;
 pub mod link;

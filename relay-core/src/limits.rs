@@ -78,6 +78,9 @@ pub struct Limits {
     pub max_put: u64,
     /// A peer told `busy` without a time asks again after this.
     pub busy_retry: Duration,
+    /// Rows of one transaction of a bulk verb, so that nothing else is held up by
+    /// it (semantics 8).
+    pub bulk_rows: usize,
 }
 
 impl Default for Limits {
@@ -99,6 +102,7 @@ impl Default for Limits {
             max_starvation: Duration::from_secs(30),
             max_put: 2 << 30,
             busy_retry: Duration::from_secs(1),
+            bulk_rows: 1_000,
         }
     }
 }

@@ -6,7 +6,6 @@
 //! and a higher boot epoch ends older links at once (semantics 6); both ends
 //! come to the same answer without asking.
 
-use crate::backoff::Backoff;
 use crate::event::Greeting;
 use crate::id::{LinkId, NodeId};
 use crate::time::Mono;
@@ -77,25 +76,6 @@ pub fn judge(ours: &NodeId, theirs: &NodeId, held: &Greeting, fresh: &Greeting) 
         Verdict::Replace
     } else {
         Verdict::Keep
-    }
-}
-
-/// How often a dial failed in a row, and how long to wait for the next.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Breaker {
-    failures: u32,
-}
-
-impl Breaker {
-    /// Notes a failure; answers when to dial again.
-    pub fn fail(&mut self, backoff: &Backoff, now: Mono, drawn: u64) -> Mono {
-        self.failures = self.failures.saturating_add(1);
-        now + backoff.wait(self.failures, drawn)
-    }
-
-    /// Notes a Hello.
-    pub const fn reset(&mut self) {
-        self.failures = 0;
     }
 }
 

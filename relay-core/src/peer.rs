@@ -11,11 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::bandwidth::Bucket;
+use crate::breaker::Breaker;
 use crate::change::{Depth, Due, OwedRow, Part};
+use crate::clones::Runs;
 use crate::delivery::{Move, StateName, step};
 use crate::event::{Ack, BusyWhy, SendTrouble};
 use crate::id::{LaneNo, NodeId, NodeNo, PackNo, Ticket};
-use crate::link::{Breaker, Link};
+use crate::link::Link;
 use crate::queue::{Key, Lane};
 use crate::segment::{LaneRule, PackInfo};
 use crate::time::Mono;
@@ -130,8 +132,10 @@ pub struct Peer {
     pub dial: bool,
     /// The link.
     pub link: Link,
-    /// Failed dials in a row.
+    /// How far it is trusted after an outage.
     pub breaker: Breaker,
+    /// The ledgers heard under its name.
+    pub runs: Runs,
     /// Why the last link ended or dial failed.
     pub last_error: Option<String>,
     /// Its rate.
@@ -146,6 +150,8 @@ pub struct Peer {
     pub awaiting: BTreeSet<(Mono, Key)>,
     /// Parcels that rest, soonest first.
     pub resting: BTreeSet<(Mono, Key)>,
+    /// When the link came up.
+    pub since: Mono,
     /// When it last answered.
     pub last_heard: Mono,
     /// It asked to be left alone until then.
@@ -171,6 +177,7 @@ impl Peer {
             dial: false,
             link: Link::Down { redial: now },
             breaker: Breaker::default(),
+            runs: Runs::default(),
             last_error: None,
             bucket,
             lanes: BTreeMap::new(),
@@ -178,6 +185,7 @@ impl Peer {
             depth: BTreeMap::new(),
             awaiting: BTreeSet::new(),
             resting: BTreeSet::new(),
+            since: now,
             last_heard: now,
             busy: None,
             unsent: (0, 0),
@@ -229,6 +237,29 @@ impl Peer {
             depth.bytes += moved.bytes;
         }
         to
+    }
+
+    /// Parcels in flight, over all lanes.
+    #[must_use]
+    pub fn flying(&self) -> usize {
+        self.lanes.values().map(|lane| lane.flying).sum()
+    }
+
+    /// Whether the breaker lets one more begin to fly.
+    #[must_use]
+    pub fn may_take_off(&self) -> bool {
+        self.breaker
+            .bound()
+            .is_none_or(|bound| self.flying() < bound)
+    }
+
+    /// Whether more flies than the breaker lets: the link went and came back while
+    /// rows became durable.
+    #[must_use]
+    pub fn flies_too_much(&self) -> bool {
+        self.breaker
+            .bound()
+            .is_some_and(|bound| self.flying() > bound)
     }
 
     /// Whether a large segment that takes `slots` may begin to fly.

@@ -16,10 +16,12 @@
 
 mod arrivals;
 mod check;
+mod dropping;
 mod fates;
 mod filing;
 mod gates;
 mod headroom;
+mod kicking;
 mod limiting;
 mod links;
 mod marking;
@@ -145,6 +147,9 @@ pub struct Scheduler {
     puts: puts::Puts,
     arrivals: arrivals::Arrivals,
     pauses: pausing::Pauses,
+    drops: BTreeMap<NodeNo, dropping::Dropping>,
+    /// Drops that wait for something to become durable.
+    waiting_drops: BTreeSet<NodeNo>,
     asks: BTreeMap<Due, Vec<paging::Ask>>,
     /// Asked for while enough rows are being fetched.
     overdue: VecDeque<(Due, paging::Ask)>,
@@ -191,6 +196,8 @@ impl Scheduler {
             puts: puts::Puts::default(),
             arrivals: arrivals::Arrivals::new(&snapshot),
             pauses: pausing::Pauses::new(&snapshot, now),
+            drops: BTreeMap::new(),
+            waiting_drops: BTreeSet::new(),
             asks: BTreeMap::new(),
             overdue: VecDeque::new(),
             draining: None,
@@ -230,6 +237,7 @@ impl Scheduler {
             Input::Persisted(ticket, space) => self.on_persisted(now, ticket, space),
             Input::PersistRefused(ticket, space) => self.on_persist_refused(ticket, space),
             Input::Paged { peer, lane, rows } => self.on_paged(now, peer, lane, rows),
+            Input::Owing { peer, rows } => self.on_owing(now, peer, rows),
             Input::Fetched { due, row } => self.on_fetched(now, due, row.map(|row| *row)),
             Input::LookedUp { question, known } => self.on_looked_up(now, question, &known),
             Input::Trimmed {

@@ -60,6 +60,8 @@ pub struct Node {
     pub draining: bool,
     /// Whether it said that it has stopped.
     pub drained: bool,
+    /// Peers its config does not name just now.
+    pub removed: BTreeSet<usize>,
     /// Its rate as set.
     pub rate: Rate,
     /// The rates of its peers as set.
@@ -105,6 +107,7 @@ impl Node {
             slow: 0,
             draining: false,
             drained: false,
+            removed: BTreeSet::new(),
             rate: plan.rates[index],
             peer_rates: own.map(|((_, peer), rate)| (*peer, *rate)).collect(),
             links: BTreeMap::new(),
@@ -221,6 +224,7 @@ impl Node {
             node: self.name.clone(),
             peers: plan
                 .peers(self.index)
+                .filter(|peer| !self.removed.contains(peer))
                 .map(|peer| (node_name(peer), rule(peer)))
                 .collect(),
             admit_any: false,
@@ -294,6 +298,7 @@ impl World {
             Effect::Discard(staged) => drop(self.nodes[n].staged.remove(&staged)),
             Effect::Persist(ticket, changes) => self.persist(n, ticket, changes),
             Effect::Page { .. }
+            | Effect::Owing { .. }
             | Effect::Fetch(_)
             | Effect::FindKey(..)
             | Effect::LookUp { .. }
@@ -305,7 +310,7 @@ impl World {
                 self.after(wait, Event::Read(n, run, Box::new(effect)));
             }
             Effect::Dial(peer) => self.dial(n, &peer),
-            Effect::Answer(id, outcome) => self.oracle.answered(n, id, &outcome),
+            Effect::Answer(id, outcome) => self.oracle.answered(n, id, &outcome, &self.nodes),
             Effect::Drained => {
                 // The daemon ends after this step, not within it.
                 let run = self.nodes[n].run;

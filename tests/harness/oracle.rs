@@ -11,6 +11,7 @@ mod books;
 mod moves;
 mod orders;
 mod pauses;
+mod peers;
 mod rest;
 mod windows;
 
@@ -75,6 +76,14 @@ struct Watch {
     each: BTreeMap<usize, Window>,
     /// Pauses that were answered and hold.
     pauses: BTreeMap<pauses::Span, pauses::Pause>,
+    /// Peers that were away, and what has gone to each since.
+    ramps: BTreeMap<usize, peers::Ramp>,
+    /// The Hellos of each peer in this run, since an operator's word.
+    hellos: BTreeMap<usize, Vec<peers::Hello>>,
+    /// Links we asked to end.
+    closing: BTreeSet<LinkId>,
+    /// Peers an operator dropped.
+    dropped: BTreeSet<usize>,
     /// Whether a link went or rows became durable in this step.
     look_at_flight: bool,
 }
@@ -157,6 +166,9 @@ impl Oracle {
         watch.pack_of.clear();
         watch.settled.clear();
         watch.busy.clear();
+        watch.ramps.clear();
+        watch.hellos.clear();
+        watch.closing.clear();
     }
 
     /// A client of `n` is about to put.
@@ -217,6 +229,7 @@ impl Oracle {
     /// Node `n` is about to hear `input`.
     pub fn heard(&mut self, n: usize, input: &Input, nodes: &[Node], now: u64) {
         self.now = now;
+        self.peers_heard(n, input, nodes);
         let watch = &mut self.watches[n];
         watch.look_at_flight = matches!(input, Input::LinkDown { .. } | Input::Persisted(..));
         if let Input::LinkUp { peer, link, .. } = input {
@@ -266,6 +279,7 @@ impl Oracle {
             Effect::Offer { link, parcel } => {
                 self.send_asked(n, *link, parcel.due, 0, nodes);
                 self.judge_stopped(n, parcel, 0, nodes);
+                self.judge_ramp(n, parcel.due);
             }
             Effect::Send {
                 link,
@@ -276,6 +290,7 @@ impl Oracle {
             } => {
                 self.send_asked(n, *link, parcel.due, *bytes, nodes);
                 self.judge_stopped(n, parcel, *from, nodes);
+                self.judge_ramp(n, parcel.due);
             }
             Effect::Ack {
                 link,
@@ -305,16 +320,17 @@ impl Oracle {
                     "[step] n{n} speaks on {link}, which is down"
                 );
             }
+            Effect::Close { link, why } => self.close_asked(n, *link, *why),
             Effect::Admit(_)
             | Effect::Discard(_)
             | Effect::FindKey(..)
             | Effect::Page { .. }
+            | Effect::Owing { .. }
             | Effect::Fetch(_)
             | Effect::LookUp { .. }
             | Effect::Trim { .. }
             | Effect::Recall { .. }
             | Effect::Dial(_)
-            | Effect::Close { .. }
             | Effect::Verify(_)
             | Effect::Answer(..)
             | Effect::Drained => {}
@@ -324,6 +340,7 @@ impl Oracle {
     /// Node `n` has asked for all that one input made it ask for.
     pub fn stepped(&mut self, n: usize, nodes: &[Node]) {
         self.judge_pauses(n, nodes);
+        self.judge_clones(n, nodes);
         let watch = &self.watches[n];
         if !watch.look_at_flight {
             return;

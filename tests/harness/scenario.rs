@@ -52,6 +52,8 @@ pub struct Plan {
     pub acts: Vec<(u64, Act)>,
     /// When faults end.
     pub storm: u64,
+    /// How much slower consumers take than they might.
+    pub pace: u64,
     /// Whether segments are kept small, because a low rate binds.
     pub small_only: bool,
 }
@@ -179,6 +181,7 @@ impl Plan {
             odds,
             acts,
             storm,
+            pace: 1,
             small_only: rated,
         }
     }

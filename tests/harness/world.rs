@@ -52,6 +52,8 @@ pub enum Event {
     Start(usize),
     /// A consumer empties a node's inbox.
     Consume(usize),
+    /// The config of a node names all its peers again, and it starts anew.
+    Restore(usize),
     /// The storm is over.
     Calm,
     /// Is everything at rest?
@@ -232,6 +234,7 @@ impl World {
             }
             Event::Start(n) => self.start(n),
             Event::Consume(n) => self.consume(n),
+            Event::Restore(n) => self.restore(n),
             Event::Calm | Event::Look => {}
         }
     }

@@ -39,6 +39,10 @@ impl Driver {
                 let rows = reader.page(peer, lane, after, limit)?;
                 Ok(Input::Paged { peer, lane, rows })
             }),
+            Effect::Owing { peer, after, limit } => self.ask(move |reader| {
+                let rows = reader.owing(peer, after, limit)?;
+                Ok(Input::Owing { peer, rows })
+            }),
             Effect::Fetch(due) => self.ask(move |reader| {
                 Ok(Input::Fetched {
                     due,

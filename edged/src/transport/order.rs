@@ -118,6 +118,7 @@ pub(crate) fn order(effect: Effect, durability: Durability) -> Option<(LinkId, O
         | Effect::FindKey(..)
         | Effect::Persist(..)
         | Effect::Page { .. }
+        | Effect::Owing { .. }
         | Effect::Fetch(_)
         | Effect::LookUp { .. }
         | Effect::Trim { .. }

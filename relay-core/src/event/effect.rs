@@ -32,6 +32,16 @@ pub enum Effect {
         /// At most so many.
         limit: usize,
     },
+    /// Read back all that is owed to a peer and not terminal, shelved rows
+    /// included, above `after`; answer [`Input::Owing`].
+    Owing {
+        /// Whose.
+        peer: NodeNo,
+        /// Above this place in the order (pack, part).
+        after: Option<(PackNo, Part)>,
+        /// At most so many.
+        limit: usize,
+    },
     /// Read back one row; answer [`Input::Fetched`].
     Fetch(Due),
     /// Ask which of these ids are known here; answer [`Input::LookedUp`].

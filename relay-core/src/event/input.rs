@@ -38,6 +38,14 @@ pub enum Input {
         /// Scheduled and failed rows; empty at the end.
         rows: Vec<PagedRow>,
     },
+    /// All that is owed to a peer and not terminal, in the order asked for; fewer
+    /// than asked for at the end.
+    Owing {
+        /// Whose.
+        peer: NodeNo,
+        /// They.
+        rows: Vec<PagedRow>,
+    },
     /// One row read back from the ledger.
     Fetched {
         /// Which.

@@ -91,6 +91,41 @@ impl Reader {
         Ok(found)
     }
 
+    /// Scheduled and failed rows of `peer` in all lanes above `after`, shelved ones
+    /// included, by pack and part; at most `limit`, and fewer only at the end. Walks
+    /// the table: for what an operator wants once.
+    ///
+    /// # Errors
+    /// [`ReadError::Sql`].
+    pub fn owing(
+        &mut self,
+        peer: NodeNo,
+        after: Option<(PackNo, Part)>,
+        limit: usize,
+    ) -> Result<Vec<PagedRow>, ReadError> {
+        let snapshot = self.conn.unchecked_transaction()?;
+        let mut query = snapshot.prepare_cached(&format!(
+            "SELECT {OWED}, {PACK} FROM owed o JOIN pack p ON p.no = o.pack
+             WHERE o.peer = ?1 AND o.state IN (0, 2) AND (o.pack, o.part) > (?2, ?3)
+             ORDER BY o.pack, o.part"
+        ))?;
+        let (pack, part) = after_key(after);
+        let mut rows = query.query((peer.0, pack, part))?;
+        let mut found = Vec::new();
+        while found.len() < limit {
+            let Some(row) = rows.next()? else { break };
+            match (read_owed(row, 0), read_pack(row, OWED_WIDTH)) {
+                (Ok(stored), Ok(pack)) => found.push(PagedRow {
+                    except: except_of(&snapshot, &stored.row)?,
+                    row: stored.row,
+                    info: pack.info,
+                }),
+                _ => self.damaged += 1,
+            }
+        }
+        Ok(found)
+    }
+
     /// One row and its pack, in whatever state.
     ///
     /// # Errors

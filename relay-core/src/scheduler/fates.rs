@@ -314,7 +314,7 @@ impl Scheduler {
             .lanes
             .get(&lane)
             .is_some_and(|lane| lane.paging.is_some());
-        if !paging && !self.asks.contains_key(&due) {
+        if !paging && !self.asks.contains_key(&due) && !self.is_being_dropped(no) {
             self.peer_mut(no).parcels.remove(&key);
         }
     }

@@ -27,13 +27,12 @@ impl Gate {
     /// Whether what is in flight already may go on to its end.
     pub(super) const fn lets_go_on(self) -> bool {
         match self.on {
-            WaitingOn::Paused => true,
+            WaitingOn::Paused | WaitingOn::Probe => true,
             WaitingOn::Held
             | WaitingOn::PeerRemoved
             | WaitingOn::Certificate
             | WaitingOn::Storage
             | WaitingOn::PeerDown
-            | WaitingOn::Probe
             | WaitingOn::PeerBusy
             | WaitingOn::Window
             | WaitingOn::Standby
@@ -76,8 +75,14 @@ impl Scheduler {
         if !peer.configured {
             shut(Gate::new(WaitingOn::PeerRemoved, None));
         }
+        if peer.runs.is_cloned() {
+            shut(Gate::new(WaitingOn::Certificate, None));
+        }
         if peer.link.up().is_none() {
             shut(Gate::new(WaitingOn::PeerDown, self.redial_at(peer)));
+        }
+        if peer.breaker.is_probing() && peer.flying() > 0 {
+            shut(Gate::new(WaitingOn::Probe, None));
         }
         if let Some((until, _)) = peer.busy.filter(|(until, _)| now.mono < *until) {
             shut(Gate::new(WaitingOn::PeerBusy, Some(until)));

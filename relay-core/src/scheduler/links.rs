@@ -52,7 +52,24 @@ impl Scheduler {
             });
         };
         let ours = self.settings.node.clone();
+        let longest = self.settings.redial.longest;
         let peer = self.peer_entry(no, now);
+        if !peer.runs.hear(greeting.ledger, greeting.epoch, now.mono) {
+            peer.last_error = Some(format!("identity_cloned: {}", peer.runs.words()));
+            let held = peer.link.up();
+            for link in held.into_iter().chain([link]) {
+                let why = CloseWhy::IdentityCloned;
+                self.effects.push_back(Effect::Close { link, why });
+            }
+            if let Some(held) = held {
+                self.drop_link(now, no, held);
+            }
+            // Dialled on, rarely: who answers tells when one of them is gone.
+            let redial = now.mono + longest;
+            self.peer_mut(no).link = Link::Down { redial };
+            self.dirty.insert(no);
+            return;
+        }
         if let Link::Up {
             link: held,
             greeting: held_greeting,
@@ -76,9 +93,9 @@ impl Scheduler {
         self.links.insert(link, no);
         let peer = self.peer_mut(no);
         peer.link = Link::Up { link, greeting };
-        peer.breaker.reset();
         peer.last_error = None;
         peer.last_heard = now.mono;
+        peer.since = now.mono;
         peer.busy = None;
         self.recall(no);
         self.dirty.insert(no);
@@ -113,6 +130,9 @@ impl Scheduler {
                 self.drop_link(now, no, link);
                 let peer = self.peer_mut(no);
                 peer.last_error = Some(why);
+                if now.mono.since(peer.since) >= backoff.longest {
+                    peer.breaker.reset();
+                }
                 let redial = peer.breaker.fail(&backoff, now.mono, drawn);
                 peer.link = Link::Down { redial };
             }
@@ -124,7 +144,7 @@ impl Scheduler {
     }
 
     /// Forgets a link: what was on it returns to the queue, unspent.
-    fn drop_link(&mut self, now: Now, no: NodeNo, link: LinkId) {
+    pub(super) fn drop_link(&mut self, now: Now, no: NodeNo, link: LinkId) {
         self.links.remove(&link);
         self.forget_arrivals(link);
         let peer = self.peer_mut(no);

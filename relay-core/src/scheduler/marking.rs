@@ -62,7 +62,7 @@ impl Scheduler {
     fn next_ready(&self, no: NodeNo, lane: LaneNo) -> Option<Key> {
         let (peer, limits) = (&self.peers[&no], &self.settings.limits);
         let lane = &peer.lanes[&lane];
-        if !lane.is_open(limits) {
+        if !lane.is_open(limits) || !peer.may_take_off() {
             return None;
         }
         let small = lane.ready.first().copied();

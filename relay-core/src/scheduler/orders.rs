@@ -30,12 +30,9 @@ impl Scheduler {
                 self.pause(now, id, caller, (&scope, how, until));
             }
             Order::Resume(scope) => self.resume(now, id, caller, &scope),
-            Order::Hold(_)
-            | Order::Release(_)
-            | Order::Cancel(_)
-            | Order::Force(_)
-            | Order::Kick(_)
-            | Order::Drop(_) => {
+            Order::Kick(peer) => self.kick(now, id, caller, &peer),
+            Order::Drop(peer) => self.drop_peer(now, id, caller, &peer),
+            Order::Hold(_) | Order::Release(_) | Order::Cancel(_) | Order::Force(_) => {
                 let why = "this order is not yet carried out".to_owned();
                 self.answer_order(id, Err(OrderRefused::Malformed(why)));
             }

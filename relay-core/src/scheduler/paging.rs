@@ -57,7 +57,7 @@ impl Scheduler {
 
     /// Forgets what was settled and durable while a page was under way: the
     /// page may have been read before, and show it as it was.
-    fn forget_settled(&mut self, no: NodeNo, lane_no: LaneNo) {
+    pub(super) fn forget_settled(&mut self, no: NodeNo, lane_no: LaneNo) {
         let Some(peer) = self.peers.get(&no) else {
             return;
         };

@@ -42,7 +42,8 @@ pub struct PeerPicture {
     pub name: NodeId,
     /// Whether it is in the config.
     pub configured: bool,
-    /// `down`, `dialing`, `up`; under a pause `draining`, then `paused`.
+    /// `down`, `dialing`, `up`; under a pause `draining`, then `paused`;
+    /// `untrusted` while two machines are heard under its name.
     pub link_state: &'static str,
     /// The connection, while it is up.
     pub link: Option<LinkId>,
@@ -109,8 +110,11 @@ impl Scheduler {
         }
     }
 
-    /// What the state of a link is called: a pause shows while it is up.
+    /// What the state of a link is called; a pause shows while it is up.
     fn link_word(&self, peer: &Peer) -> &'static str {
+        if peer.runs.is_cloned() {
+            return "untrusted";
+        }
         let paused = peer.link.up().and_then(|_| self.pause_word(peer));
         paused.unwrap_or(peer.link.as_str())
     }
@@ -132,8 +136,12 @@ impl Scheduler {
             WaitingOn::Paused
         } else if !peer.configured {
             WaitingOn::PeerRemoved
+        } else if peer.runs.is_cloned() {
+            WaitingOn::Certificate
         } else if peer.link.up().is_none() {
             WaitingOn::PeerDown
+        } else if peer.breaker.is_probing() && peer.flying() > 0 {
+            WaitingOn::Probe
         } else if peer.busy.is_some_and(|(until, _)| now.mono < until) {
             WaitingOn::PeerBusy
         } else if !scheduled {

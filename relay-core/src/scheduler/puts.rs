@@ -138,6 +138,7 @@ impl Scheduler {
         if self.peers[&due.peer].link.up().is_none()
             || draining
             || self.is_stopped(due.peer, stored.lane)
+            || self.peers[&due.peer].flies_too_much()
         {
             self.interrupt(now, due.peer, key);
         } else {
@@ -281,6 +282,7 @@ impl Scheduler {
             self.lane_gates(now, peer, info.lane, &mut |_| may_send = false);
         }
         let peer = self.peer_mut(due.peer);
+        let may_send = may_send && peer.may_take_off();
         let mut row = OwedRow::new(due, info, now.unix);
         let depth = Peer::depth_of(&row);
         peer.shift(info.lane, None, Move::Enqueue, depth);

@@ -21,6 +21,8 @@ pub(super) enum Pending {
         peer: NodeNo,
         key: Key,
     },
+    /// A part of a drop.
+    Dropped(NodeNo),
     Order(OrderId, Result<Done, OrderRefused>),
 }
 
@@ -38,12 +40,14 @@ impl Scheduler {
                         self.on_marked(now, at, peer, link, &keys);
                     }
                     Pending::Settled { peer, key } => self.on_settled(at, peer, key),
+                    Pending::Dropped(peer) => self.on_dropped(peer),
                     Pending::Order(id, outcome) => {
                         self.effects.push_back(Effect::Answer(id, outcome));
                     }
                 }
             }
         }
+        self.resume_drops();
         self.pump_arrivals();
     }
 
@@ -59,7 +63,7 @@ impl Scheduler {
                 Pending::Order(id, outcome) => {
                     self.effects.push_back(Effect::Answer(id, outcome));
                 }
-                Pending::Marked { .. } | Pending::Settled { .. } => {
+                Pending::Marked { .. } | Pending::Settled { .. } | Pending::Dropped(_) => {
                     panic!("only a put or an arrival may find no room")
                 }
             }

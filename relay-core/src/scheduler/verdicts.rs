@@ -20,7 +20,21 @@ impl Scheduler {
         let peer = self.peer_mut(no);
         peer.last_heard = now.mono;
         peer.line.hear(ack.receipt);
+        self.note_answer(no, (ack.pack, ack.part));
         self.judge_ack(now, no, ack);
+    }
+
+    /// An answer to something in flight: the peer takes deliveries.
+    fn note_answer(&mut self, no: NodeNo, key: Key) {
+        let peer = self.peer_mut(no);
+        if peer
+            .parcels
+            .get(&key)
+            .is_some_and(crate::peer::Parcel::is_flying)
+        {
+            peer.breaker.answered();
+            self.dirty.insert(no);
+        }
     }
 
     /// Acts on an ack, whatever the parcel it names is doing.
@@ -137,6 +151,7 @@ impl Scheduler {
             self.decide(now, no, key, judgement, &ours, lengths)
         };
         self.peer_mut(no).line.settle(receipt, ticket);
+        self.resume_drops();
         self.dirty.insert(no);
     }
 
@@ -287,6 +302,7 @@ impl Scheduler {
         let peer = self.peer_mut(no);
         peer.last_heard = now.mono;
         peer.busy = Some((now.mono + wait, why));
+        peer.breaker.hold_back(why, peer.flying());
         let phase = peer.parcels.get(&key).map(|parcel| &parcel.phase);
         if let Some(Phase::Outbox | Phase::Offered | Phase::Leaving | Phase::Sent) = phase {
             self.give_back(now, no, key, Outcome::Deferred);
@@ -307,6 +323,7 @@ impl Scheduler {
             return;
         }
         (parcel.wanted, parcel.sent, parcel.taken) = (true, from, from);
+        peer.breaker.answered();
         if let Some(since) = parcel.awaiting.take() {
             peer.awaiting.remove(&(since, key));
         }
@@ -343,6 +360,7 @@ impl Scheduler {
             if !over(since) || !over(self.peers[&no].last_heard) {
                 break;
             }
+            self.peer_mut(no).breaker.doubt();
             self.fail(now, no, key, Outcome::Timeout, "no ack in time");
         }
     }

@@ -82,10 +82,14 @@ pub enum Goodbye {
     Version,
     /// The speaker's own fault.
     Internal,
+    /// An operator ended it; it may be dialled anew.
+    Kicked,
+    /// Two machines speak under this name.
+    IdentityCloned,
 }
 
 impl Goodbye {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Duplicate,
         Self::UnknownPeer,
         Self::Protocol,
@@ -93,6 +97,8 @@ impl Goodbye {
         Self::WrongNode,
         Self::Version,
         Self::Internal,
+        Self::Kicked,
+        Self::IdentityCloned,
     ];
 
     /// The name in logs and in the reason of the close.
@@ -106,6 +112,8 @@ impl Goodbye {
             Self::WrongNode => "wrong_node",
             Self::Version => "version",
             Self::Internal => "internal",
+            Self::Kicked => "kicked",
+            Self::IdentityCloned => "identity_cloned",
         }
     }
 
@@ -131,6 +139,8 @@ impl From<CloseWhy> for Goodbye {
             CloseWhy::UnknownPeer => Self::UnknownPeer,
             CloseWhy::Protocol => Self::Protocol,
             CloseWhy::Draining => Self::Draining,
+            CloseWhy::Kicked => Self::Kicked,
+            CloseWhy::IdentityCloned => Self::IdentityCloned,
         }
     }
 }

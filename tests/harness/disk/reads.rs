@@ -44,6 +44,28 @@ impl Disk {
         rows
     }
 
+    /// Scheduled and failed rows of `peer` above `after`, shelved ones included.
+    #[must_use]
+    pub fn owing(
+        &self,
+        peer: NodeNo,
+        after: Option<(PackNo, Part)>,
+        limit: usize,
+    ) -> Vec<PagedRow> {
+        let rows = self.owed.iter().filter(|(due, row)| {
+            let waits = matches!(row.state, State::Scheduled | State::Failed { .. });
+            due.peer == peer && waits && after.is_none_or(|at| (due.pack, due.part) > at)
+        });
+        let rows: Vec<PagedRow> = rows
+            .filter_map(|(due, _)| self.paged(*due))
+            .take(limit)
+            .collect();
+        if let Some(real) = &self.real {
+            real.borrow_mut().same_owing(peer, after, limit, &rows);
+        }
+        rows
+    }
+
     /// One row by name, as a question for it is answered.
     #[must_use]
     pub fn fetch(&self, due: Due) -> Option<PagedRow> {

@@ -163,6 +163,23 @@ impl Real {
         );
     }
 
+    /// All that is owed to a peer must be the same rows in the same order.
+    pub(super) fn same_owing(
+        &mut self,
+        peer: NodeNo,
+        after: Option<(PackNo, Part)>,
+        limit: usize,
+        rows: &[PagedRow],
+    ) {
+        let found = self.reader().owing(peer, after, limit);
+        let found = found.expect("[sqlite] what is owed");
+        let same = found.len() == rows.len() && found.iter().zip(rows).all(|(a, b)| same(a, b));
+        assert!(
+            same,
+            "[sqlite] owed to {peer} after {after:?}: {found:#?}, the model has {rows:#?}"
+        );
+    }
+
     /// A row must be the same, or missing from both.
     pub(super) fn same_row(&mut self, due: Due, row: Option<&PagedRow>) {
         let found = self.reader().fetch(due).expect("[sqlite] a row");

@@ -139,6 +139,7 @@ impl World {
             | Effect::FindKey(..)
             | Effect::Persist(..)
             | Effect::Page { .. }
+            | Effect::Owing { .. }
             | Effect::Fetch(_)
             | Effect::LookUp { .. }
             | Effect::Trim { .. }
@@ -162,6 +163,8 @@ impl World {
             CloseWhy::UnknownPeer => "unknown peer",
             CloseWhy::Protocol => "protocol",
             CloseWhy::Draining => "draining",
+            CloseWhy::Kicked => "kicked",
+            CloseWhy::IdentityCloned => "identity_cloned",
         };
         let within = self.latency() * 2;
         self.end_link(link, why, within);

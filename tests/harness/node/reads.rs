@@ -103,7 +103,8 @@ impl World {
         if self.nodes[n].disk.consume(most) {
             self.space_changed(n);
         }
-        let wait = self.dice.between(SECOND / 2, 10 * SECOND);
+        let wait =
+            self.dice.between(SECOND / 2, 10 * SECOND) * if self.calm { 1 } else { self.plan.pace };
         self.after(wait, Event::Consume(n));
     }
 
@@ -135,6 +136,10 @@ impl World {
                 let rows: Vec<PagedRow> = disk.page(peer, lane, after, limit);
                 self.tally.add("paged", rows.len() as u64);
                 Input::Paged { peer, lane, rows }
+            }
+            Effect::Owing { peer, after, limit } => {
+                let rows = disk.owing(peer, after, limit);
+                Input::Owing { peer, rows }
             }
             Effect::Fetch(due) => Input::Fetched {
                 due,

@@ -14,6 +14,7 @@ use crate::scenario::node_index;
 
 impl Oracle {
     pub(super) fn persist_asked(&mut self, n: usize, changes: &[Change], nodes: &[Node]) {
+        self.judge_bulk(n, changes);
         for change in changes {
             match change {
                 Change::Node(no, name) => {
@@ -304,7 +305,7 @@ impl Oracle {
                 "cause: Expired",
                 stored.info.expires.is_some_and(|at| at <= unix),
             ),
-            Cause::Forced => ("cause: Forced", false),
+            Cause::Forced => ("cause: Forced", self.watches[n].dropped.contains(&peer)),
             Cause::Cancelled => ("cause: Cancelled", false),
             Cause::RetriesExhausted => ("cause: RetriesExhausted", false),
         };

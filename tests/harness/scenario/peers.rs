@@ -31,6 +31,18 @@ pub enum PeerAct {
     Pause(Where, bool, Option<u64>),
     /// An operator resumes.
     Resume(Where),
+    /// An operator ends the link of a node to a peer.
+    Kick(usize, usize),
+    /// The config of a node no longer names a peer; it starts anew.
+    Remove(usize, usize),
+    /// The config names it again.
+    Restore(usize, usize),
+    /// An operator drops what a node owes to a peer.
+    Drop(usize, usize),
+    /// A second machine speaks to a node under the name of a peer, so often.
+    Clone(usize, usize, u64),
+    /// A node is away for so long.
+    Vanish(usize, u64),
 }
 
 /// Adds what `seed` draws about peers to `plan`.
@@ -39,6 +51,78 @@ pub fn add(seed: u64, plan: &mut Plan) {
     if dice.chance(350) {
         pauses(&mut dice, plan);
     }
+    if dice.chance(250) {
+        kicks(&mut dice, plan);
+    }
+    if dice.chance(200) {
+        removals(&mut dice, plan);
+    }
+    if dice.chance(150) {
+        clones(&mut dice, plan);
+    }
+    if dice.chance(20) {
+        week(&mut dice, plan);
+    }
+}
+
+/// A node and one of its peers.
+fn pair(dice: &mut Dice, plan: &Plan) -> (usize, usize) {
+    let node = dice.between(0, plan.nodes as u64 - 1) as usize;
+    let others: Vec<usize> = plan.peers(node).collect();
+    (node, dice.pick(&others).copied().unwrap_or(node))
+}
+
+fn kicks(dice: &mut Dice, plan: &mut Plan) {
+    for _ in 0..dice.between(1, 6) {
+        let (node, peer) = pair(dice, plan);
+        let when = dice.between(0, plan.storm);
+        plan.acts
+            .push((when, Act::Peers(PeerAct::Kick(node, peer))));
+    }
+}
+
+/// A peer leaves the config; most of the time it is dropped, and comes back.
+fn removals(dice: &mut Dice, plan: &mut Plan) {
+    plan.limits.bulk_rows = dice.spread(1, 40) as usize;
+    for _ in 0..dice.between(1, 3) {
+        let (node, peer) = pair(dice, plan);
+        let when = dice.between(0, plan.storm);
+        plan.acts
+            .push((when, Act::Peers(PeerAct::Remove(node, peer))));
+        for _ in 0..dice.between(0, 3) {
+            let later = (when + dice.spread(SECOND, 60 * SECOND)).min(plan.storm);
+            plan.acts
+                .push((later, Act::Peers(PeerAct::Drop(node, peer))));
+        }
+        if dice.chance(500) {
+            let later = (when + dice.spread(SECOND, 90 * SECOND)).min(plan.storm);
+            plan.acts
+                .push((later, Act::Peers(PeerAct::Restore(node, peer))));
+        }
+    }
+}
+
+fn clones(dice: &mut Dice, plan: &mut Plan) {
+    for _ in 0..dice.between(1, 2) {
+        let (node, peer) = pair(dice, plan);
+        let when = dice.between(0, plan.storm);
+        let times = dice.between(1, 8);
+        plan.acts
+            .push((when, Act::Peers(PeerAct::Clone(node, peer, times))));
+    }
+}
+
+/// One node is away for up to a week while the others go on. Consumers and
+/// redials are slower in such a world, so that it stays small.
+fn week(dice: &mut Dice, plan: &mut Plan) {
+    let node = dice.between(0, plan.nodes as u64 - 1) as usize;
+    let when = dice.between(0, plan.storm);
+    let away = dice.between(24, 7 * 24) * 3_600 * SECOND;
+    plan.redial.longest = std::time::Duration::from_secs(300);
+    plan.pace = 200;
+    plan.storm += away;
+    plan.acts
+        .push((when, Act::Peers(PeerAct::Vanish(node, away))));
 }
 
 fn pauses(dice: &mut Dice, plan: &mut Plan) {

@@ -109,6 +109,12 @@ impl World {
     /// The process dies. With `lucky`, the group being committed may yet be
     /// durable; a power loss takes it.
     pub fn crash(&mut self, n: usize, lucky: bool) {
+        let time = self.dice.spread(1_000, 20 * SECOND);
+        self.crash_for(n, lucky, time);
+    }
+
+    /// As [`World::crash`]; it starts again after `time`.
+    pub(super) fn crash_for(&mut self, n: usize, lucky: bool, time: u64) {
         if self.nodes[n].scheduler.is_none() {
             return;
         }
@@ -125,7 +131,6 @@ impl World {
         }
         let idle = self.plan.path.idle;
         self.stop(n, idle);
-        let time = self.dice.spread(1_000, 20 * SECOND);
         self.after(time, Event::Start(n));
     }
 

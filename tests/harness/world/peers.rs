@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use relay_core::event::{Order, Pausing, Scope};
+use relay_core::event::{Greeting, Input, Order, Pausing, Scope};
+use relay_core::id::{LedgerId, LinkId};
+use relay_core::limits;
 
-use super::World;
-use crate::scenario::node_name;
+use super::{Event, World};
 use crate::scenario::peers::{PeerAct, Where};
+use crate::scenario::{Act, SECOND, node_name};
 
 impl World {
     pub(super) fn peer_act(&mut self, act: PeerAct) {
@@ -17,6 +19,32 @@ impl World {
                     self.tally.count("verb: resume");
                     self.order(place.node, Order::Resume(scope(place)));
                 }
+            }
+            PeerAct::Kick(n, peer) => {
+                if self.nodes[n].scheduler.is_some() {
+                    self.tally.count("verb: kick");
+                    self.order(n, Order::Kick(node_name(peer)));
+                }
+            }
+            PeerAct::Remove(n, peer) => {
+                self.tally.count("peer removed");
+                self.nodes[n].removed.insert(peer);
+                self.crash(n, true);
+            }
+            PeerAct::Restore(n, peer) => {
+                self.nodes[n].removed.remove(&peer);
+                self.crash(n, true);
+            }
+            PeerAct::Drop(n, peer) => {
+                if self.nodes[n].scheduler.is_some() {
+                    self.tally.count("verb: drop");
+                    self.order(n, Order::Drop(node_name(peer)));
+                }
+            }
+            PeerAct::Clone(n, peer, times) => self.clone_speaks(n, peer, times),
+            PeerAct::Vanish(n, away) => {
+                self.tally.count("fault: away for days");
+                self.crash_for(n, true, away);
             }
         }
     }
@@ -47,9 +75,66 @@ impl World {
         self.order(n, Order::Pause { scope, how, until });
     }
 
-    /// Operators end every pause that does not end by itself.
+    /// Another machine with the certificate of `peer` says Hello to `n`; what it is
+    /// sent goes nowhere.
+    fn clone_speaks(&mut self, n: usize, peer: usize, times: u64) {
+        let again = self.dice.spread(SECOND / 10, 20 * SECOND);
+        if times > 1 {
+            let next = Act::Peers(PeerAct::Clone(n, peer, times - 1));
+            self.after(again, Event::Act(next));
+        }
+        if self.nodes[n].scheduler.is_none() {
+            return;
+        }
+        self.tally.count("fault: clone speaks");
+        let link = LinkId(self.nodes[n].give());
+        let real = &self.nodes[peer].disk;
+        let greeting = Greeting {
+            ledger: LedgerId(real.ledger.0 ^ 0x0C10),
+            epoch: real.epoch,
+            dialled: false,
+            max_segment: limits::MAX_SEGMENT,
+        };
+        let name = node_name(peer);
+        let up = Input::LinkUp {
+            peer: name.clone(),
+            link,
+            greeting,
+        };
+        self.hear(n, up);
+        let down = Input::LinkDown {
+            peer: name,
+            link: Some(link),
+            why: "the clone is gone".to_owned(),
+        };
+        let wait = self.dice.spread(SECOND / 100, 30 * SECOND);
+        let run = self.nodes[n].run;
+        self.after(wait, Event::Hear(n, run, Box::new(down)));
+    }
+
+    /// Operators end every pause that does not end by itself, mend the configs, and
+    /// now and then trust again whom they know.
     pub(super) fn peers_calm(&mut self, n: usize) {
         self.resume_all(n);
+        for peer in self.plan.peers(n).collect::<Vec<_>>() {
+            if self.nodes[n].scheduler.is_some() && self.dice.chance(100) {
+                self.order(n, Order::Kick(node_name(peer)));
+            }
+        }
+        for peer in self.nodes[n].removed.clone() {
+            if self.nodes[n].scheduler.is_some() && self.dice.chance(500) {
+                self.order(n, Order::Drop(node_name(peer)));
+            }
+        }
+        if !self.nodes[n].removed.is_empty() {
+            self.after(30 * SECOND, Event::Restore(n));
+        }
+    }
+
+    /// The config of `n` is whole again.
+    pub(super) fn restore(&mut self, n: usize) {
+        self.nodes[n].removed.clear();
+        self.crash(n, true);
     }
 
     /// What a node that starts in the calm still has paused is resumed.

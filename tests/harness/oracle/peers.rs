@@ -1,0 +1,208 @@
+//! Each step: after an outage one goes first, a clone is seen and nobody else is
+//! called one, a drop is bounded and whole.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use relay_core::change::{Change, Due};
+use relay_core::clones::QUIET;
+use relay_core::delivery::{Cause, State};
+use relay_core::event::{CloseWhy, Done, Input, Order, OrderRefused};
+use relay_core::id::{BootEpoch, LedgerId, LinkId, NodeNo, PackNo};
+
+use super::Oracle;
+use crate::node::Node;
+use crate::scenario::{node_index, node_name};
+
+/// What has gone to a peer that was away.
+#[derive(Debug)]
+pub(super) struct Ramp {
+    /// How many may fly.
+    allowed: usize,
+    /// What went since.
+    sent: BTreeSet<PackNo>,
+}
+
+/// A Hello as heard.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hello {
+    ledger: LedgerId,
+    epoch: BootEpoch,
+    at: u64,
+}
+
+impl Oracle {
+    /// What `n` hears of its peers.
+    pub(super) fn peers_heard(&mut self, n: usize, input: &Input, nodes: &[Node]) {
+        let now = self.now;
+        let watch = &mut self.watches[n];
+        // A node that goes down, or does not know the peer, hears no Hello.
+        let meets = |peer| !nodes[n].draining && !nodes[n].removed.contains(&peer);
+        if let Input::LinkUp { peer, greeting, .. } = input
+            && meets(node_index(peer))
+        {
+            watch
+                .hellos
+                .entry(node_index(peer))
+                .or_default()
+                .push(Hello {
+                    ledger: greeting.ledger,
+                    epoch: greeting.epoch,
+                    at: now,
+                });
+        }
+        if let Input::LinkDown {
+            peer,
+            link: Some(link),
+            ..
+        } = input
+        {
+            let peer = node_index(peer);
+            let ours = watch.closing.remove(link);
+            let others = watch
+                .up
+                .iter()
+                .any(|(other, to)| *to == peer && other != link);
+            if watch.up.contains_key(link) && !ours && !others {
+                let (allowed, sent) = (1, BTreeSet::new());
+                watch.ramps.insert(peer, Ramp { allowed, sent });
+            }
+        }
+        if let Input::Acked { link, .. } | Input::Wanted { link, .. } = input {
+            let peer = watch.up.get(link);
+            if let Some(ramp) = peer.and_then(|peer| watch.ramps.get_mut(peer)) {
+                ramp.allowed = ramp.allowed.saturating_mul(2);
+            }
+        }
+    }
+
+    /// Bytes of `due` leave: no more than a peer that was away is trusted with.
+    pub(super) fn judge_ramp(&mut self, n: usize, due: Due) {
+        let watch = &mut self.watches[n];
+        let peer = watch.peers[&due.peer];
+        let Some(ramp) = watch.ramps.get_mut(&peer) else {
+            return;
+        };
+        let flies = |pack: &PackNo| {
+            let of = |flying: &&Due| flying.peer == due.peer && flying.pack == *pack;
+            watch.flying.iter().any(|flying| of(&flying))
+        };
+        ramp.sent.retain(flies);
+        ramp.sent.insert(due.pack);
+        let (sent, allowed) = (ramp.sent.len(), ramp.allowed);
+        assert!(
+            sent <= allowed,
+            "[step] n{n} trusts n{peer} with {sent} after an outage, {allowed} at most"
+        );
+        self.tally
+            .count(if allowed == 1 { "probe" } else { "slow start" });
+        if allowed > 4_096 {
+            self.watches[n].ramps.remove(&peer);
+        }
+    }
+
+    /// A link is ended: nobody is called a clone who is none.
+    pub(super) fn close_asked(&mut self, n: usize, link: LinkId, why: CloseWhy) {
+        let watch = &mut self.watches[n];
+        watch.closing.insert(link);
+        if why != CloseWhy::IdentityCloned {
+            return;
+        }
+        self.tally.count("clone seen");
+        let peer = watch.up[&link];
+        let heard = watch.hellos.get(&peer).map_or(&[][..], Vec::as_slice);
+        let runs: BTreeSet<_> = heard.iter().map(|h| (h.ledger, h.epoch)).collect();
+        assert!(
+            runs.len() > 1 && heard.len() > 3,
+            "[step] n{n} calls n{peer} a clone: {heard:?}"
+        );
+    }
+
+    /// Two ledgers that took turns twice within a short time are not trusted.
+    pub(super) fn judge_clones(&self, n: usize, nodes: &[Node]) {
+        let Some(scheduler) = &nodes[n].scheduler else {
+            return;
+        };
+        for (peer, heard) in &self.watches[n].hellos {
+            let Some([a, b, c, d]) = heard.last_chunk::<4>() else {
+                continue;
+            };
+            let turns = a.ledger == c.ledger && b.ledger == d.ledger && a.ledger != b.ledger;
+            let soon = Duration::from_micros(d.at - a.at) < QUIET;
+            if !turns || !soon || d.at != self.now {
+                continue;
+            }
+            let picture = scheduler.picture(nodes[n].clock(self.now));
+            let shown = picture.peers.iter().find(|p| p.name == node_name(*peer));
+            let word = shown.map(|p| p.link_state);
+            assert_eq!(
+                word,
+                Some("untrusted"),
+                "[step] n{n} trusts n{peer}: {heard:?}"
+            );
+        }
+    }
+
+    /// What an operator of `n` wants of a peer.
+    pub(super) fn peer_order_given(&mut self, n: usize, order: &Order) {
+        let watch = &mut self.watches[n];
+        if let Order::Kick(name) = order {
+            watch.hellos.remove(&node_index(name));
+        }
+        if let Order::Drop(name) = order {
+            watch.dropped.insert(node_index(name));
+        }
+    }
+
+    /// A drop was answered: nothing is owed any more, on the disk.
+    pub(super) fn judge_drop(
+        &mut self,
+        n: usize,
+        order: Option<&Order>,
+        outcome: &Result<Done, OrderRefused>,
+        nodes: &[Node],
+    ) {
+        let Some(Order::Drop(name)) = order else {
+            return;
+        };
+        let peer = node_index(name);
+        let configured = !nodes[n].removed.contains(&peer);
+        match outcome {
+            Ok(_) => {
+                assert!(
+                    !configured,
+                    "[step] n{n} drops n{peer}, which it still knows"
+                );
+                let no = nodes[n].number(name);
+                let waits = |no: &NodeNo| {
+                    let rows = nodes[n].disk.owed.values();
+                    let mut rows = rows.filter(|row| row.due.peer == *no);
+                    rows.find(|row| !row.state.name().is_terminal())
+                        .map(|row| row.due)
+                };
+                let left = no.as_ref().and_then(waits);
+                assert!(
+                    left.is_none(),
+                    "[step] n{n} dropped n{peer} and owes it {left:?}"
+                );
+                self.tally.count("dropped");
+            }
+            Err(OrderRefused::StillConfigured(_)) => self.tally.count("refused: drop"),
+            Err(_) => {}
+        }
+    }
+
+    /// A bulk verb changes no more rows in one transaction than it may.
+    pub(super) fn judge_bulk(&self, n: usize, changes: &[Change]) {
+        let forced = State::Deadletter {
+            cause: Cause::Forced,
+        };
+        let forced = |change: &&Change| matches!(change, Change::Owed(row) if row.state == forced);
+        let count = changes.iter().filter(forced).count();
+        let most = self.limits.bulk_rows;
+        assert!(
+            count <= most,
+            "[step] n{n} parks {count} rows at once, {most} at most"
+        );
+    }
+}
