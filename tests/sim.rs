@@ -81,6 +81,7 @@ const MUST_HAPPEN: &[&str] = &[
     "probe",
     "slow start",
     "paused steps",
+    "class that starved goes first",
     "accepted",
     "accepted as before",
     "refused: storage full",

@@ -6,6 +6,8 @@
 //! 7). governor refuses debt and cannot change a limit in place, so this bucket
 //! is our own, counted in millionths of a byte: no rounding ever adds up.
 
+use std::time::Duration;
+
 use crate::time::Mono;
 use crate::units::Rate;
 
@@ -118,6 +120,13 @@ impl Bucket {
         Some((rate / 10).clamp(rate.min(1 << 10), 64 << 10))
     }
 
+    /// How long one such chunk takes; `None` when unlimited.
+    #[must_use]
+    pub fn chunk_time(&self) -> Option<Duration> {
+        let micros = self.chunk()?.saturating_mul(1_000_000) / self.rate.0.max(1);
+        Some(Duration::from_micros(micros))
+    }
+
     const fn unlimited(&self) -> bool {
         self.rate.is_unlimited() || self.rate.0 >= FASTEST
     }
@@ -139,8 +148,6 @@ impl Bucket {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;

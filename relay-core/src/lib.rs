@@ -40,6 +40,7 @@ pub mod names;
 pub mod peer;
 pub mod queue;
 pub mod soonest;
+pub mod turn;
 pub mod wire;
 // the machine
 pub mod scheduler;

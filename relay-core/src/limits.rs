@@ -83,6 +83,16 @@ pub struct Limits {
     pub bulk_rows: usize,
 }
 
+impl Limits {
+    /// Parcels of one peer and lane kept in memory though older ones wait in the
+    /// ledger: a quarter of `active`, so that what is put now goes beside a backlog
+    /// at the pace at which that is paged in.
+    #[must_use]
+    pub fn fresh(&self) -> usize {
+        self.active.div_ceil(4)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

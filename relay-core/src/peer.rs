@@ -5,119 +5,25 @@
 //! flight, those whose last change is not yet durable, and a bounded part of
 //! those that wait; the rest is in the ledger and counted only.
 
+mod parcel;
 mod receipts;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use crate::bandwidth::Bucket;
 use crate::breaker::Breaker;
 use crate::change::{Depth, Due, OwedRow, Part};
 use crate::clones::Runs;
 use crate::delivery::{Move, StateName, step};
-use crate::event::{Ack, BusyWhy, SendTrouble};
-use crate::id::{LaneNo, NodeId, NodeNo, PackNo, Ticket};
+use crate::event::BusyWhy;
+use crate::id::{LaneNo, NodeId, NodeNo, PackNo};
 use crate::link::Link;
 use crate::queue::{Key, Lane};
-use crate::segment::{LaneRule, PackInfo};
+use crate::segment::{Class, LaneRule};
 use crate::time::Mono;
+use crate::turn::{ByClass, Turns};
+pub use parcel::{Judgement, Parcel, Phase};
 pub use receipts::{SettleLine, Unsettled};
-
-/// What a parcel in memory is doing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Put, and not yet durable.
-    Storing,
-    /// Scheduled, in its lane's ready set.
-    Ready,
-    /// In flight, its mark becoming durable with this ticket.
-    Marking(Ticket),
-    /// In flight, in its lane's outbox; `sent` bytes are with the transport.
-    Outbox,
-    /// In flight, offered, no answer yet.
-    Offered,
-    /// In flight, every byte with the transport; not all taken by the connection.
-    Leaving,
-    /// In flight, every byte taken; an ack is awaited since then.
-    Sent,
-    /// Our own bytes are being checked before its answer is believed.
-    Judging(Judgement),
-    /// Failed; rests until then.
-    Resting(Mono),
-    /// Its last change becomes durable with this ticket; then it leaves memory.
-    Settling(Ticket),
-}
-
-/// What made us look at our own bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Judgement {
-    /// The peer's answer.
-    Answer(Ack),
-    /// The transport could not read them.
-    Trouble(SendTrouble),
-}
-
-/// Members of one pack that are moved together.
-#[derive(Clone, Debug)]
-pub struct Parcel {
-    /// Its row, as last asked to be made durable.
-    pub row: OwedRow,
-    /// Its pack.
-    pub info: PackInfo,
-    /// Members of the pack with rows of their own.
-    pub except: Arc<[u16]>,
-    /// What it is doing.
-    pub phase: Phase,
-    /// Whether a large one was offered on this link and is wanted.
-    pub wanted: bool,
-    /// Whether its next chunk was already counted as delayed by a rate.
-    pub throttled: bool,
-    /// Bytes given to the transport in this attempt.
-    pub sent: u64,
-    /// Of these, taken by the connection.
-    pub taken: u64,
-    /// Chunks of these not yet taken.
-    pub chunks: u32,
-    /// When the ack began to be awaited; orders the timeouts.
-    pub awaiting: Option<Mono>,
-}
-
-impl Parcel {
-    /// A parcel as read back or put, in `phase`.
-    #[must_use]
-    pub const fn new(row: OwedRow, info: PackInfo, except: Arc<[u16]>, phase: Phase) -> Self {
-        Self {
-            row,
-            info,
-            except,
-            phase,
-            wanted: false,
-            throttled: false,
-            sent: 0,
-            taken: 0,
-            chunks: 0,
-            awaiting: None,
-        }
-    }
-
-    /// Its place in its peer.
-    #[must_use]
-    pub const fn key(&self) -> Key {
-        (self.row.due.pack, self.row.due.part)
-    }
-
-    /// Whether it holds a place in the window of its lane.
-    #[must_use]
-    pub fn is_flying(&self) -> bool {
-        self.row.state.name() == StateName::Inflight
-    }
-
-    /// What it weighs in the window: a large one fills it no further than a MiB.
-    #[must_use]
-    pub fn weight(&self) -> u64 {
-        (u64::from(self.info.table_len) + self.row.bytes).min(1 << 20)
-    }
-}
 
 /// One peer.
 #[derive(Clone, Debug)]
@@ -142,6 +48,10 @@ pub struct Peer {
     pub bucket: Bucket,
     /// Its lanes.
     pub lanes: BTreeMap<LaneNo, Lane>,
+    /// Their numbers, the most urgent first.
+    pub by_class: Vec<(Class, LaneNo)>,
+    /// Whose turn it is among them.
+    pub turns: Turns,
     /// Its parcels in memory.
     pub parcels: BTreeMap<Key, Parcel>,
     /// What stands where, by lane and state.
@@ -156,10 +66,12 @@ pub struct Peer {
     pub last_heard: Mono,
     /// It asked to be left alone until then.
     pub busy: Option<(Mono, BusyWhy)>,
-    /// Bytes and chunks with the transport that the connection has not taken.
-    pub unsent: (u64, u32),
+    /// Bytes with the transport that the connection has not taken.
+    pub unsent: ByClass,
+    /// Chunks of these.
+    pub unsent_chunks: ByClass,
     /// Slots taken by large parcels in flight.
-    pub large: usize,
+    pub large: ByClass,
     /// Its receipts for our packs.
     pub line: SettleLine,
     /// Our receipts for its packs.
@@ -181,6 +93,8 @@ impl Peer {
             last_error: None,
             bucket,
             lanes: BTreeMap::new(),
+            by_class: Vec::new(),
+            turns: Turns::default(),
             parcels: BTreeMap::new(),
             depth: BTreeMap::new(),
             awaiting: BTreeSet::new(),
@@ -188,18 +102,31 @@ impl Peer {
             since: now,
             last_heard: now,
             busy: None,
-            unsent: (0, 0),
-            large: 0,
+            unsent: ByClass::default(),
+            unsent_chunks: ByClass::default(),
+            large: ByClass::default(),
             line: SettleLine::default(),
             unsettled: Unsettled::default(),
         }
     }
 
     /// The lane, made idle if it was not there.
-    pub fn lane(&mut self, no: LaneNo, rule: LaneRule, now: Mono) -> &mut Lane {
-        self.lanes
-            .entry(no)
-            .or_insert_with(|| Lane::new(rule, 0, now))
+    pub fn lane(&mut self, no: LaneNo, rule: LaneRule, _now: Mono) -> &mut Lane {
+        let by_class = &mut self.by_class;
+        self.lanes.entry(no).or_insert_with(|| {
+            by_class.push((rule.class, no));
+            by_class.sort_unstable();
+            Lane::new(rule, 0)
+        })
+    }
+
+    /// The class of a lane that is there.
+    ///
+    /// # Panics
+    /// If it is not.
+    #[must_use]
+    pub fn class(&self, lane: LaneNo) -> Class {
+        self.lanes[&lane].rule.class
     }
 
     /// The full name of a parcel.
@@ -262,10 +189,12 @@ impl Peer {
             .is_some_and(|bound| self.flying() > bound)
     }
 
-    /// Whether a large segment that takes `slots` may begin to fly.
+    /// Whether a large segment of `class` that takes `slots` may begin to fly: less
+    /// urgent ones do not count, and one always fits.
     #[must_use]
-    pub const fn has_slots(&self, slots: usize, limit: usize) -> bool {
-        self.large == 0 || self.large + slots <= limit
+    pub fn has_slots(&self, class: Class, slots: usize, limit: usize) -> bool {
+        let taken = self.large.against(class);
+        taken == 0 || taken + slots as u64 <= limit as u64
     }
 
     /// Puts a parcel that begins to fly into its lane's window.
@@ -273,7 +202,7 @@ impl Peer {
         let lane = self.lanes.get_mut(&lane).expect("a parcel's lane is there");
         lane.flying += 1;
         lane.flying_bytes += weight;
-        self.large += slots;
+        self.large.add(lane.rule.class, slots as u64);
     }
 
     /// Takes a parcel out of flight: window, outbox and timers forget it. The
@@ -295,13 +224,14 @@ impl Peer {
         }
         lane.flying -= 1;
         lane.flying_bytes -= parcel.weight();
-        self.large -= parcel.info.slots();
+        let class = lane.rule.class;
+        self.large.take(class, parcel.info.slots() as u64);
         if let Some(since) = parcel.awaiting.take() {
             self.awaiting.remove(&(since, key));
         }
         // What the connection did not take of it holds no place there.
-        self.unsent.0 = self.unsent.0.saturating_sub(parcel.sent - parcel.taken);
-        self.unsent.1 = self.unsent.1.saturating_sub(parcel.chunks);
+        self.unsent.take(class, parcel.sent - parcel.taken);
+        self.unsent_chunks.take(class, u64::from(parcel.chunks));
         parcel.wanted = false;
         (parcel.sent, parcel.taken, parcel.chunks) = (0, 0, 0);
     }
@@ -327,6 +257,21 @@ impl Peer {
         }
     }
 
+    /// Puts a parcel just put, before which others wait in the ledger, where it goes
+    /// beside them: it is durable.
+    ///
+    /// # Panics
+    /// If the parcel is not in memory.
+    pub fn make_fresh(&mut self, key: Key) {
+        let parcel = self
+            .parcels
+            .get_mut(&key)
+            .expect("a fresh parcel is in memory");
+        parcel.phase = Phase::Ready;
+        let lane = self.lanes.get_mut(&parcel.row.lane);
+        lane.expect("a parcel's lane is there").fresh.insert(key);
+    }
+
     /// Takes a parcel out of whatever it waits in: the ready set or its rest.
     ///
     /// # Panics
@@ -340,8 +285,7 @@ impl Peer {
             .lanes
             .get_mut(&parcel.row.lane)
             .expect("a parcel's lane is there");
-        lane.ready.remove(&key);
-        lane.ready_large.remove(&key);
+        lane.remove(key);
         if let Phase::Resting(until) = parcel.phase {
             self.resting.remove(&(until, key));
         }

@@ -1,18 +1,17 @@
-//! Which delivery goes next: the lanes of one peer.
+//! One lane of one peer: what waits in it, and which of that begins next.
 //!
-//! Strict priority between classes, except that a class left unserved for
-//! `max_starvation` goes first; inside a class the lane that has had the least
-//! for its weight; inside a lane the oldest. A lane knows names and sizes only:
-//! the parcels themselves are [`crate::peer`]'s.
+//! The oldest begins first. While a backlog is being worked off, what was put
+//! since goes beside it, one for one, so that neither waits for the other: such
+//! fresh parcels are kept in memory, a bounded number of them, though older ones
+//! wait in the ledger. A lane knows names and sizes only; the parcels themselves
+//! are [`crate::peer`]'s, and whose turn it is among lanes is [`crate::turn`]'s.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::time::Duration;
 
 use crate::change::Part;
 use crate::id::PackNo;
 use crate::limits::Limits;
 use crate::segment::LaneRule;
-use crate::time::Mono;
 
 /// A parcel's place in its peer: packs rise with age, so the order is oldest
 /// first.
@@ -27,6 +26,15 @@ pub struct Lane {
     pub ready: BTreeSet<Key>,
     /// Scheduled parcels in memory that travel by offer.
     pub ready_large: BTreeSet<Key>,
+    /// Scheduled parcels in memory that were put while older ones wait in the
+    /// ledger, of either kind.
+    pub fresh: BTreeSet<Key>,
+    /// Parcels put and kept in memory that wait here once they are durable.
+    pub coming: usize,
+    /// Whether the next to begin is a fresh one, if there are both.
+    pub turn_of_fresh: bool,
+    /// Settled parcels that could not be let go of while a page was under way.
+    pub lingering: Vec<Key>,
     /// Parcels whose in-flight mark is durable, to be cut into chunks.
     pub outbox: VecDeque<Key>,
     /// Parcels in flight.
@@ -41,20 +49,28 @@ pub struct Lane {
     pub cursor: Option<Key>,
     /// How many were unloaded when the page under way was asked for.
     pub paging: Option<u64>,
-    /// Bytes served over weight, for fair shares.
-    served: u64,
-    /// When it last had a turn, or last had none to take.
-    since: Mono,
+    /// What it was given, over its weight.
+    given: Given,
 }
+
+/// Bytes over weight, in parts so small that no weight is rounded away.
+pub type Given = u128;
+
+/// How many of such parts make a byte.
+const PARTS: u128 = 1 << 32;
 
 impl Lane {
     /// An idle lane.
     #[must_use]
-    pub const fn new(rule: LaneRule, unloaded: u64, now: Mono) -> Self {
+    pub const fn new(rule: LaneRule, unloaded: u64) -> Self {
         Self {
             rule,
             ready: BTreeSet::new(),
             ready_large: BTreeSet::new(),
+            fresh: BTreeSet::new(),
+            coming: 0,
+            turn_of_fresh: false,
+            lingering: Vec::new(),
             outbox: VecDeque::new(),
             flying: 0,
             flying_bytes: 0,
@@ -62,8 +78,7 @@ impl Lane {
             storing: BTreeSet::new(),
             cursor: None,
             paging: None,
-            served: 0,
-            since: now,
+            given: 0,
         }
     }
 
@@ -74,6 +89,12 @@ impl Lane {
         self.unloaded == 0 && self.storing.is_empty() && self.paging.is_none()
     }
 
+    /// Whether one more that is put before its turn may be kept in memory.
+    #[must_use]
+    pub fn has_room_for_fresh(&self, limits: &Limits) -> bool {
+        self.fresh.len() + self.coming < limits.fresh()
+    }
+
     /// Whether its window has room for one parcel more; one always fits.
     #[must_use]
     pub const fn is_open(&self, limits: &Limits) -> bool {
@@ -81,54 +102,65 @@ impl Lane {
             || (self.flying < limits.window_parcels && self.flying_bytes < limits.window_bytes)
     }
 
-    /// Scheduled parcels in memory.
+    /// Scheduled parcels in memory that are not fresh.
     #[must_use]
     pub fn loaded(&self) -> usize {
         self.ready.len() + self.ready_large.len()
     }
 
+    /// Whether a parcel is here to begin.
+    #[must_use]
+    pub fn has_ready(&self) -> bool {
+        self.loaded() > 0 || !self.fresh.is_empty()
+    }
+
+    /// The parcel that begins next; a large one only if `fits` says so.
+    pub fn next(&self, fits: impl Fn(&Key) -> bool) -> Option<Key> {
+        let small = self.ready.first();
+        let large = self.ready_large.first().filter(|key| fits(key));
+        let old = match (small, large) {
+            (Some(small), Some(large)) => Some(small.min(large)),
+            (small, large) => small.or(large),
+        };
+        let fresh = self.fresh.first().filter(|key| fits(key));
+        match (old, fresh) {
+            // Once the backlog is done the oldest goes first again.
+            (Some(old), Some(fresh)) if self.is_caught_up() && fresh < old => Some(*fresh),
+            (Some(_), Some(fresh)) if self.turn_of_fresh => Some(*fresh),
+            (old, fresh) => old.or(fresh).copied(),
+        }
+    }
+
+    /// `key`, which [`Lane::next`] gave, begins.
+    pub fn begin(&mut self, key: Key) {
+        self.turn_of_fresh = !self.fresh.contains(&key);
+        self.remove(key);
+    }
+
+    /// Takes a parcel out of whatever it waits in.
+    pub fn remove(&mut self, key: Key) {
+        let _ = self.ready.remove(&key) || self.ready_large.remove(&key) || self.fresh.remove(&key);
+    }
+
     /// Joins the lanes with work: it starts level with `floor`, so that idling
     /// saves nothing up.
-    pub fn enter(&mut self, key: Key, floor: u64, now: Mono) {
+    pub fn enter(&mut self, key: Key, floor: Given) {
         if self.outbox.is_empty() {
-            self.served = self.served.max(floor);
-            self.since = now;
+            self.given = self.given.max(floor);
         }
         self.outbox.push_back(key);
     }
 
     /// Notes a turn of `bytes`.
-    pub fn serve(&mut self, bytes: u64, now: Mono) {
-        self.served += bytes.max(1).div_ceil(u64::from(self.rule.weight.max(1)));
-        self.since = now;
+    pub fn give(&mut self, bytes: u64) {
+        self.given += u128::from(bytes.max(1)) * PARTS / u128::from(self.rule.weight.max(1));
     }
 
     /// What it was given so far, over its weight.
     #[must_use]
-    pub const fn served(&self) -> u64 {
-        self.served
+    pub const fn given(&self) -> Given {
+        self.given
     }
-}
-
-/// The index, among `lanes`, of the lane whose outbox goes next.
-pub fn next_lane<'a, N: Copy>(
-    lanes: impl Iterator<Item = (N, &'a Lane)>,
-    max_starvation: Duration,
-    now: Mono,
-) -> Option<N> {
-    let rank = |lane: &Lane| {
-        let starving = now.since(lane.since) >= max_starvation;
-        let first = if starving {
-            (0, lane.since.0)
-        } else {
-            (1, u64::from(lane.rule.class.level()))
-        };
-        (first, lane.served)
-    };
-    lanes
-        .filter(|(_, lane)| !lane.outbox.is_empty())
-        .min_by_key(|(_, lane)| rank(lane))
-        .map(|(name, _)| name)
 }
 
 #[cfg(test)]
@@ -136,57 +168,63 @@ mod tests {
     use super::*;
     use crate::segment::Class;
 
-    const NOW: Mono = Mono(1_000_000_000);
-
-    fn lane(class: u8, weight: u32) -> Lane {
-        let class = Class::new(class).expect("a class");
-        let mut lane = Lane::new(
-            LaneRule {
-                class,
-                weight,
-                budget: 8,
-            },
-            0,
-            NOW,
-        );
-        lane.enter((PackNo(1), Part::Rest), 0, NOW);
-        lane
+    fn lane() -> Lane {
+        let class = Class::new(4).expect("a class");
+        let rule = LaneRule {
+            class,
+            weight: 1,
+            budget: 8,
+        };
+        Lane::new(rule, 0)
     }
 
-    fn next(lanes: &[Lane], now: Mono) -> Option<usize> {
-        next_lane(lanes.iter().enumerate(), Duration::from_secs(30), now)
+    const fn key(pack: u64) -> Key {
+        (PackNo(pack), Part::Rest)
     }
 
-    #[test]
-    fn the_most_urgent_class_goes_first() {
-        let lanes = [lane(6, 1), lane(1, 1), lane(4, 1)];
-
-        assert_eq!(next(&lanes, NOW), Some(1));
-    }
-
-    #[test]
-    fn a_starving_class_goes_before_a_more_urgent_one() {
-        let mut lanes = [lane(6, 1), lane(1, 1)];
-        let later = NOW + Duration::from_secs(30);
-        lanes[1].serve(1, later);
-
-        assert_eq!(next(&lanes, later), Some(0));
-        lanes[0].serve(1, later);
-        assert_eq!(next(&lanes, later), Some(1));
-    }
-
-    #[test]
-    fn weights_share_a_class() {
-        let mut lanes = [lane(4, 1), lane(4, 3)];
-        let mut turns = [0, 0];
-
-        for _ in 0..400 {
-            let n = next(&lanes, NOW).expect("both have work");
-            turns[n] += 1;
-            lanes[n].serve(1_000, NOW);
+    fn starts(lane: &mut Lane) -> Vec<u64> {
+        let mut starts = Vec::new();
+        while let Some(key) = lane.next(|_| true) {
+            lane.begin(key);
+            starts.push(key.0.0);
         }
+        starts
+    }
 
-        assert_eq!(turns[0] + turns[1], 400);
-        assert!((99..=101).contains(&turns[0]), "{turns:?}");
+    #[test]
+    fn without_a_backlog_segments_start_in_put_order() {
+        let mut lane = lane();
+        lane.ready.extend([3, 1, 5].map(key));
+        lane.ready_large.extend([2, 4].map(key));
+
+        assert_eq!(starts(&mut lane), [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn one_fresh_goes_for_one_from_the_backlog() {
+        let mut lane = lane();
+        lane.unloaded = 1_000;
+        lane.ready.extend([1, 2, 3, 4].map(key));
+        lane.fresh.extend([91, 92, 93].map(key));
+
+        assert_eq!(starts(&mut lane), [1, 91, 2, 92, 3, 93, 4]);
+    }
+
+    #[test]
+    fn once_caught_up_the_oldest_goes_first() {
+        let mut lane = lane();
+        lane.fresh.extend([91, 92].map(key));
+        lane.ready.extend([93, 94].map(key));
+
+        assert_eq!(starts(&mut lane), [91, 92, 93, 94]);
+    }
+
+    #[test]
+    fn a_large_one_without_a_slot_holds_up_no_other() {
+        let mut lane = lane();
+        lane.ready_large.insert(key(1));
+        lane.ready.insert(key(2));
+
+        assert_eq!(lane.next(|key| key.0 != PackNo(1)), Some(key(2)));
     }
 }

@@ -138,6 +138,8 @@ pub struct Scheduler {
     batch_pending: Vec<Pending>,
     effects: VecDeque<Effect>,
     dirty: BTreeSet<NodeNo>,
+    /// Peers whose next chunk the rate of all did not admit.
+    thirsty: BTreeSet<NodeNo>,
     turn: NodeNo,
     bucket: Bucket,
     standing: limiting::Standing,
@@ -183,6 +185,7 @@ impl Scheduler {
             batch_pending: Vec::new(),
             effects: VecDeque::new(),
             dirty: BTreeSet::new(),
+            thirsty: BTreeSet::new(),
             turn: NodeNo(0),
             bucket: Bucket::new(settings.rate, now.mono),
             standing: limiting::Standing::new(&snapshot),

@@ -13,6 +13,7 @@ mod orders;
 mod pauses;
 mod peers;
 mod rest;
+mod turns;
 mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,9 @@ use crate::disk::Job;
 use crate::node::Node;
 use crate::scenario::{Plan, node_index};
 use crate::seeds::Tally;
+
+/// What the words before a pack count for in the rate.
+const HEADER: u64 = 64;
 
 /// What one node was seen to do.
 #[derive(Debug, Default)]
@@ -74,6 +78,8 @@ struct Watch {
     columns: BTreeMap<(NodeNo, LaneNo), Column>,
     whole: Window,
     each: BTreeMap<usize, Window>,
+    /// What waits for a turn, and who had one.
+    turns: turns::Turns,
     /// Pauses that were answered and hold.
     pauses: BTreeMap<pauses::Span, pauses::Pause>,
     /// Peers that were away, and what has gone to each since.
@@ -143,6 +149,7 @@ impl Oracle {
             "[rest] rescued is what stood open at the crash"
         );
         watch.asked = nodes[n].disk.owed.clone();
+        watch.turns = turns::Turns::new(&watch.asked);
         watch.flying.clear();
         watch.peers = snapshot
             .nodes
@@ -230,6 +237,7 @@ impl Oracle {
     pub fn heard(&mut self, n: usize, input: &Input, nodes: &[Node], now: u64) {
         self.now = now;
         self.peers_heard(n, input, nodes);
+        self.turn_heard(n, input);
         let watch = &mut self.watches[n];
         watch.look_at_flight = matches!(input, Input::LinkDown { .. } | Input::Persisted(..));
         if let Input::LinkUp { peer, link, .. } = input {
@@ -271,13 +279,15 @@ impl Oracle {
     /// Node `n` asks for `effect`.
     pub fn asked(&mut self, n: usize, effect: &Effect, nodes: &[Node], now: u64) {
         self.now = now;
+        self.turn_asked(n, effect);
         match effect {
             Effect::Persist(_, changes) => self.persist_asked(n, changes, nodes),
             Effect::Accept(put) => self.accept_asked(n, *put, nodes),
             Effect::AcceptAs(put, id, digest) => self.same_asked(n, *put, *id, *digest, nodes),
             Effect::Refuse(put, _) => self.refuse_asked(n, *put, nodes),
             Effect::Offer { link, parcel } => {
-                self.send_asked(n, *link, parcel.due, 0, nodes);
+                let words = HEADER + u64::from(parcel.info.table_len);
+                self.send_asked(n, *link, parcel.due, words, nodes);
                 self.judge_stopped(n, parcel, 0, nodes);
                 self.judge_ramp(n, parcel.due);
             }
@@ -288,7 +298,9 @@ impl Oracle {
                 from,
                 ..
             } => {
-                self.send_asked(n, *link, parcel.due, *bytes, nodes);
+                let begins = *from == 0 && !parcel.info.is_large();
+                let words = if begins { HEADER } else { 0 };
+                self.send_asked(n, *link, parcel.due, words + *bytes, nodes);
                 self.judge_stopped(n, parcel, *from, nodes);
                 self.judge_ramp(n, parcel.due);
             }
@@ -341,6 +353,7 @@ impl Oracle {
     pub fn stepped(&mut self, n: usize, nodes: &[Node]) {
         self.judge_pauses(n, nodes);
         self.judge_clones(n, nodes);
+        self.judge_turns(n);
         let watch = &self.watches[n];
         if !watch.look_at_flight {
             return;

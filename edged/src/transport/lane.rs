@@ -173,7 +173,6 @@ impl Sender {
             let body_len = pack.runs.iter().map(|run| run.end - run.start).sum();
             let header = header(&self.line, &piece.parcel, body_len)?;
             chunks.push(frames::bytes(&Frame::Pack(header))?);
-            chunks.push(pack.payload.table.clone());
             self.pack = Some(pack);
         }
         let Some(pack) = self
@@ -184,7 +183,17 @@ impl Sender {
             debug!(link = %self.line.link, due = ?piece.parcel.due, "Piece of no pack under way");
             return Ok(Ok(None));
         };
-        for run in within(&pack.runs, piece.from, piece.bytes) {
+        let table = &pack.payload.table;
+        let table_len = table.len() as u64;
+        let end = piece.from.saturating_add(piece.bytes);
+        if piece.from < table_len {
+            chunks.push(table.slice(piece.from as usize..end.min(table_len) as usize));
+        }
+        let (from, end) = (
+            piece.from.saturating_sub(table_len),
+            end.saturating_sub(table_len),
+        );
+        for run in within(&pack.runs, from, end - from) {
             match source::read(&*self.line.shared.source, &pack.payload, run).await {
                 Ok(bytes) => chunks.push(bytes),
                 Err(trouble) => return Ok(Err(trouble)),

@@ -29,7 +29,8 @@ pub(crate) enum Order {
 pub(crate) struct Piece {
     /// Which pack and members.
     pub(crate) parcel: Parcel,
-    /// First byte of the selected bodies.
+    /// First byte: of a pack's table and the selected bodies behind it, of a large
+    /// segment's body alone.
     pub(crate) from: u64,
     /// How many.
     pub(crate) bytes: u64,

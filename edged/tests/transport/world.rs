@@ -185,11 +185,12 @@ impl Node {
     /// Sends all that `parcel` selects in one piece.
     pub(crate) fn send(&self, link: LinkId, parcel: &Parcel, bytes: u64) {
         let parcel = parcel.clone();
+        let table = u64::from(parcel.info.table_len);
         self.transport.perform(Effect::Send {
             link,
             parcel,
             from: 0,
-            bytes,
+            bytes: table + bytes,
             last: true,
         });
     }

@@ -98,7 +98,8 @@ pub enum Effect {
         link: LinkId,
         /// Which pack and members.
         parcel: Parcel,
-        /// First byte of the bodies of these members.
+        /// First byte: of a small pack's table and the bodies of these members behind
+        /// it, of a large segment's body alone.
         from: u64,
         /// How many bytes; all of them for a small pack without a rate.
         bytes: u64,

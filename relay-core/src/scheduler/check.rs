@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use super::Scheduler;
 use crate::delivery::StateName;
-use crate::id::LaneNo;
+use crate::id::{LaneNo, Ticket};
 use crate::peer::{Peer, Phase};
+use crate::turn::ByClass;
 
 impl Scheduler {
     /// Asserts the invariants of the state.
@@ -16,7 +17,7 @@ impl Scheduler {
     pub fn check(&self) {
         for peer in self.peers.values() {
             self.check_wake(peer);
-            check_phases(peer);
+            check_phases(peer, self.durable);
             check_windows(peer);
             self.check_deadline(peer);
         }
@@ -54,12 +55,13 @@ impl Scheduler {
     }
 }
 
-fn check_phases(peer: &Peer) {
+fn check_phases(peer: &Peer, durable: Ticket) {
     let up = peer.link.up().is_some();
     for (key, parcel) in &peer.parcels {
         let lane = &peer.lanes[&parcel.row.lane];
         let state = parcel.row.state.name();
-        let ready = lane.ready.contains(key) || lane.ready_large.contains(key);
+        let waits = [&lane.ready, &lane.ready_large, &lane.fresh];
+        let ready = waits.iter().filter(|set| set.contains(key)).count() == 1;
         let in_outbox = lane.outbox.contains(key);
         let (may_state, may_ready) = match &parcel.phase {
             Phase::Storing => (
@@ -83,7 +85,11 @@ fn check_phases(peer: &Peer) {
                 );
                 (state == StateName::Failed, false)
             }
-            Phase::Settling(_) => (state.is_terminal(), false),
+            Phase::Settling(ticket) => {
+                let lets_go = *ticket > durable || lane.lingering.contains(key);
+                assert!(lets_go, "{} {key:?}: it is let go of some day", peer.name);
+                (state.is_terminal(), false)
+            }
         };
         assert!(
             may_state,
@@ -119,12 +125,13 @@ fn check_phases(peer: &Peer) {
 
 fn check_windows(peer: &Peer) {
     let mut flying: BTreeMap<LaneNo, (usize, u64)> = BTreeMap::new();
-    let mut large = 0;
+    let mut large = ByClass::default();
     for parcel in peer.parcels.values().filter(|parcel| parcel.is_flying()) {
         let lane = flying.entry(parcel.row.lane).or_default();
         lane.0 += 1;
         lane.1 += parcel.weight();
-        large += parcel.info.slots();
+        let class = peer.class(parcel.row.lane);
+        large.add(class, parcel.info.slots() as u64);
     }
     assert_eq!(peer.large, large, "{}: large parcels in flight", peer.name);
     for (no, lane) in &peer.lanes {

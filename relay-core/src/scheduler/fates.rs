@@ -305,17 +305,21 @@ impl Scheduler {
     /// under way that may have been read before: it would bring back the row as
     /// it was.
     pub(super) fn forget(&mut self, no: NodeNo, key: Key) {
-        let peer = self.peer_mut(no);
+        let dropped = self.is_being_dropped(no);
+        let peer = self
+            .peers
+            .get_mut(&no)
+            .expect("a numbered peer is in the table");
         let Some(parcel) = peer.parcels.get(&key) else {
             return;
         };
         let (due, lane) = (parcel.row.due, parcel.row.lane);
-        let paging = peer
-            .lanes
-            .get(&lane)
-            .is_some_and(|lane| lane.paging.is_some());
-        if !paging && !self.asks.contains_key(&due) && !self.is_being_dropped(no) {
-            self.peer_mut(no).parcels.remove(&key);
+        let asked = self.asks.contains_key(&due) || dropped;
+        let lane = peer.lanes.get_mut(&lane).expect("a parcel's lane is there");
+        if lane.paging.is_none() && !asked {
+            peer.parcels.remove(&key);
+        } else {
+            lane.lingering.push(key);
         }
     }
 

@@ -8,6 +8,7 @@ use crate::link::{Link, Verdict, judge};
 use crate::peer::{Peer, Phase, SettleLine};
 use crate::queue::Key;
 use crate::time::{Mono, Now};
+use crate::turn::ByClass;
 
 impl Scheduler {
     /// When `peer` is to be dialled, if it is to be.
@@ -148,7 +149,8 @@ impl Scheduler {
         self.links.remove(&link);
         self.forget_arrivals(link);
         let peer = self.peer_mut(no);
-        peer.unsent = (0, 0);
+        peer.unsent = ByClass::default();
+        peer.unsent_chunks = ByClass::default();
         peer.line = SettleLine::default();
         peer.unsettled.recalling = None;
         peer.unsettled.said = ReceiptNo(0);

@@ -5,12 +5,18 @@ use crate::change::Change;
 use crate::delivery::{Attempt, Cause, Move, Outcome, State, StateName};
 use crate::id::{LaneNo, NodeNo};
 use crate::peer::{Peer, Phase};
-use crate::queue::Key;
+use crate::queue::{Key, Lane};
+use crate::segment::Class;
 use crate::time::{Mono, Now};
 
 impl Scheduler {
     /// Pages in, marks and sends for every peer something happened to.
     pub(super) fn pump(&mut self, now: Now) {
+        // Who was denied by the rate of all is asked again with whoever comes now:
+        // otherwise the peer that is heard from most would take it all.
+        if !self.thirsty.is_empty() && self.bucket.ready(now.mono).is_ok() {
+            self.dirty.append(&mut self.thirsty);
+        }
         let dirty = std::mem::take(&mut self.dirty);
         for no in &dirty {
             let busy_over = self.peers[no]
@@ -34,15 +40,13 @@ impl Scheduler {
             .link
             .up()
             .expect("a peer that may be sent to has a link");
-        let mut lanes: Vec<(u8, LaneNo)> = self.peers[&no]
-            .lanes
-            .iter()
-            .map(|(lane, l)| (l.rule.class.level(), *lane))
-            .collect();
-        lanes.sort_unstable();
         let mut keys = Vec::new();
-        for (_, lane) in lanes {
-            let mut open = true;
+        for n in 0..self.peers[&no].by_class.len() {
+            let (_, lane) = self.peers[&no].by_class[n];
+            let mut open = self.peers[&no].lanes[&lane].has_ready();
+            if !open {
+                continue;
+            }
             self.lane_gates(now, &self.peers[&no], lane, &mut |_| open = false);
             while let Some(key) = self.next_ready(no, lane).filter(|_| open) {
                 if self.has_expired(now, no, key) {
@@ -58,23 +62,18 @@ impl Scheduler {
         }
     }
 
-    /// The oldest parcel of `lane` that its windows have room for.
+    /// The parcel of `lane` that begins next, if its windows have room for it.
     fn next_ready(&self, no: NodeNo, lane: LaneNo) -> Option<Key> {
         let (peer, limits) = (&self.peers[&no], &self.settings.limits);
         let lane = &peer.lanes[&lane];
         if !lane.is_open(limits) || !peer.may_take_off() {
             return None;
         }
-        let small = lane.ready.first().copied();
-        let large = lane
-            .ready_large
-            .first()
-            .copied()
-            .filter(|key| peer.has_slots(peer.parcels[key].info.slots(), limits.large));
-        match (small, large) {
-            (Some(small), Some(large)) => Some(small.min(large)),
-            (small, large) => small.or(large),
-        }
+        let class = lane.rule.class;
+        lane.next(|key| {
+            let info = &peer.parcels[key].info;
+            !info.is_large() || peer.has_slots(class, info.slots(), limits.large)
+        })
     }
 
     fn has_expired(&self, now: Now, no: NodeNo, key: Key) -> bool {
@@ -85,11 +84,12 @@ impl Scheduler {
     fn mark_one(&mut self, now: Now, no: NodeNo, key: Key) {
         let (ticket, epoch) = (self.batch_ticket(), self.epoch);
         let peer = self.peer_mut(no);
-        peer.unwait(key);
         let parcel = peer
             .parcels
             .get_mut(&key)
             .expect("a ready parcel is in memory");
+        let lane = peer.lanes.get_mut(&parcel.row.lane);
+        lane.expect("a parcel's lane is there").begin(key);
         let number = parcel.row.attempt.map_or(0, |attempt| attempt.number) + 1;
         parcel.row.attempt = Some(Attempt {
             number,
@@ -114,24 +114,26 @@ impl Scheduler {
     /// A parcel whose mark is durable waits to be cut into chunks.
     pub(super) fn enter_outbox(&mut self, now: Now, no: NodeNo, key: Key) {
         let peer = self.peer_mut(no);
-        let class = |lane: &crate::queue::Lane| lane.rule.class;
         let parcel = peer
             .parcels
             .get_mut(&key)
             .expect("a marked parcel is in memory");
         parcel.phase = Phase::Outbox;
         let lane_no = parcel.row.lane;
-        let ours = class(&peer.lanes[&lane_no]);
+        let class = peer.class(lane_no);
         let busy = peer
             .lanes
             .values()
-            .filter(|l| class(l) == ours && !l.outbox.is_empty());
-        let floor = busy.map(crate::queue::Lane::served).min().unwrap_or(0);
+            .filter(|l| l.rule.class == class && !l.outbox.is_empty());
+        let floor = busy.map(Lane::given).min();
+        if floor.is_none() {
+            peer.turns.begin(class, now.mono);
+        }
         let lane = peer
             .lanes
             .get_mut(&lane_no)
             .expect("a parcel's lane is there");
-        lane.enter(key, floor, now.mono);
+        lane.enter(key, floor.unwrap_or(0));
         self.dirty.insert(no);
     }
 
@@ -164,15 +166,19 @@ impl Scheduler {
     /// When the buckets will admit what `peer` has in its outboxes; `None` if
     /// they do now or nothing is there.
     pub(super) fn tokens_at(&self, peer: &Peer) -> Option<Mono> {
-        if peer.lanes.values().all(|lane| lane.outbox.is_empty()) || self.is_clogged(peer) {
+        let may = |lane: &Lane| !lane.outbox.is_empty() && !self.is_clogged(peer, lane.rule.class);
+        if !peer.lanes.values().any(may) {
             return None;
         }
         self.bucket.opens().max(peer.bucket.opens())
     }
 
-    /// Whether the connection has as much as it should hold.
-    pub(super) fn is_clogged(&self, peer: &Peer) -> bool {
+    /// Whether the connection has as much as it should hold of `class` and of what
+    /// is more urgent: bulk it has not taken holds up no alarm, whose stream it
+    /// serves first.
+    pub(super) fn is_clogged(&self, peer: &Peer, class: Class) -> bool {
         let limits = &self.settings.limits;
-        peer.unsent.0 >= limits.unsent_bytes || peer.unsent.1 >= limits.unsent_chunks
+        peer.unsent.against(class) >= limits.unsent_bytes
+            || peer.unsent_chunks.against(class) >= u64::from(limits.unsent_chunks)
     }
 }

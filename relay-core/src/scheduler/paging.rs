@@ -26,7 +26,7 @@ pub(super) enum Ask {
 impl Scheduler {
     /// Asks for more of what waits in the lanes of `no`, where memory runs low.
     pub(super) fn page_more(&mut self, no: NodeNo) {
-        let limits = self.settings.limits.clone();
+        let limits = &self.settings.limits;
         let peer = self
             .peers
             .get_mut(&no)
@@ -58,29 +58,19 @@ impl Scheduler {
     /// Forgets what was settled and durable while a page was under way: the
     /// page may have been read before, and show it as it was.
     pub(super) fn forget_settled(&mut self, no: NodeNo, lane_no: LaneNo) {
-        let Some(peer) = self.peers.get(&no) else {
+        let Some(lane) = self
+            .peers
+            .get_mut(&no)
+            .and_then(|p| p.lanes.get_mut(&lane_no))
+        else {
             return;
         };
-        let settled = |parcel: &&Parcel| match parcel.phase {
-            Phase::Settling(ticket) => parcel.row.lane == lane_no && ticket <= self.durable,
-            Phase::Storing
-            | Phase::Ready
-            | Phase::Marking(_)
-            | Phase::Outbox
-            | Phase::Offered
-            | Phase::Leaving
-            | Phase::Sent
-            | Phase::Judging(_)
-            | Phase::Resting(_) => false,
-        };
-        let settled: Vec<_> = peer
-            .parcels
-            .values()
-            .filter(settled)
-            .map(Parcel::key)
-            .collect();
-        for key in settled {
-            self.forget(no, key);
+        for key in std::mem::take(&mut lane.lingering) {
+            // It may have been put back to work meanwhile.
+            let phase = self.peers[&no].parcels.get(&key).map(|p| &p.phase);
+            if matches!(phase, Some(Phase::Settling(ticket)) if *ticket <= self.durable) {
+                self.forget(no, key);
+            }
         }
     }
 

@@ -131,7 +131,14 @@ impl Scheduler {
             return;
         };
         if !parcel.is_flying() {
-            return peer.make_ready(key);
+            let fresh = std::mem::take(&mut parcel.fresh);
+            let lane = peer.lanes.get_mut(&stored.lane);
+            lane.expect("a put's lane is there").coming -= 1;
+            return if fresh {
+                peer.make_fresh(key);
+            } else {
+                peer.make_ready(key);
+            };
         }
         // The link may have gone while the row became durable.
         parcel.phase = Phase::Marking(durable);
@@ -150,12 +157,13 @@ impl Scheduler {
         for due in &stored.dues {
             let peer = self.peer_mut(due.peer);
             let key = (due.pack, due.part);
-            let state = match peer.parcels.get(&key) {
+            let (state, coming) = match peer.parcels.get(&key) {
                 Some(parcel) if parcel.is_flying() => {
                     peer.land(key);
-                    StateName::Inflight
+                    (StateName::Inflight, 0)
                 }
-                Some(_) | None => StateName::Scheduled,
+                Some(_) => (StateName::Scheduled, 1),
+                None => (StateName::Scheduled, 0),
             };
             peer.parcels.remove(&key);
             let lane = peer
@@ -163,6 +171,7 @@ impl Scheduler {
                 .get_mut(&stored.lane)
                 .expect("a put's lane is there");
             lane.storing.remove(&due.pack);
+            lane.coming -= coming;
             // Not a move: the delivery never was.
             let depth = peer.depth.entry((stored.lane, state)).or_default();
             depth.parcels -= 1;
@@ -276,30 +285,39 @@ impl Scheduler {
     /// and the window is open, otherwise waiting in memory or in the ledger.
     fn owe(&mut self, now: Now, due: Due, info: &PackInfo) -> OwedRow {
         let rule = self.lane_rule(info.lane);
-        let (epoch, limits) = (self.epoch, self.settings.limits.clone());
+        let epoch = self.epoch;
         let mut may_send = self.may_send(now, due.peer) && info.expires.is_none();
         if let Some(peer) = self.peers.get(&due.peer) {
             self.lane_gates(now, peer, info.lane, &mut |_| may_send = false);
         }
-        let peer = self.peer_mut(due.peer);
+        let limits = &self.settings.limits;
+        let peer = self
+            .peers
+            .get_mut(&due.peer)
+            .expect("a numbered peer is in the table");
         let may_send = may_send && peer.may_take_off();
         let mut row = OwedRow::new(due, info, now.unix);
         let depth = Peer::depth_of(&row);
         peer.shift(info.lane, None, Move::Enqueue, depth);
         let crowded = peer.resting.len() >= limits.resting;
-        let large_open = !info.is_large() || peer.has_slots(info.slots(), limits.large);
+        let large_open = !info.is_large() || peer.has_slots(rule.class, info.slots(), limits.large);
         let lane = peer.lane(info.lane, rule, now.mono);
-        if crowded || !lane.is_caught_up() || lane.loaded() >= limits.active {
+        let in_turn = lane.is_caught_up() && lane.loaded() < limits.active;
+        if crowded || !(in_turn || lane.has_room_for_fresh(limits)) {
             lane.storing.insert(due.pack);
             return row;
         }
-        let fly = may_send && lane.is_open(&limits) && large_open && lane.loaded() == 0;
+        // None of the lane may be before it, not even one that is not yet durable.
+        let first = in_turn && !lane.has_ready() && lane.coming == 0;
+        let fly = first && may_send && lane.is_open(limits) && large_open;
+        lane.coming += usize::from(!fly);
         if fly {
             row.state = State::Inflight;
             row.attempt = Some(first_attempt(epoch, now.unix));
             peer.shift(info.lane, Some(StateName::Scheduled), Move::Send, depth);
         }
-        let parcel = Parcel::new(row.clone(), info.clone(), no_exceptions(), Phase::Storing);
+        let mut parcel = Parcel::new(row.clone(), info.clone(), no_exceptions(), Phase::Storing);
+        parcel.fresh = !in_turn;
         let (weight, slots) = (parcel.weight(), info.slots());
         peer.parcels.insert(rest_of(due.pack), parcel);
         if fly {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Scheduler;
+use crate::bandwidth::Bucket;
 use crate::event::{Effect, Parcel as Named};
 use crate::id::{LaneNo, LinkId, NodeNo};
-use crate::peer::Phase;
-use crate::queue::{Key, next_lane};
+use crate::peer::{Peer, Phase};
+use crate::queue::Key;
 use crate::time::Now;
 
 /// What a frame header costs on the wire, charged to the rate.
@@ -32,20 +33,25 @@ impl Scheduler {
 
     /// Sends one chunk or offer to `no`; `false` when nothing may go.
     fn send_one(&mut self, now: Now, no: NodeNo) -> bool {
-        if !self.may_go_on(now, no) || self.is_clogged(&self.peers[&no]) {
+        if !self.may_go_on(now, no) {
             return false;
         }
-        let max_starvation = self.settings.limits.max_starvation;
         let peer = &self.peers[&no];
+        let open = |class| !self.is_clogged(peer, class);
         let lanes = peer.lanes.iter().map(|(lane, l)| (*lane, l));
-        let Some(lane) = next_lane(lanes, max_starvation, now.mono) else {
+        let longest = self.longest_wait(peer);
+        let Some(lane) = peer.turns.next(lanes, open, longest, now.mono) else {
             return false;
         };
         let key = *peer.lanes[&lane]
             .outbox
             .front()
             .expect("the chosen lane has something");
-        if self.bucket.ready(now.mono).is_err() || peer.bucket.ready(now.mono).is_err() {
+        let dry = self.bucket.ready(now.mono).is_err();
+        if dry || peer.bucket.ready(now.mono).is_err() {
+            if dry {
+                self.thirsty.insert(no);
+            }
             let parcel = self
                 .peer_mut(no)
                 .parcels
@@ -64,6 +70,14 @@ impl Scheduler {
             self.send_chunk(now, no, lane, key);
         }
         true
+    }
+
+    /// How long a class of `peer` with work may be left without a turn: the bound of
+    /// the settings, or 16 chunk times, the longer (semantics 5).
+    fn longest_wait(&self, peer: &Peer) -> Duration {
+        let chunk = |bucket: &Bucket| bucket.chunk_time().unwrap_or_default();
+        let chunks = chunk(&self.bucket).max(chunk(&peer.bucket)) * 16;
+        self.settings.limits.max_starvation.max(chunks)
     }
 
     fn offer(&mut self, now: Now, no: NodeNo, lane: LaneNo, key: Key) {
@@ -96,13 +110,17 @@ impl Scheduler {
             .expect("an outbox parcel is in memory");
         parcel.throttled = false;
         let from = parcel.sent;
-        let bytes = (parcel.row.bytes - from).min(chunk);
+        let first = from == 0 && !named.info.is_large();
+        // The words before a pack go with its first bytes, in the same chunk.
+        let head = if first { HEADER } else { 0 };
+        let bytes = (parcel.length() - from).min(chunk.saturating_sub(head).max(1));
         parcel.sent += bytes;
         parcel.chunks += 1;
-        let last = parcel.sent == parcel.row.bytes;
+        let last = parcel.sent == parcel.length();
         if last {
             parcel.phase = Phase::Leaving;
         }
+        let class = peer.lanes[&lane].rule.class;
         let outbox = &mut peer
             .lanes
             .get_mut(&lane)
@@ -115,14 +133,8 @@ impl Scheduler {
         } else if !last {
             outbox.push_front(key);
         }
-        peer.unsent.0 += bytes;
-        peer.unsent.1 += 1;
-        let first = from == 0 && !named.info.is_large();
-        let head = if first {
-            HEADER + u64::from(named.info.table_len)
-        } else {
-            0
-        };
+        peer.unsent.add(class, bytes);
+        peer.unsent_chunks.add(class, 1);
         let link = self.charge(now, no, lane, head + bytes);
         self.effects.push_back(Effect::Send {
             link,
@@ -138,10 +150,9 @@ impl Scheduler {
         self.bucket.take(now.mono, bytes);
         let peer = self.peer_mut(no);
         peer.bucket.take(now.mono, bytes);
-        peer.lanes
-            .get_mut(&lane)
-            .expect("a served lane is there")
-            .serve(bytes, now.mono);
+        let lane = peer.lanes.get_mut(&lane).expect("a served lane is there");
+        lane.give(bytes);
+        peer.turns.serve(lane.rule.class, now.mono);
         peer.link
             .up()
             .expect("a peer that may be sent to has a link")
@@ -154,7 +165,7 @@ impl Scheduler {
             due: parcel.row.due,
             except: Arc::clone(&parcel.except),
             info: parcel.info.clone(),
-            class: self.lane_rule(parcel.row.lane).class,
+            class: self.peers[&no].class(parcel.row.lane),
             ttl: parcel.info.expires.map(left),
         }
     }

@@ -344,9 +344,10 @@ impl Scheduler {
         let bytes = bytes.min(parcel.sent - parcel.taken);
         parcel.taken += bytes;
         parcel.chunks -= 1;
-        peer.unsent.0 = peer.unsent.0.saturating_sub(bytes);
-        peer.unsent.1 = peer.unsent.1.saturating_sub(1);
-        if parcel.phase == Phase::Leaving && parcel.taken == parcel.row.bytes {
+        let class = peer.lanes[&parcel.row.lane].rule.class;
+        peer.unsent.take(class, bytes);
+        peer.unsent_chunks.take(class, 1);
+        if parcel.phase == Phase::Leaving && parcel.taken == parcel.length() {
             parcel.phase = Phase::Sent;
             peer.await_ack(key, now.mono);
         }

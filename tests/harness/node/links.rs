@@ -275,7 +275,7 @@ impl World {
                 },
             );
         }
-        self.progress(link, side, &packed, due, from, bytes, last);
+        self.progress(link, side, &packed, parcel, from, bytes, last);
         let rate = self.plan.path.takes;
         let taken = self.wire.links[link].takes(side, stream, self.now, bytes, rate);
         self.at(
@@ -305,15 +305,20 @@ impl World {
         link: usize,
         side: usize,
         packed: &Packed,
-        due: Due,
+        parcel: &Parcel,
         from: u64,
         bytes: u64,
         last: bool,
     ) {
         let sending = &mut self.wire.links[link].ends[side].sending;
         // One that came back half sent begins anew.
-        let begun = sending.remove(&due).filter(|(at, _)| from > 0 || *at == 0);
-        let whole = packed.content.bytes_of(&packed.indexes);
+        let begun = sending
+            .remove(&parcel.due)
+            .filter(|(at, _)| from > 0 || *at == 0);
+        let bodies = packed.content.bytes_of(&packed.indexes);
+        let (due, large) = (parcel.due, parcel.info.is_large());
+        let table = if large { 0 } else { parcel.info.table_len };
+        let whole = u64::from(table) + bodies;
         match begun {
             Some((at, indexes)) => {
                 assert_eq!(at, from, "[step] bytes of {due:?} leave out of order");
@@ -322,10 +327,7 @@ impl World {
                     "[step] the members of {due:?} change as it is sent"
                 );
             }
-            None => assert!(
-                from == 0 || whole > limits::SMALL_SEGMENT,
-                "[step] {due:?} begins at {from}"
-            ),
+            None => assert!(from == 0 || large, "[step] {due:?} begins at {from}"),
         }
         assert_eq!(
             last,

@@ -25,7 +25,10 @@ impl Oracle {
                 }
                 Change::Pack { no, staged, .. } => self.pack_asked(n, *no, *staged, nodes),
                 Change::Owed(row) if row.due.peer == NodeNo::LOCAL => {}
-                Change::Owed(row) => self.row_asked(n, row, nodes),
+                Change::Owed(row) => {
+                    self.row_turns(n, row, nodes);
+                    self.row_asked(n, row, nodes);
+                }
                 Change::Gone(due) => self.gone_asked(n, *due),
                 Change::Attempt(row) => {
                     let ended = row.attempt.ended.map(|(_, outcome)| outcome);

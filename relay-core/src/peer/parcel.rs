@@ -1,0 +1,122 @@
+//! A parcel in memory: members of one pack that are moved together, and what is
+//! being done with them.
+
+use std::sync::Arc;
+
+use crate::change::OwedRow;
+use crate::delivery::StateName;
+use crate::event::{Ack, SendTrouble};
+use crate::id::Ticket;
+use crate::queue::Key;
+use crate::segment::PackInfo;
+use crate::time::Mono;
+
+/// What a parcel in memory is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Put, and not yet durable.
+    Storing,
+    /// Scheduled, in its lane's ready set.
+    Ready,
+    /// In flight, its mark becoming durable with this ticket.
+    Marking(Ticket),
+    /// In flight, in its lane's outbox; `sent` bytes are with the transport.
+    Outbox,
+    /// In flight, offered, no answer yet.
+    Offered,
+    /// In flight, every byte with the transport; not all taken by the connection.
+    Leaving,
+    /// In flight, every byte taken; an ack is awaited since then.
+    Sent,
+    /// Our own bytes are being checked before its answer is believed.
+    Judging(Judgement),
+    /// Failed; rests until then.
+    Resting(Mono),
+    /// Its last change becomes durable with this ticket; then it leaves memory.
+    Settling(Ticket),
+}
+
+/// What made us look at our own bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// The peer's answer.
+    Answer(Ack),
+    /// The transport could not read them.
+    Trouble(SendTrouble),
+}
+
+/// Members of one pack that are moved together.
+#[derive(Clone, Debug)]
+pub struct Parcel {
+    /// Its row, as last asked to be made durable.
+    pub row: OwedRow,
+    /// Its pack.
+    pub info: PackInfo,
+    /// Members of the pack with rows of their own.
+    pub except: Arc<[u16]>,
+    /// What it is doing.
+    pub phase: Phase,
+    /// Whether a large one was offered on this link and is wanted.
+    pub wanted: bool,
+    /// Whether its next chunk was already counted as delayed by a rate.
+    pub throttled: bool,
+    /// Whether it was put before its turn in the lane, and is not yet durable.
+    pub fresh: bool,
+    /// Bytes given to the transport in this attempt.
+    pub sent: u64,
+    /// Of these, taken by the connection.
+    pub taken: u64,
+    /// Chunks of these not yet taken.
+    pub chunks: u32,
+    /// When the ack began to be awaited; orders the timeouts.
+    pub awaiting: Option<Mono>,
+}
+
+impl Parcel {
+    /// A parcel as read back or put, in `phase`.
+    #[must_use]
+    pub const fn new(row: OwedRow, info: PackInfo, except: Arc<[u16]>, phase: Phase) -> Self {
+        Self {
+            row,
+            info,
+            except,
+            phase,
+            wanted: false,
+            throttled: false,
+            fresh: false,
+            sent: 0,
+            taken: 0,
+            chunks: 0,
+            awaiting: None,
+        }
+    }
+
+    /// Its place in its peer.
+    #[must_use]
+    pub const fn key(&self) -> Key {
+        (self.row.due.pack, self.row.due.part)
+    }
+
+    /// Whether it holds a place in the window of its lane.
+    #[must_use]
+    pub fn is_flying(&self) -> bool {
+        self.row.state.name() == StateName::Inflight
+    }
+
+    /// What it puts on the wire, but for the words before it: a small pack goes with
+    /// its table, that of a large segment went with the offer.
+    #[must_use]
+    pub const fn length(&self) -> u64 {
+        if self.info.is_large() {
+            self.row.bytes
+        } else {
+            self.info.table_len as u64 + self.row.bytes
+        }
+    }
+
+    /// What it weighs in the window: a large one fills it no further than a MiB.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        (u64::from(self.info.table_len) + self.row.bytes).min(1 << 20)
+    }
+}
