@@ -23,7 +23,12 @@ impl Oracle {
                 Change::Lane(no, name) => {
                     drop(self.watches[n].lanes.insert(*no, name.clone()));
                 }
-                Change::Pack { no, staged, .. } => self.pack_asked(n, *no, *staged, nodes),
+                Change::Pack { no, staged, info } => {
+                    if info.expires.is_some() {
+                        self.watches[n].turns.ages.insert(*no);
+                    }
+                    self.pack_asked(n, *no, *staged, nodes);
+                }
                 Change::Owed(row) if row.due.peer == NodeNo::LOCAL => {}
                 Change::Owed(row) => {
                     self.row_turns(n, row, nodes);

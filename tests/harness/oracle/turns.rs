@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use relay_core::change::{Due, OwedRow, Part};
 use relay_core::delivery::{State, StateName};
 use relay_core::event::{Effect, Input, Parcel};
-use relay_core::id::{LaneNo, NodeNo, Ticket};
+use relay_core::id::{LaneNo, NodeNo, PackNo, Ticket};
 use relay_core::limits::SMALL_SEGMENT;
 
 use super::Oracle;
@@ -44,6 +44,8 @@ pub(super) struct Turns {
     sent: Vec<(Due, Class, u64)>,
     /// Lanes of which some waited in the ledger alone.
     backlog: BTreeSet<(NodeNo, LaneNo)>,
+    /// Packs that may be too old to begin.
+    pub(super) ages: BTreeSet<PackNo>,
     /// Deliveries whose bytes are being read again.
     judged: BTreeSet<Due>,
 }
@@ -187,7 +189,8 @@ impl Oracle {
             let before = waiting.clone().find(|other| {
                 let large = other.count == 1 && other.bytes > SMALL_SEGMENT;
                 let pack = nodes[n].disk.packs.get(&other.due.pack);
-                let ages = pack.is_none_or(|pack| pack.info.expires.is_some());
+                let ages = pack.is_some_and(|pack| pack.info.expires.is_some())
+                    || watch.turns.ages.contains(&other.due.pack);
                 other.due < row.due
                     && other.state == State::Scheduled
                     && !(other.held || other.standby || large || ages)
