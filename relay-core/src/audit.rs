@@ -4,6 +4,12 @@
 //! place in the hash chain, in the transaction of the change it records (surface
 //! 7, INV-AUDIT-01).
 
+mod chain;
+mod entry;
+
+pub use chain::{Chain, Fault, LAST_HASH, UPTO, Verdict};
+pub use entry::AuditEntry;
+
 use crate::event::Caller;
 use crate::time::Unix;
 

@@ -273,6 +273,8 @@ pub enum Change {
     Set(Setting, Option<Value>),
     /// A record joins the audit chain.
     Audit(AuditRecord),
+    /// The audit entries up to this one are removed.
+    PruneAudit(u64),
 }
 
 /// What waits or lies in one (peer, lane), summed.

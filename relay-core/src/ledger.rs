@@ -54,6 +54,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension};
 
+pub use audit::{AuditFilter, AuditPage, AuditSummary, Span};
 pub use bodies::Loaded;
 pub use commit::{GroupStats, Report, Staged};
 pub use error::{LedgerError, ReadError};

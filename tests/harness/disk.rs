@@ -257,6 +257,8 @@ impl Disk {
             Change::Set(setting, Some(value)) => drop(self.settings.insert(*setting, *value)),
             Change::Set(setting, None) => drop(self.settings.remove(setting)),
             Change::Audit(record) => self.audit.push(record.clone()),
+            // The model keeps every record it was ever given.
+            Change::PruneAudit(_) => {}
         }
     }
 

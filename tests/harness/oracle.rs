@@ -18,6 +18,7 @@ mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use relay_core::audit::AuditEvent;
 use relay_core::change::{Change, Due, KeyName, OwedRow, Sent, Snapshot};
 use relay_core::delivery::State;
 use relay_core::event::{Ack, Arrival, Effect, Input, Offer, Order, OrderId, Put};
@@ -49,6 +50,8 @@ struct Watch {
     up: BTreeMap<LinkId, usize>,
     /// Orders without an answer, and what each wants.
     orders: BTreeMap<OrderId, Order>,
+    /// Records that answered orders laid claim to, by event.
+    recorded: BTreeMap<AuditEvent, usize>,
     /// Puts without an answer.
     puts: BTreeMap<PutId, Put>,
     /// Staged bytes that became a pack.

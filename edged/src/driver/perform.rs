@@ -129,7 +129,8 @@ impl Driver {
                 | Change::Settled(..)
                 | Change::Key(_)
                 | Change::Set(..)
-                | Change::Audit(_) => {}
+                | Change::Audit(_)
+                | Change::PruneAudit(_) => {}
             }
         }
         self.hands.journal.persist(ticket, changes, bytes);

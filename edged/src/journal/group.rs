@@ -43,7 +43,8 @@ pub(super) fn placed(
             | Change::Settled(..)
             | Change::Key(_)
             | Change::Set(..)
-            | Change::Audit(_) => None,
+            | Change::Audit(_)
+            | Change::PruneAudit(_) => None,
         });
     packs.collect()
 }

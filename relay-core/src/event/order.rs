@@ -10,6 +10,7 @@ use crate::audit::AuditRecord;
 use crate::change::Due;
 use crate::delivery::{Cause, StateName};
 use crate::id::{LaneName, NodeId};
+use crate::segment::Digest;
 use crate::time::Unix;
 use crate::units::Rate;
 
@@ -140,6 +141,15 @@ pub enum Order {
     Kick(NodeId),
     /// Deadletter all that is owed to a peer which the config no longer names.
     Drop(NodeId),
+    /// Remove the oldest audit entries; one entry says so.
+    PruneAudit {
+        /// The last entry to go.
+        upto: u64,
+        /// How many there are up to it.
+        count: u64,
+        /// Its hash.
+        last_hash: Digest,
+    },
     /// Something the shell saw or did that belongs in the audit.
     Note(AuditRecord),
 }

@@ -74,6 +74,7 @@ pub(super) fn apply<'a>(
             Change::Key(row) => group.key(row)?,
             Change::Set(setting, value) => super::settings::write(conn, *setting, *value)?,
             Change::Audit(record) => super::audit::append(conn, record)?,
+            Change::PruneAudit(upto) => super::audit::prune(conn, *upto)?,
             Change::Node(no, name) => {
                 conn.prepare_cached("INSERT OR REPLACE INTO node VALUES (?1, ?2)")?
                     .execute((no.0, name.as_str()))?;

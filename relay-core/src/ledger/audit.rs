@@ -1,10 +1,69 @@
-//! The audit chain: every record carries the hash of the one before it.
+//! The audit chain as rows: every entry carries the hash of the one before it.
+//!
+//! An entry is written in the transaction of the change it records, and the head
+//! beside it (INV-AUDIT-01). Nothing but pruning removes entries, and that leaves
+//! an entry of its own with the hash of the last one removed. Rows are read as
+//! they lie: whether they are what was written is for [`Chain`] to say.
 
-use rusqlite::Connection;
+mod read;
 
-use crate::audit::AuditRecord;
+use rusqlite::{Connection, OptionalExtension, params};
+
+pub use read::{AuditFilter, AuditPage, AuditSummary, Span};
+
+use crate::audit::{AuditEntry, AuditRecord};
+use crate::segment::Digest;
+
+#[cfg(doc)]
+use crate::audit::Chain;
 
 /// Appends `record` to the chain, inside the transaction of the change it records.
-pub(super) fn append(_conn: &Connection, _record: &AuditRecord) -> rusqlite::Result<()> {
-    Ok(())
+pub(super) fn append(conn: &Connection, record: &AuditRecord) -> rusqlite::Result<()> {
+    let (seq, prev) = head(conn)?.unwrap_or_default();
+    let entry = AuditEntry::chained(record, seq + 1, prev);
+    write(conn, &entry)?;
+    conn.prepare_cached("INSERT OR REPLACE INTO audit_head VALUES (0, ?1, ?2)")?
+        .execute((entry.seq as i64, entry.hash.0))
+        .map(drop)
+}
+
+/// Removes every entry up to `upto`; the record that says so is appended beside it.
+pub(super) fn prune(conn: &Connection, upto: u64) -> rusqlite::Result<()> {
+    conn.prepare_cached("DELETE FROM audit WHERE seq <= ?1")?
+        .execute([upto as i64])
+        .map(drop)
+}
+
+/// The last entry's number and hash, as noted beside the chain.
+fn head(conn: &Connection) -> rusqlite::Result<Option<(u64, Digest)>> {
+    conn.prepare_cached("SELECT seq, hash FROM audit_head")?
+        .query_row([], |row| {
+            Ok((row.get::<_, i64>(0)? as u64, Digest(row.get(1)?)))
+        })
+        .optional()
+}
+
+fn write(conn: &Connection, entry: &AuditEntry) -> rusqlite::Result<()> {
+    let fields = postcard::to_stdvec(&entry.fields).expect("fields are plain words");
+    conn.prepare_cached(
+        "INSERT INTO audit VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+    )?
+    .execute(params![
+        entry.seq as i64,
+        entry.at.0 as i64,
+        entry.event,
+        entry.category,
+        entry.action,
+        entry.outcome,
+        entry.source,
+        entry.actor,
+        entry.uid,
+        entry.resource_type,
+        entry.resource,
+        entry.reason,
+        fields,
+        entry.prev.0,
+        entry.hash.0,
+    ])
+    .map(drop)
 }

@@ -12,6 +12,7 @@ use super::counters::{Counters, Deltas, bump_depth};
 use super::error::LedgerError;
 use super::rows::{OWED, Stored, part_code, read_owed, write_owed};
 use super::{LedgerResult, meta, set_meta};
+use crate::audit::{AuditEvent, AuditRecord};
 use crate::change::{Depth, Due, Part, close_attempt};
 use crate::delivery::{Outcome, State, StateName};
 use crate::id::{BootEpoch, LaneName, LaneNo, LedgerId, NodeId, NodeNo, PackNo};
@@ -58,6 +59,10 @@ pub(super) fn run(
         }
     }
     counters.write(&change, &deltas)?;
+    let record = |event, kind| AuditRecord::own(now, event, kind, found.epoch.0.to_string());
+    super::audit::append(&change, &record(AuditEvent::SystemStarted, "boot_epoch"))?;
+    let recovered = record(AuditEvent::RecoveryCompleted, "boot_epoch");
+    super::audit::append(&change, &recovered.with("rescued", found.rescued))?;
     change
         .commit()
         .map_err(LedgerError::unknown("commit recovery"))?;

@@ -111,6 +111,16 @@ CREATE INDEX owed_shelved ON owed (peer, lane, pack, part) WHERE flags >= 2;
 -- What operators set; name and value are postcard.
 CREATE TABLE setting (name BLOB PRIMARY KEY, value BLOB NOT NULL, sum INTEGER NOT NULL)
   WITHOUT ROWID;
+
+-- The audit chain, and its head, so that a cut end is seen too.
+CREATE TABLE audit (
+  seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, event TEXT NOT NULL, category TEXT NOT NULL,
+  action TEXT NOT NULL, outcome TEXT NOT NULL, source TEXT NOT NULL, actor TEXT, uid INTEGER,
+  resource_type TEXT NOT NULL, resource TEXT NOT NULL, reason TEXT, fields BLOB NOT NULL,
+  prev BLOB NOT NULL, hash BLOB NOT NULL
+);
+CREATE INDEX audit_by_event ON audit (event, seq);
+CREATE TABLE audit_head (no INTEGER PRIMARY KEY CHECK (no = 0), seq INTEGER NOT NULL, hash BLOB NOT NULL);
 ";
 
 /// The one writing connection, migrated to the newest schema.

@@ -7,6 +7,7 @@
 //! a row first is answered when the last of its rows is decided.
 
 use super::{Pending, Scheduler, paging};
+use crate::audit::{AuditEvent, AuditRecord, LAST_HASH, UPTO};
 use crate::change::{Change, Due};
 use crate::event::{Caller, Done, Effect, Order, OrderId, OrderRefused, Target};
 use crate::time::Now;
@@ -22,6 +23,25 @@ impl Scheduler {
             }
             Order::Retry { targets, ttl: _ } => self.ask_all(id, &targets, || paging::Ask::Retry),
             Order::Purge(targets) => self.ask_all(id, &targets, || paging::Ask::Purge),
+            Order::PruneAudit {
+                upto,
+                count,
+                last_hash,
+            } => {
+                let chain = "chain".to_owned();
+                let record =
+                    AuditRecord::by(caller, now.wall, AuditEvent::AuditPruned, "audit", chain)
+                        .with("count", count)
+                        .with(LAST_HASH, last_hash)
+                        .with(UPTO, upto);
+                self.batch.push(Change::PruneAudit(upto));
+                self.batch.push(Change::Audit(record));
+                let done = Done {
+                    changed: count,
+                    ..Done::default()
+                };
+                self.answer_order(id, Ok(done));
+            }
             Order::Note(record) => {
                 self.batch.push(Change::Audit(record));
                 self.answer_order(id, Ok(Done::default()));

@@ -57,7 +57,8 @@ impl Oracle {
                 | Change::Receipt(_)
                 | Change::Key(_)
                 | Change::Set(..)
-                | Change::Audit(_) => {}
+                | Change::Audit(_)
+                | Change::PruneAudit(_) => {}
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Each step: an order is answered once, and not before what it says is durable.
 
+use relay_core::audit::AuditEvent;
 use relay_core::event::{Done, Order, OrderId, OrderRefused};
 
 use super::Oracle;
@@ -26,13 +27,58 @@ impl Oracle {
             order.is_some(),
             "[step] n{n} answers {id:?}, which is not open: {outcome:?}"
         );
+        self.judge_record(n, order.as_ref(), outcome, nodes);
         self.pause_answered(n, order.as_ref(), outcome);
         self.judge_drop(n, order.as_ref(), outcome, nodes);
+    }
+
+    /// An order that changed something has a record of its own in the audit, durable
+    /// with what it says (INV-AUDIT-01).
+    fn judge_record(
+        &mut self,
+        n: usize,
+        order: Option<&Order>,
+        outcome: &Result<Done, OrderRefused>,
+        nodes: &[Node],
+    ) {
+        let changed = outcome.as_ref().is_ok_and(|done| done.changed > 0);
+        let Some(event) = order.filter(|_| changed).and_then(event_of) else {
+            return;
+        };
+        let claimed = self.watches[n].recorded.entry(event).or_default();
+        *claimed += 1;
+        let records = nodes[n].disk.audit.iter();
+        let found = records.filter(|record| record.event == event).count();
+        assert!(
+            found >= *claimed,
+            "[step] n{n} answers its {claimed}th {event:?}, the audit has {found}"
+        );
     }
 
     /// At rest every order of `n` has been answered.
     pub(super) fn no_order_open(&self, n: usize) {
         let open = &self.watches[n].orders;
         assert!(open.is_empty(), "[rest] n{n} never answered {open:?}");
+    }
+}
+
+/// What the audit calls an order; a dry run is not one.
+const fn event_of(order: &Order) -> Option<AuditEvent> {
+    match order {
+        Order::Bandwidth { dry_run: true, .. } | Order::LaneBudget { dry_run: true, .. } => None,
+        Order::Bandwidth { .. } => Some(AuditEvent::BandwidthConfigured),
+        Order::LaneBudget { .. } => Some(AuditEvent::LaneBudgetConfigured),
+        Order::Pause { .. } => Some(AuditEvent::Paused),
+        Order::Resume(_) => Some(AuditEvent::Resumed),
+        Order::Hold(_) => Some(AuditEvent::Held),
+        Order::Release(_) => Some(AuditEvent::Released),
+        Order::Cancel(_) => Some(AuditEvent::SegmentCancelled),
+        Order::Force(_) => Some(AuditEvent::DeadletterForced),
+        Order::Retry { .. } => Some(AuditEvent::DeadletterRetried),
+        Order::Purge(_) => Some(AuditEvent::DeadletterPurged),
+        Order::Kick(_) => Some(AuditEvent::PeerKicked),
+        Order::Drop(_) => Some(AuditEvent::PeerDropped),
+        Order::PruneAudit { .. } => Some(AuditEvent::AuditPruned),
+        Order::Note(_) => None,
     }
 }

@@ -60,6 +60,7 @@ impl Oracle {
             | Order::Purge(_)
             | Order::Kick(_)
             | Order::Drop(_)
+            | Order::PruneAudit { .. }
             | Order::Note(_) => false,
         };
         let watch = &mut self.watches[n];
