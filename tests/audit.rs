@@ -77,8 +77,8 @@ impl World {
         self.now += u64::from(n);
         let caller = Caller {
             uid: u32::from(n % 3),
-            operator: (n % 2 == 0).then(|| format!("op-{}", n % 4)),
-            reason: (n % 5 == 0).then(|| "a \"quoted\", reason\n".to_owned()),
+            operator: n.is_multiple_of(2).then(|| format!("op-{}", n % 4)),
+            reason: n.is_multiple_of(5).then(|| "a \"quoted\", reason\n".to_owned()),
         };
         let event = AuditEvent::ALL[usize::from(n) % AuditEvent::ALL.len()];
         let record = AuditRecord::by(&caller, Unix(self.now), event, "peer", format!("p{n}"))
@@ -128,7 +128,7 @@ impl World {
     }
 
     /// Changes a row by hand.
-    fn tamper(&mut self, sql: &str) -> usize {
+    fn tamper(&self, sql: &str) -> usize {
         let conn = Connection::open(self.dir.path().join("ledger.db")).expect("the database");
         conn.execute(sql, []).expect("it is changed")
     }

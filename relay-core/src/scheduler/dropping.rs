@@ -44,6 +44,9 @@ impl Scheduler {
         if self.draining.is_some() {
             return self.answer_order(id, Err(OrderRefused::Draining));
         }
+        let mut record = self.drop_record(now, no, caller);
+        record.outcome = AuditOutcome::Pending;
+        self.batch.push(Change::Audit(record));
         if let Some(dropping) = self.drops.get_mut(&no) {
             return dropping.orders.push(id);
         }
@@ -60,9 +63,6 @@ impl Scheduler {
             reading: false,
         };
         self.drops.insert(no, dropping);
-        let mut record = self.drop_record(now, no, caller);
-        record.outcome = AuditOutcome::Pending;
-        self.batch.push(Change::Audit(record));
         self.batch_pending.push(Pending::Dropped(no));
     }
 
