@@ -78,7 +78,9 @@ impl World {
         let caller = Caller {
             uid: u32::from(n % 3),
             operator: n.is_multiple_of(2).then(|| format!("op-{}", n % 4)),
-            reason: n.is_multiple_of(5).then(|| "a \"quoted\", reason\n".to_owned()),
+            reason: n
+                .is_multiple_of(5)
+                .then(|| "a \"quoted\", reason\n".to_owned()),
         };
         let event = AuditEvent::ALL[usize::from(n) % AuditEvent::ALL.len()];
         let record = AuditRecord::by(&caller, Unix(self.now), event, "peer", format!("p{n}"))
@@ -184,7 +186,7 @@ proptest! {
     fn any_byte_changed_in_a_row_is_found(
         seq in 1i64..=22, column in 0usize..13, at in 0usize..40, flip in 1u8..=255,
     ) {
-        let mut world = World::filled();
+        let world = World::filled();
         let name = ["at", "event", "category", "action", "outcome", "source", "actor", "uid",
             "resource_type", "resource", "reason", "prev", "hash"][column];
         let conn = Connection::open(world.dir.path().join("ledger.db")).expect("the database");
@@ -216,7 +218,7 @@ proptest! {
 
     #[test]
     fn entries_removed_swapped_or_cut_are_found(a in 1i64..=22, b in 1i64..=22) {
-        let mut world = World::filled();
+        let world = World::filled();
         let sql = if a == b {
             format!("DELETE FROM audit WHERE seq = {a}")
         } else if a < b {
@@ -272,7 +274,7 @@ fn the_first_fault_is_named_with_its_place() {
         ),
     ];
     for (sql, at, wanted) in cases {
-        let mut world = World::filled();
+        let world = World::filled();
         assert!(world.tamper(sql) > 0);
 
         assert_eq!(
