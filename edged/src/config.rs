@@ -25,7 +25,6 @@ mod sources;
 mod storage;
 mod tree;
 mod value;
-mod window;
 mod words;
 
 use std::collections::BTreeMap;
@@ -45,7 +44,6 @@ pub use self::service::{
 pub use self::sources::Sources;
 pub use self::storage::{Durability, Inbox, LEAST_STORAGE, Sink, Storage};
 pub use self::tree::Origin;
-pub use self::window::Window;
 pub use self::words::{Address, address, duration, show_duration};
 
 use self::read::Section;

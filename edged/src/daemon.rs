@@ -323,6 +323,7 @@ fn settings(config: &Config) -> Settings {
 fn bounds(config: &Config) -> Bounds {
     let of = |peer: &Peer| PeerBounds {
         quota: peer.daily_quota_bytes.0,
+        windows: peer.windows.clone(),
     };
     let mut bounds = Bounds {
         quota: config.bandwidth.daily_quota_bytes.0,

@@ -57,6 +57,7 @@ mod frames;
 mod lane;
 mod link;
 mod meet;
+mod odometer;
 mod order;
 mod refusals;
 mod room;

@@ -10,6 +10,7 @@ use crate::delivery::{Attempt, Outcome, State};
 use crate::id::{
     BootEpoch, LaneName, LaneNo, LedgerId, NodeId, NodeNo, PackNo, ReceiptNo, SegmentId, StagedId,
 };
+use crate::meter::Metered;
 use crate::segment::{Digest, PackInfo};
 use crate::setting::{Setting, Value};
 use crate::time::Unix;
@@ -271,6 +272,8 @@ pub enum Change {
     Key(KeyRow),
     /// A setting is now this; `None`: it is not set.
     Set(Setting, Option<Value>),
+    /// What was used in a minute is now this; older minutes that no longer count go.
+    Metered(Metered),
     /// A record joins the audit chain.
     Audit(AuditRecord),
     /// The audit entries up to this one are removed.
@@ -314,6 +317,8 @@ pub struct Snapshot {
     pub rescued: u64,
     /// What operators have set.
     pub settings: Vec<(Setting, Value)>,
+    /// What was used, minute by minute.
+    pub meters: Vec<Metered>,
     /// Waiting rows that are shelved, per peer and lane: they are among `depths`
     /// and in no page.
     pub shelved: Vec<(NodeNo, LaneNo, u64)>,

@@ -269,6 +269,10 @@ pub enum Why {
     Drain,
     /// The bucket holds enough again.
     Tokens,
+    /// A contact window opens or shuts, or the wall clock is to be looked at.
+    Window,
+    /// What was used is to be written down.
+    Meters,
     /// A pause ends by itself.
     PauseEnds,
     /// Another gate opens by itself.

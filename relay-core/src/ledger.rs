@@ -34,6 +34,7 @@ mod inspect;
 mod known;
 mod list;
 mod log;
+mod meters;
 mod parked;
 mod payload;
 mod place;
@@ -217,6 +218,7 @@ impl Ledger {
             depths: self.depths(),
             rescued,
             settings: settings::read(&self.conn)?.0,
+            meters: meters::read(&self.conn)?,
             shelved: recovery::shelved(&self.conn)?,
         })
     }

@@ -23,6 +23,7 @@ pub mod delivery;
 pub mod event;
 pub mod id;
 pub mod limits;
+pub mod meter;
 pub mod pack;
 pub mod segment;
 pub mod setting;
@@ -39,8 +40,10 @@ pub mod link;
 pub mod names;
 pub mod peer;
 pub mod queue;
+pub mod quota;
 pub mod soonest;
 pub mod turn;
+pub mod window;
 pub mod wire;
 // the machine
 pub mod scheduler;

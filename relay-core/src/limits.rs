@@ -36,6 +36,15 @@ pub const LONGEST_SLOTS: usize = 8;
 /// A frame of words on the wire: a pack's header, an ack with refusals.
 pub const MAX_FRAME: usize = 64 << 10;
 
+/// What was used is written down at most this often: a crash forgets at most so
+/// much of it, 2 % of a quota that lasts four minutes.
+pub const SAVE_METERS: Duration = Duration::from_secs(5);
+/// Bytes used that are written down though nothing else is: an idle link sends
+/// about 10 KiB an hour.
+pub const UNSAVED_BYTES: u64 = 64 << 10;
+/// A contact window looks at the wall clock this often: it may be put.
+pub const LOOK_AT_WALL: Duration = Duration::from_secs(30);
+
 /// The bounds the scheduler keeps to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {

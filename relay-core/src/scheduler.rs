@@ -14,6 +14,7 @@
 //! A pack put while its peer's link is up and its window open is written in
 //! flight at once: its first row says `inflight` (enqueue and send in one).
 
+mod allowance;
 mod arrivals;
 mod check;
 mod dropping;
@@ -25,6 +26,7 @@ mod kicking;
 mod limiting;
 mod links;
 mod marking;
+mod metering;
 mod orders;
 mod paging;
 mod pausing;
@@ -55,6 +57,7 @@ use crate::id::{
 use crate::limits::{self, Limits};
 use crate::names::Names;
 use crate::peer::Peer;
+use crate::queue::Key;
 use crate::segment::{Class, LaneRule};
 use crate::soonest::Soonest;
 use crate::time::{Mono, Now};
@@ -143,7 +146,15 @@ pub struct Scheduler {
     turn: NodeNo,
     bucket: Bucket,
     standing: limiting::Standing,
-    throttled: u64,
+    meters: metering::Meters,
+    /// What the contact windows of peers that have some said last.
+    sights: BTreeMap<NodeNo, limiting::Seen>,
+    /// Limits of more than one peer that are used up.
+    shared: allowance::Shared,
+    /// Whether what flies to one peer keeps another from beginning.
+    tight: bool,
+    /// What a quota refused last, so that it counts once.
+    refused: BTreeMap<(NodeNo, LaneNo), Key>,
     questions: u64,
     space: Space,
     puts: puts::Puts,
@@ -189,7 +200,11 @@ impl Scheduler {
             turn: NodeNo(0),
             bucket: Bucket::new(settings.rate, now.mono),
             standing: limiting::Standing::new(&snapshot),
-            throttled: 0,
+            meters: metering::Meters::new(&snapshot, now),
+            sights: BTreeMap::new(),
+            shared: allowance::Shared::new(),
+            tight: false,
+            refused: BTreeMap::new(),
             questions: 0,
             space: Space {
                 ceiling: u64::MAX,
@@ -217,8 +232,11 @@ impl Scheduler {
     /// Something happened at `now`: state moves, effects queue up.
     pub fn handle(&mut self, now: Now, input: Input) {
         self.heard_at = now;
+        let issued = self.issued;
+        self.look_at_limits(now);
         self.dispatch(now, input);
         self.pump(now);
+        self.save_meters(now, self.issued != issued);
         self.say_settled();
         self.flush();
         self.finish_drain(now);
@@ -280,6 +298,7 @@ impl Scheduler {
             Input::SendFailed { link, due, trouble } => self.on_send_failed(link, due, trouble),
             Input::Verified { due, bad, lengths } => self.on_verified(now, due, &bad, &lengths),
             Input::Ordered { id, caller, order } => self.on_ordered(now, id, &caller, order),
+            Input::SentOnWire { peer, bytes } => self.on_sent_on_wire(&peer, bytes),
             Input::Drain => self.on_drain(now),
             Input::Wake => self.on_wake(now),
         }
@@ -308,6 +327,7 @@ impl Scheduler {
             .any(|peer| peer.lanes.values().any(|l| l.flying > 0));
         if !flying || now.mono >= until {
             self.close_all(now);
+            self.save_all_meters(now);
             self.flush();
         }
         if self.links.is_empty() && self.durable == self.issued {

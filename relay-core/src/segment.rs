@@ -76,6 +76,14 @@ pub struct LaneRule {
     pub budget: u32,
 }
 
+impl LaneRule {
+    /// Whether rates and quotas let it pass: class 0 is the daemon's own.
+    #[must_use]
+    pub const fn is_exempt(&self) -> bool {
+        self.class.level() == 0
+    }
+}
+
 /// The numbers of a pack that its bytes fix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {

@@ -13,9 +13,13 @@ use std::time::Duration;
 
 use node::Node;
 use relay_core::audit::AuditEvent;
-use relay_core::event::{Bandwidth, Done, LaneBudget, Order, OrderRefused, Standing};
-use relay_core::scheduler::{Bound, SetBy, Settings};
+use relay_core::delivery::{Cause, State, StateName, WaitingOn};
+use relay_core::event::{
+    Bandwidth, Done, Effect, Input, LaneBudget, Order, OrderRefused, Standing,
+};
+use relay_core::scheduler::{Bound, OnExhausted, SetBy, Settings};
 use relay_core::setting::{Setting, Value};
+use relay_core::time::Unix;
 use relay_core::units::Rate;
 
 #[test]
@@ -173,6 +177,230 @@ fn debt_is_carried_over_a_change_and_savings_are_cut() {
         .expect("done");
 
     assert_eq!(node.bandwidth().tokens, Some(debt.min(1_000)));
+}
+
+#[test]
+fn deliveries_stop_at_98_parts_of_a_quota_and_say_when_it_opens() {
+    let mut node = Node::new(|settings| settings.bounds.quota = 100_000);
+    node.link_up();
+    assert_eq!(node.send(4), 1_024);
+    node.report(97_999);
+    assert!(!node.bandwidth().shut, "a byte is left");
+
+    node.report(1);
+    let sent = node.send(4);
+
+    let seen = node.bandwidth();
+    assert_eq!((sent, seen.used, seen.shut), (0, 98_000, true));
+    assert_eq!(node.waiting_on(), Some(WaitingOn::Quota));
+    assert_eq!((seen.quota_drops, seen.throttled), (1, 0));
+    // The minute that began at 22:13:00 counts until 22:14:00 of the next day.
+    assert_eq!(
+        seen.opens_at,
+        Some(Unix(1_700_000_000_000 - 20_000 + 24 * 3_600_000 + 60_000))
+    );
+    while node.wait_for_deadline(Duration::from_secs(90_000)) && node.sent() == 1_024 {
+        node.settle();
+    }
+    assert_eq!(node.sent(), 2_048, "it goes by itself once it opens");
+    assert_eq!(node.depth(StateName::Deadletter), 0);
+}
+
+#[test]
+fn bytes_that_no_link_has_reported_count_against_a_quota_at_once() {
+    let mut node = Node::new(|settings| settings.bounds.quota = 20_000);
+    node.link_up();
+
+    let sent: u64 = (1..=20)
+        .map(|pack| {
+            let sent = node.send(8);
+            node.ack(pack, 8);
+            sent
+        })
+        .sum();
+
+    // Each costs 64 for the header, 448 for its table, 2,048 for its bodies.
+    assert_eq!(sent, 8 * 2_048);
+    assert!(node.bandwidth().used == 0 && node.bandwidth().shut);
+}
+
+#[test]
+fn what_was_used_and_refused_survives_a_restart() {
+    let mut node = Node::new(|settings| settings.bounds.quota = 100_000);
+    node.link_up();
+    node.send(1);
+    node.wait(Duration::from_secs(6));
+    node.report(98_000);
+    node.send(1);
+    node.wait(Duration::from_secs(6));
+    node.send(1);
+    let before = node.bandwidth();
+
+    let node = node.restarted();
+
+    let after = node.bandwidth();
+    assert_eq!((after.used, after.shut), (98_000, true));
+    assert_eq!(
+        (after.quota_drops, after.since),
+        (before.quota_drops, before.since)
+    );
+    assert_eq!(after.opens_at, before.opens_at);
+}
+
+#[test]
+fn an_idle_link_writes_nothing() {
+    let mut node = Node::new(|_| {});
+    node.link_up();
+    node.settle();
+    let before = node.asked.len();
+
+    for _ in 0..300 {
+        node.wait(Duration::from_secs(20));
+        node.hear(Input::Wake);
+        node.report(70);
+    }
+
+    let persists = node.asked[before..].iter();
+    assert_eq!(
+        persists
+            .filter(|e| matches!(e, Effect::Persist(..)))
+            .count(),
+        0
+    );
+    assert_eq!(node.bandwidth().used, 21_000);
+}
+
+#[test]
+fn an_exhausted_quota_parks_deliveries_only_where_the_config_wants_it() {
+    let mut node = Node::new(|settings| {
+        settings.bounds.quota = 100_000;
+        settings.bounds.on_exhausted = OnExhausted::Deadletter;
+    });
+    node.link_up();
+    node.report(98_000);
+
+    node.send(3);
+
+    assert_eq!(node.depth(StateName::Deadletter), 3);
+    let parked = node.rows().into_iter().last().expect("a row");
+    assert_eq!(
+        parked.state,
+        State::Deadletter {
+            cause: Cause::Forced
+        }
+    );
+    assert!(
+        parked
+            .error
+            .is_some_and(|error| error.contains("daily quota"))
+    );
+    assert_eq!(parked.spent, 0);
+}
+
+#[test]
+fn a_shut_window_keeps_deliveries_back_until_it_opens() {
+    // It is 22:13:20 UTC.
+    let mut node = Node::new(|settings| {
+        settings.bounds.any.windows = vec!["22:30-23:00".parse().expect("a window")];
+    });
+    node.link_up();
+
+    let sent = node.send(4);
+
+    assert_eq!((sent, node.waiting_on()), (0, Some(WaitingOn::Window)));
+    while node.sent() == 0 && node.wait_for_deadline(Duration::from_secs(30)) {
+        node.settle();
+    }
+    assert_eq!(node.now.wall, Unix(1_700_000_000_000 + 1_000_000));
+    assert_eq!(node.sent(), 1_024);
+}
+
+#[test]
+fn a_wall_clock_that_is_put_opens_and_shuts_windows_at_once() {
+    let mut node = Node::new(|settings| {
+        settings.bounds.any.windows = vec!["22:30-23:00".parse().expect("a window")];
+    });
+    node.link_up();
+    node.send(4);
+
+    node.now.wall = node.now.wall + Duration::from_secs(1_000);
+    node.hear(Input::Wake);
+    node.settle();
+
+    assert_eq!(node.sent(), 1_024);
+    node.now.wall = Unix(node.now.wall.0 - 1_000_000);
+    assert_eq!(node.send(4), 0);
+}
+
+#[test]
+fn what_a_window_catches_in_flight_returns_unspent() {
+    let mut node = Node::new(|settings| {
+        settings.rate = Rate(2_000);
+        settings.bounds.any.windows = vec![
+            "22:00-22:13".parse().expect("a window"),
+            "22:13-22:14".parse().expect("a window"),
+        ];
+    });
+    node.link_up();
+    for _ in 0..8 {
+        node.put(8);
+    }
+    node.settle();
+    while node.picture().peers[0].window != Some((false, Some(Unix(1_700_085_600_000)))) {
+        assert!(node.wait_for_deadline(Duration::from_secs(60)));
+        node.settle();
+    }
+
+    let sent = node.sent();
+    assert_eq!(sent % 2_048, 0, "a pack that has begun is finished: {sent}");
+    assert_eq!(node.depth(StateName::Scheduled), 64 - sent / 256);
+    assert!(node.rows().iter().all(|row| row.spent == 0));
+}
+
+#[test]
+fn a_lane_budget_of_bytes_and_one_of_attempts_keep_back_what_is_beyond_them() {
+    let mut node = Node::new(|_| {});
+    node.link_up();
+    node.order(lane_budget(Some(2_000), None)).expect("done");
+
+    let sent: u64 = (1..=6)
+        .map(|pack| {
+            let sent = node.send(2);
+            node.report(600);
+            if sent > 0 {
+                node.ack(pack, 2);
+            }
+            sent
+        })
+        .sum();
+
+    // Each costs 64 for the header, 112 for its table, 512 for its bodies.
+    assert_eq!(
+        (sent, node.waiting_on()),
+        (3 * 512, Some(WaitingOn::LaneBudget))
+    );
+    node.order(lane_budget(Some(0), Some(8))).expect("done");
+    let lane = node.lane("default");
+    assert_eq!((lane.attempts_used, lane.attempts_left()), (8, Some(0)));
+    assert_eq!(node.sent(), 4 * 512);
+    assert_eq!(node.waiting_on(), Some(WaitingOn::LaneBudget));
+    assert_eq!(
+        lane.opens_at,
+        Some(Unix(1_700_000_000_000 - 20_000 + 3_660_000))
+    );
+}
+
+fn lane_budget(bytes_per_day: Option<u64>, attempts_per_hour: Option<u64>) -> Order {
+    let lane = "default".parse().expect("a lane");
+    let change = LaneBudget {
+        lane,
+        bytes_per_day,
+        attempts_per_hour,
+    };
+    Order::LaneBudget {
+        change,
+        dry_run: false,
+    }
 }
 
 fn change(rate: Option<u64>, quota: Option<u64>, standing: Standing) -> Bandwidth {

@@ -24,6 +24,7 @@ use relay_core::id::{
     BootEpoch, LaneName, LaneNo, LedgerId, NodeId, NodeNo, PackNo, ReceiptNo, SegmentId, StagedId,
     Ticket,
 };
+use relay_core::meter::{Meter, Metered};
 use relay_core::segment::{Digest, PackInfo};
 use relay_core::setting::{Setting, Value};
 use relay_core::time::Unix;
@@ -95,6 +96,8 @@ pub struct Disk {
     pub receipts: BTreeMap<ReceiptNo, ReceiptRow>,
     /// What operators set.
     pub settings: BTreeMap<Setting, Value>,
+    /// What was used, by meter and minute.
+    pub meters: BTreeMap<(Meter, u64), u64>,
     /// The audit, in the order of the chain.
     pub audit: Vec<AuditRecord>,
     /// The books.
@@ -135,6 +138,7 @@ impl Disk {
             split: BTreeMap::new(),
             receipts: BTreeMap::new(),
             settings: BTreeMap::new(),
+            meters: BTreeMap::new(),
             audit: Vec::new(),
             books: BTreeMap::new(),
             full: false,
@@ -256,10 +260,21 @@ impl Disk {
             Change::Key(row) => drop(self.keys.insert(row.name.clone(), row.clone())),
             Change::Set(setting, Some(value)) => drop(self.settings.insert(*setting, *value)),
             Change::Set(setting, None) => drop(self.settings.remove(setting)),
+            Change::Metered(row) => self.meter(*row),
             Change::Audit(record) => self.audit.push(record.clone()),
             // The model keeps every record it was ever given.
             Change::PruneAudit(_) => {}
         }
+    }
+
+    fn meter(&mut self, row: Metered) {
+        let oldest = row.meter.oldest(row.minute);
+        self.meters
+            .retain(|(meter, minute), _| *meter != row.meter || *minute >= oldest);
+        match row.amount {
+            0 => self.meters.remove(&(row.meter, row.minute)),
+            amount => self.meters.insert((row.meter, row.minute), amount),
+        };
     }
 
     fn store(&mut self, no: PackNo, info: &PackInfo, content: Arc<Content>) {

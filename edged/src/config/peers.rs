@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use relay_core::id::NodeId;
 use relay_core::units::{ByteCount, Rate};
+use relay_core::window::Window;
 
 use super::effective::Effective;
 use super::error::{Fault, Result};
 use super::read::Section;
-use super::window::Window;
 use super::words::Address;
 
 /// One `[[peers]]`.

@@ -129,6 +129,7 @@ impl Driver {
                 | Change::Settled(..)
                 | Change::Key(_)
                 | Change::Set(..)
+                | Change::Metered(_)
                 | Change::Audit(_)
                 | Change::PruneAudit(_) => {}
             }

@@ -43,6 +43,7 @@ pub(super) fn placed(
             | Change::Settled(..)
             | Change::Key(_)
             | Change::Set(..)
+            | Change::Metered(_)
             | Change::Audit(_)
             | Change::PruneAudit(_) => None,
         });

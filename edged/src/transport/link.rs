@@ -22,6 +22,7 @@ use tracing::{debug, error, warn};
 
 use super::download::{self, Answer, Waiting};
 use super::error::LinkError;
+use super::odometer::Odometer;
 use super::order::{Name, Order, Piece};
 use super::shared::Line;
 use super::{control, lane, upload};
@@ -74,6 +75,7 @@ pub(crate) async fn serve(
         lanes: BTreeMap::new(),
         uploads: BTreeMap::new(),
         downloads: BTreeMap::new(),
+        odometer: Odometer::new(),
     };
     let end = link.run(orders, waiting).await;
     link.end(end).await
@@ -89,6 +91,7 @@ struct Link {
     lanes: BTreeMap<LaneNo, mpsc::Sender<Box<Piece>>>,
     uploads: BTreeMap<Due, Upload>,
     downloads: BTreeMap<Name, oneshot::Sender<Answer>>,
+    odometer: Odometer,
 }
 
 struct Upload {
@@ -104,6 +107,7 @@ enum Heard {
     Order(Order),
     Packs(RecvStream),
     Segment(SendStream, RecvStream),
+    Look,
     Stop,
 }
 
@@ -134,6 +138,7 @@ impl Link {
                     streams.map_or_else(Heard::Lost, |(send, recv)| Heard::Segment(send, recv))
                 }
                 error = connection.closed() => Heard::Lost(error),
+                () = self.odometer.due() => Heard::Look,
                 () = self.line.shared.stopping.cancelled() => Heard::Stop,
             };
             if let Some(end) = self.on_heard(heard) {
@@ -165,6 +170,10 @@ impl Link {
                 None
             }
             Heard::Ended(ended) => self.on_ended(ended),
+            Heard::Look => {
+                self.odometer.look(&self.line);
+                None
+            }
             Heard::Order(order) => match self.on_order(order) {
                 Ok(end) => end,
                 Err(error) => self.on_ended(Ok(Err(error))),
@@ -212,8 +221,14 @@ impl Link {
     fn on_order(&mut self, order: Order) -> Result<Option<End>, LinkError> {
         match order {
             Order::Say(frame) => self.on_say(frame)?,
-            Order::Offer(parcel) => self.on_offer(parcel),
-            Order::Send(piece) => self.on_send(piece)?,
+            Order::Offer(parcel) => {
+                self.odometer.expect();
+                self.on_offer(parcel);
+            }
+            Order::Send(piece) => {
+                self.odometer.expect();
+                self.on_send(piece)?;
+            }
             Order::Reset(due) => {
                 if let Some(upload) = self.uploads.remove(&due) {
                     upload.reset.cancel();
@@ -313,6 +328,7 @@ impl Link {
         };
         // Closed first: a stream dropped on an open connection would seem to end well.
         self.tasks.shutdown().await;
+        self.odometer.end(&self.line).await;
         why
     }
 }

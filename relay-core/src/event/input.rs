@@ -190,6 +190,14 @@ pub enum Input {
         /// What.
         order: Order,
     },
+    /// Links to a peer have sent so many UDP bytes more, 28 a datagram added,
+    /// whatever was in them. What is reported is never reported again.
+    SentOnWire {
+        /// To whom.
+        peer: NodeId,
+        /// How many.
+        bytes: u64,
+    },
     /// The daemon was asked to stop.
     Drain,
     /// The deadline has come.

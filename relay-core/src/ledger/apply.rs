@@ -73,6 +73,7 @@ pub(super) fn apply<'a>(
             Change::Settled(peer, no) => group.settled(*peer, *no)?,
             Change::Key(row) => group.key(row)?,
             Change::Set(setting, value) => super::settings::write(conn, *setting, *value)?,
+            Change::Metered(row) => super::meters::write(conn, *row)?,
             Change::Audit(record) => super::audit::append(conn, record)?,
             Change::PruneAudit(upto) => super::audit::prune(conn, *upto)?,
             Change::Node(no, name) => {

@@ -121,6 +121,14 @@ CREATE TABLE audit (
 );
 CREATE INDEX audit_by_event ON audit (event, seq);
 CREATE TABLE audit_head (no INTEGER PRIMARY KEY CHECK (no = 0), seq INTEGER NOT NULL, hash BLOB NOT NULL);
+
+-- What was used, minute by minute of the age clock; counts without a span lie in
+-- minute 0. kind 1 UDP bytes of the node, 2 of a peer, 3 bytes of a lane, 4 its
+-- attempts, 5 admissions delayed, 6 refused, 7 since when these two count.
+CREATE TABLE meter (
+  kind INTEGER NOT NULL, who INTEGER NOT NULL, minute INTEGER NOT NULL,
+  amount INTEGER NOT NULL, PRIMARY KEY (kind, who, minute)
+) WITHOUT ROWID;
 ";
 
 /// The one writing connection, migrated to the newest schema.

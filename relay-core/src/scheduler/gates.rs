@@ -93,11 +93,14 @@ impl Scheduler {
     /// those of the peer.
     pub(super) fn lane_gates(
         &self,
-        _now: Now,
+        now: Now,
         peer: &Peer,
         lane: LaneNo,
         shut: &mut impl FnMut(Gate),
     ) {
-        self.lane_pause(peer.no, lane).into_iter().for_each(shut);
+        self.lane_pause(peer.no, lane)
+            .into_iter()
+            .for_each(&mut *shut);
+        self.limit_gates(now, peer, lane, shut);
     }
 }

@@ -2,10 +2,12 @@
 //! status` and `lane list`.
 
 use super::Scheduler;
+use super::allowance::meter_of;
 use crate::bandwidth::Bucket;
-use crate::id::{LaneName, NodeNo};
+use crate::id::{LaneName, LaneNo, NodeNo};
+use crate::meter::Meter;
 use crate::setting::Setting;
-use crate::time::{Now, Unix};
+use crate::time::{Mono, Now, Unix};
 
 /// Who set a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +111,11 @@ impl LanePicture {
     }
 }
 
+/// What the wall clock will say at `at`.
+fn wall_of(now: Now, at: Mono) -> Unix {
+    now.wall + at.since(now.mono)
+}
+
 fn left(bound: Bound, used: u64) -> Option<u64> {
     (bound.value > 0).then(|| bound.value.saturating_sub(used))
 }
@@ -122,41 +129,59 @@ impl Scheduler {
         bucket: &Bucket,
     ) -> BandwidthPicture {
         let quota = self.bound(Setting::Quota(whose));
+        let used = self.meters.used(meter_of(whose));
+        let shut = self.quota_shut(now, whose);
+        let count = |of: fn(NodeNo) -> Meter| match whose {
+            None => self.meters.counted_all(of),
+            Some(no) => self.meters.counted(of(no)),
+        };
         BandwidthPicture {
             rate: self.bound(Setting::Rate(whose)),
             burst: bucket.burst_bytes(),
             tokens: bucket.level(now.mono),
             quota,
-            used: 0,
-            shut: false,
-            opens_at: None,
-            overrun: 0,
-            throttled: if whose.is_none() { self.throttled } else { 0 },
-            quota_drops: 0,
-            since: None,
+            used,
+            shut: shut.is_some(),
+            opens_at: shut.flatten().map(|at| wall_of(now, at)),
+            overrun: match quota.value {
+                0 => 0,
+                value => used.saturating_sub(value),
+            },
+            throttled: count(Meter::Throttled),
+            quota_drops: count(Meter::QuotaDrops),
+            since: self.meters.since(),
         }
     }
 
+    /// What the contact windows of `no` say, if it has any.
+    pub(super) fn window_picture(&self, no: NodeNo) -> Option<(bool, Option<Unix>)> {
+        let seen = self.sights.get(&no)?;
+        Some((seen.open, seen.until))
+    }
+
     /// Every lane that has a name here, most urgent first.
-    pub(super) fn lane_pictures(&self, _now: Now) -> Vec<LanePicture> {
+    pub(super) fn lane_pictures(&self, now: Now) -> Vec<LanePicture> {
         let mut lanes: Vec<_> = self.settings.lanes.iter().collect();
         lanes.sort_by_key(|(name, rule)| (rule.class.level(), *name));
         let picture = |(name, rule): (&LaneName, &crate::segment::LaneRule)| {
             let no = self.lanes.number(name);
-            let bound = |setting: fn(crate::id::LaneNo) -> Setting| {
+            let bound = |setting: fn(LaneNo) -> Setting| {
                 let unset = Bound::new(0, SetBy::Config);
                 no.map_or(unset, |no| self.bound(setting(no)))
             };
+            let used = |meter: fn(LaneNo) -> Meter| no.map_or(0, |no| self.meters.used(meter(no)));
             LanePicture {
                 name: name.clone(),
                 class: rule.class.level(),
                 weight: rule.weight,
                 budget: rule.budget,
                 bytes_per_day: bound(Setting::LaneBytes),
-                bytes_used: 0,
+                bytes_used: used(Meter::LaneBytes),
                 attempts_per_hour: bound(Setting::LaneAttempts),
-                attempts_used: 0,
-                opens_at: None,
+                attempts_used: used(Meter::LaneAttempts),
+                opens_at: no
+                    .and_then(|no| self.budget_gate(now, no)?.until)
+                    .map(|at| wall_of(now, at)),
             }
         };
         lanes.into_iter().map(picture).collect()

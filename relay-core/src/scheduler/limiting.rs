@@ -15,10 +15,11 @@ use crate::change::{Change, Snapshot};
 use crate::event::{
     Bandwidth, Caller, Done, LaneBudget, Limit, OrderId, OrderRefused, Standing as Until,
 };
-use crate::id::{LaneName, NodeId, NodeNo};
+use crate::id::{LaneName, LaneNo, NodeId, NodeNo};
 use crate::setting::{Setting, Value};
-use crate::time::Now;
+use crate::time::{Now, Unix};
 use crate::units::Rate;
+use crate::window::{Sight, Window};
 
 /// What deliveries do when a quota is used up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +53,36 @@ pub struct Bounds {
 pub struct PeerBounds {
     /// UDP bytes that may be sent to it in a rolling day; 0 is no limit.
     pub quota: u64,
+    /// When it may be sent to; always if there are none.
+    pub windows: Vec<Window>,
+}
+
+/// What the windows of a peer said when they were last looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    /// Whether one is open.
+    pub(super) open: bool,
+    /// When by the wall clock they were looked at: it holds from then…
+    pub(super) from: Unix,
+    /// …to then.
+    pub(super) until: Option<Unix>,
+}
+
+impl Seen {
+    /// Not yet looked at.
+    const NEVER: Self = Self {
+        open: false,
+        from: Unix(u64::MAX),
+        until: None,
+    };
+
+    pub(super) const fn new(sight: Sight, now: Now) -> Self {
+        Self {
+            open: sight.open,
+            from: now.wall,
+            until: sight.until,
+        }
+    }
 }
 
 /// What operators set, over the config.
@@ -61,6 +92,8 @@ pub(super) struct Standing {
     stored: BTreeMap<Setting, u64>,
     /// Until the next start.
     ephemeral: BTreeMap<Setting, u64>,
+    /// What holds, where it limits anything: quotas and budgets.
+    caps: BTreeMap<Setting, u64>,
 }
 
 impl Standing {
@@ -74,8 +107,30 @@ impl Standing {
             stored: stored
                 .filter_map(|(setting, value)| Some((*setting, number(value)?)))
                 .collect(),
-            ephemeral: BTreeMap::new(),
+            ..Self::default()
         }
+    }
+
+    /// Whether there is neither quota nor budget.
+    pub(super) fn is_open(&self) -> bool {
+        self.caps.is_empty()
+    }
+
+    /// A quota or budget, if there is one.
+    pub(super) fn cap(&self, setting: Setting) -> Option<u64> {
+        self.caps.get(&setting).copied()
+    }
+
+    /// Those of them that hold for more than one peer.
+    pub(super) fn shared(&self) -> impl Iterator<Item = Setting> {
+        let shared = |setting: &Setting| match setting {
+            Setting::Quota(None) | Setting::LaneBytes(_) | Setting::LaneAttempts(_) => true,
+            Setting::Quota(Some(_)) | Setting::Rate(_) | Setting::Pause(..) => false,
+        };
+        self.caps
+            .keys()
+            .copied()
+            .filter(move |setting| shared(setting))
     }
 }
 
@@ -127,8 +182,12 @@ impl Scheduler {
         if self.bucket.rate() != rate {
             self.bucket.set_rate(now.mono, rate);
         }
+        self.note_limit(Setting::Quota(None));
+        let lanes: Vec<LaneNo> = self.lanes.iter().map(|(no, _)| no).collect();
+        lanes.into_iter().for_each(|no| self.note_lane_limits(no));
         let all: Vec<NodeNo> = self.peers.keys().copied().collect();
         for no in all {
+            self.note_peer_limits(no);
             let rate = Rate(self.bound(Setting::Rate(Some(no))).value);
             let bucket = &mut self.peer_mut(no).bucket;
             if bucket.rate() != rate {
@@ -137,6 +196,29 @@ impl Scheduler {
             self.dirty.insert(no);
             self.peers.touch(no);
         }
+    }
+
+    /// Brings the limits of a peer into force, which may be new.
+    pub(super) fn note_peer_limits(&mut self, no: NodeNo) {
+        self.note_limit(Setting::Quota(Some(no)));
+        if self.peer_bounds(no).windows.is_empty() {
+            self.sights.remove(&no);
+        } else {
+            self.sights.insert(no, Seen::NEVER);
+        }
+    }
+
+    /// Brings the budgets of a lane into force, which may be new.
+    pub(super) fn note_lane_limits(&mut self, no: LaneNo) {
+        self.note_limit(Setting::LaneBytes(no));
+        self.note_limit(Setting::LaneAttempts(no));
+    }
+
+    fn note_limit(&mut self, setting: Setting) {
+        match self.bound(setting).value {
+            0 => self.standing.caps.remove(&setting),
+            cap => self.standing.caps.insert(setting, cap),
+        };
     }
 
     pub(super) fn set_bandwidth(

@@ -148,6 +148,7 @@ impl Scheduler {
     pub(super) fn drop_link(&mut self, now: Now, no: NodeNo, link: LinkId) {
         self.links.remove(&link);
         self.forget_arrivals(link);
+        self.meters.link_gone(no);
         let peer = self.peer_mut(no);
         peer.unsent = ByClass::default();
         peer.unsent_chunks = ByClass::default();

@@ -4,6 +4,7 @@ use super::Scheduler;
 use crate::change::Change;
 use crate::delivery::{Attempt, Cause, Move, Outcome, State, StateName};
 use crate::id::{LaneNo, NodeNo};
+use crate::meter::Meter;
 use crate::peer::{Peer, Phase};
 use crate::queue::{Key, Lane};
 use crate::segment::Class;
@@ -29,6 +30,7 @@ impl Scheduler {
             self.mark(now, *no);
         }
         self.send_round(now, &dirty);
+        dirty.iter().for_each(|no| self.give_back_shut(now, *no));
     }
 
     /// Marks what the windows of `no` allow, most urgent lanes first.
@@ -48,7 +50,15 @@ impl Scheduler {
                 continue;
             }
             self.lane_gates(now, &self.peers[&no], lane, &mut |_| open = false);
+            self.refuse_shut(now, no, lane);
+            let mut room = self.room(&self.peers[&no], lane);
             while let Some(key) = self.next_ready(no, lane).filter(|_| open) {
+                if !room.is_open() {
+                    self.tight = true;
+                    break;
+                }
+                let parcel = &self.peers[&no].parcels[&key];
+                room = room.less(parcel.weight(), parcel.row.count);
                 if self.has_expired(now, no, key) {
                     self.park(now, no, key, Cause::Expired, Outcome::Interrupted, None);
                 } else {
@@ -101,6 +111,9 @@ impl Scheduler {
         parcel.row.updated = now.unix;
         parcel.phase = Phase::Marking(ticket);
         let (row, weight, slots) = (parcel.row.clone(), parcel.weight(), parcel.info.slots());
+        self.meters
+            .add(Meter::LaneAttempts(row.lane), row.count.into());
+        let peer = self.peer_mut(no);
         peer.shift(
             row.lane,
             Some(StateName::Scheduled),

@@ -2,13 +2,13 @@
 //! at one moment.
 
 use super::pausing::PausePicture;
-use super::{BandwidthPicture, LanePicture, Scheduler};
+use super::{BandwidthPicture, Gate, LanePicture, Scheduler};
 use crate::change::Depth;
 use crate::delivery::{StateName, WaitingOn};
 use crate::event::{BusyWhy, Space};
 use crate::id::{BootEpoch, LaneName, LedgerId, LinkId, NodeId};
 use crate::peer::Peer;
-use crate::time::{Mono, Now};
+use crate::time::{Mono, Now, Unix};
 
 /// The whole node at one moment.
 #[derive(Clone, Debug)]
@@ -61,6 +61,9 @@ pub struct PeerPicture {
     pub unsettled: u64,
     /// Its rate and quota.
     pub bandwidth: BandwidthPicture,
+    /// Whether one of its contact windows is open, and until when that is so by
+    /// the wall clock; `None` without windows.
+    pub window: Option<(bool, Option<Unix>)>,
 }
 
 impl Scheduler {
@@ -107,6 +110,7 @@ impl Scheduler {
             waiting_on: self.waiting_on(now, peer),
             unsettled: peer.unsettled.count(),
             bandwidth: self.bandwidth_picture(now, Some(peer.no), &peer.bucket),
+            window: self.window_picture(peer.no),
         }
     }
 
@@ -130,26 +134,24 @@ impl Scheduler {
         if !scheduled && !failed {
             return None;
         }
+        let mut first: Option<WaitingOn> = None;
+        let mut note = |gate: Gate| first = Some(first.map_or(gate.on, |on| on.min(gate.on)));
+        self.peer_gates(now, peer, &mut note);
+        for (lane, _) in peer
+            .lanes
+            .iter()
+            .filter(|(_, lane)| lane.loaded() + lane.outbox.len() > 0 || lane.unloaded > 0)
+        {
+            self.lane_gates(now, peer, *lane, &mut note);
+        }
         let tokens = self.bucket.ready(now.mono).is_err() || peer.bucket.ready(now.mono).is_err();
-        let paused = self.peer_pause(peer.no).is_some();
-        Some(if paused {
-            WaitingOn::Paused
-        } else if !peer.configured {
-            WaitingOn::PeerRemoved
-        } else if peer.runs.is_cloned() {
-            WaitingOn::Certificate
-        } else if peer.link.up().is_none() {
-            WaitingOn::PeerDown
-        } else if peer.breaker.is_probing() && peer.flying() > 0 {
-            WaitingOn::Probe
-        } else if peer.busy.is_some_and(|(until, _)| now.mono < until) {
-            WaitingOn::PeerBusy
-        } else if !scheduled {
+        let otherwise = if !scheduled {
             WaitingOn::Backoff
         } else if tokens {
             WaitingOn::Tokens
         } else {
             WaitingOn::Turn
-        })
+        };
+        Some(first.unwrap_or(otherwise))
     }
 }

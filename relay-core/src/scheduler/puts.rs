@@ -9,6 +9,7 @@ use crate::delivery::{Attempt, Move, State, StateName};
 use crate::event::{Effect, Put, Refusal};
 use crate::id::{LaneName, LaneNo, NodeId, NodeNo, PutId, StagedId};
 use crate::limits;
+use crate::meter::Meter;
 use crate::peer::{Parcel, Peer, Phase, rest_of};
 use crate::segment::PackInfo;
 use crate::time::{Now, Unix};
@@ -289,6 +290,7 @@ impl Scheduler {
         let mut may_send = self.may_send(now, due.peer) && info.expires.is_none();
         if let Some(peer) = self.peers.get(&due.peer) {
             self.lane_gates(now, peer, info.lane, &mut |_| may_send = false);
+            may_send &= self.room(peer, info.lane).is_open();
         }
         let limits = &self.settings.limits;
         let peer = self
@@ -322,6 +324,8 @@ impl Scheduler {
         peer.parcels.insert(rest_of(due.pack), parcel);
         if fly {
             peer.take_off(info.lane, weight, slots);
+            let lane = Meter::LaneAttempts(info.lane);
+            self.meters.add(lane, row.count.into());
         }
         row
     }

@@ -8,6 +8,7 @@ use super::Scheduler;
 use crate::bandwidth::Bucket;
 use crate::event::{Effect, Parcel as Named};
 use crate::id::{LaneNo, LinkId, NodeNo};
+use crate::meter::Meter;
 use crate::peer::{Peer, Phase};
 use crate::queue::Key;
 use crate::time::Now;
@@ -39,6 +40,7 @@ impl Scheduler {
         let peer = &self.peers[&no];
         let open = |class| !self.is_clogged(peer, class);
         let lanes = peer.lanes.iter().map(|(lane, l)| (*lane, l));
+        let lanes = lanes.filter(|(lane, l)| self.may_pass(now, peer, *lane, l));
         let longest = self.longest_wait(peer);
         let Some(lane) = peer.turns.next(lanes, open, longest, now.mono) else {
             return false;
@@ -48,7 +50,8 @@ impl Scheduler {
             .front()
             .expect("the chosen lane has something");
         let dry = self.bucket.ready(now.mono).is_err();
-        if dry || peer.bucket.ready(now.mono).is_err() {
+        let exempt = peer.lanes[&lane].rule.is_exempt();
+        if !exempt && (dry || peer.bucket.ready(now.mono).is_err()) {
             if dry {
                 self.thirsty.insert(no);
             }
@@ -59,7 +62,7 @@ impl Scheduler {
                 .expect("an outbox parcel is in memory");
             // One delayed admission counts once, however often it is asked for.
             if !std::mem::replace(&mut parcel.throttled, true) {
-                self.throttled += 1;
+                self.meters.add(Meter::Throttled(no), 1);
             }
             return false;
         }
@@ -147,9 +150,13 @@ impl Scheduler {
 
     /// Takes `bytes` from both buckets and from the lane's share.
     fn charge(&mut self, now: Now, no: NodeNo, lane: LaneNo, bytes: u64) -> LinkId {
-        self.bucket.take(now.mono, bytes);
+        self.meters.add(Meter::LaneBytes(lane), bytes);
+        self.meters.hand_over(no, bytes);
+        if !self.peers[&no].lanes[&lane].rule.is_exempt() {
+            self.bucket.take(now.mono, bytes);
+            self.peer_mut(no).bucket.take(now.mono, bytes);
+        }
         let peer = self.peer_mut(no);
-        peer.bucket.take(now.mono, bytes);
         let lane = peer.lanes.get_mut(&lane).expect("a served lane is there");
         lane.give(bytes);
         peer.turns.serve(lane.rule.class, now.mono);

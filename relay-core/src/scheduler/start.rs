@@ -26,6 +26,7 @@ impl Scheduler {
         }
         let no = self.lanes.add(name, |given| LaneNo(given as u16 + 1))?;
         self.batch.push(Change::Lane(no, name.clone()));
+        self.note_lane_limits(no);
         Some(no)
     }
 
@@ -82,6 +83,7 @@ impl Scheduler {
             self.peer_entry(*no, now).unsettled.unread = *count;
         }
         self.apply_limits(now);
+        self.look_at_limits(now);
     }
 
     /// The peer, made without a place in the config if it has none.
@@ -92,6 +94,8 @@ impl Scheduler {
             let bucket = Bucket::new(rate, now.mono);
             let peer = Peer::new(no, name.clone(), bucket, now.mono);
             self.peers.insert(no, peer);
+            self.note_peer_limits(no);
+            self.look_at_limits(now);
         }
         self.peer_mut(no)
     }

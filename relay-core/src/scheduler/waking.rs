@@ -22,7 +22,9 @@ impl Scheduler {
         let drains = self.draining.filter(|_| !self.links.is_empty());
         let of_drain = drains.map(|at| (at, Why::Drain));
         let of_pauses = self.pauses.look().map(|at| (at, Why::PauseEnds));
-        let all = [of_drain, of_pauses, of_peers];
+        let saves = self.meters.save_at().filter(|_| self.draining.is_none());
+        let of_meters = saves.map(|at| (at, Why::Meters));
+        let all = [of_drain, of_pauses, of_meters, of_peers];
         let first = all.into_iter().flatten().min_by_key(|(at, _)| *at);
         first.map(|(at, why)| Deadline { at, why })
     }
@@ -88,6 +90,9 @@ impl Scheduler {
         // Noted even when it is over: the peer is asked again only once looked at.
         if let (Some((until, _)), Some(_)) = (peer.busy, peer.link.up()) {
             offer(until, Why::PeerBusy);
+        }
+        if let Some(at) = self.window_wakes(now, peer) {
+            offer(at, Why::Window);
         }
         let mut open = true;
         self.peer_gates(now, peer, &mut |gate| {

@@ -7,15 +7,19 @@ use std::time::Duration;
 
 use relay_core::audit::{AuditEvent, AuditRecord};
 use relay_core::backoff::Backoff;
-use relay_core::change::{Change, Snapshot};
+use relay_core::change::{Change, OwedRow, Part, Snapshot};
+use relay_core::delivery::{StateName, WaitingOn};
 use relay_core::event::{
-    Caller, Done, Effect, Greeting, Input, Order, OrderId, OrderRefused, Put, Shape, Space,
+    Ack, Caller, Done, Effect, Greeting, Input, Order, OrderId, OrderRefused, Put, Shape, Space,
 };
 use relay_core::id::{
-    BootEpoch, LedgerId, LinkId, NodeId, NodeNo, PutId, SegmentId, StagedId, Ticket,
+    BootEpoch, LedgerId, LinkId, NodeId, NodeNo, PackNo, PutId, ReceiptNo, SegmentId, StagedId,
+    Ticket,
 };
 use relay_core::limits::Limits;
-use relay_core::scheduler::{BandwidthPicture, Bounds, PeerRule, Picture, Scheduler, Settings};
+use relay_core::scheduler::{
+    BandwidthPicture, Bounds, LanePicture, PeerRule, Picture, Scheduler, Settings,
+};
 use relay_core::segment::{Class, Digest, LaneRule};
 use relay_core::setting::{Setting, Value};
 use relay_core::time::{Mono, Now, Unix};
@@ -161,6 +165,82 @@ impl Node {
         true
     }
 
+    /// Puts one pack of `count` members of 256 B, and lets all of it become
+    /// durable that can; answers the bodies' bytes that went out.
+    pub(crate) fn send(&mut self, count: u32) -> u64 {
+        let before = self.sent();
+        self.put(count);
+        self.settle();
+        self.sent() - before
+    }
+
+    /// Lets everything asked for become durable, until nothing more is asked for.
+    pub(crate) fn settle(&mut self) {
+        while self
+            .persisted()
+            .iter()
+            .any(|effect| matches!(effect, Effect::Persist(..)))
+        {}
+    }
+
+    /// The peer acks the pack with this number.
+    pub(crate) fn ack(&mut self, pack: u64, count: u32) {
+        let ack = Ack {
+            receipt: ReceiptNo(pack),
+            pack: PackNo(pack),
+            part: Part::Rest,
+            table: Digest::of(&pack.to_le_bytes()),
+            count,
+            refused: Vec::new(),
+        };
+        self.hear(Input::Acked { link: LINK, ack });
+        self.settle();
+    }
+
+    /// The link reports bytes on the wire.
+    pub(crate) fn report(&mut self, bytes: u64) {
+        let peer = name("beta");
+        self.hear(Input::SentOnWire { peer, bytes });
+        self.settle();
+    }
+
+    /// Bytes of bodies given to the link so far.
+    pub(crate) fn sent(&self) -> u64 {
+        let sent = self.asked.iter().filter_map(|effect| match effect {
+            Effect::Send { bytes, .. } => Some(*bytes),
+            _ => None,
+        });
+        sent.sum()
+    }
+
+    /// How many deliveries stand in `state`.
+    pub(crate) fn depth(&self, state: StateName) -> u64 {
+        let picture = self.picture();
+        let depths = picture.peers.iter().flat_map(|peer| peer.depths.clone());
+        let depths = depths.filter(|(_, s, _)| *s == state);
+        depths.map(|(_, _, depth)| depth.count).sum()
+    }
+
+    /// Every row of what is owed, as last asked to be kept.
+    pub(crate) fn rows(&self) -> Vec<OwedRow> {
+        let rows = self.changes().filter_map(|change| match change {
+            Change::Owed(row) => Some((row.due, row.clone())),
+            _ => None,
+        });
+        rows.collect::<BTreeMap<_, _>>().into_values().collect()
+    }
+
+    pub(crate) fn lane(&self, name: &str) -> LanePicture {
+        let mut lanes = self.picture().lanes.into_iter();
+        lanes
+            .find(|lane| lane.name.as_str() == name)
+            .expect("the lane")
+    }
+
+    pub(crate) fn waiting_on(&self) -> Option<WaitingOn> {
+        self.picture().peers[0].waiting_on
+    }
+
     pub(crate) fn picture(&self) -> Picture {
         self.scheduler.picture(self.now)
     }
@@ -203,12 +283,14 @@ fn changes(asked: &[Effect]) -> impl Iterator<Item = &Change> {
 fn kept(asked: &[Effect]) -> Snapshot {
     let mut nodes = BTreeMap::from([(NodeNo::LOCAL, name("alpha"))]);
     let (mut lanes, mut settings) = (BTreeMap::new(), BTreeMap::new());
+    let mut meters = BTreeMap::new();
     for change in changes(asked) {
         match change {
             Change::Node(no, name) => drop(nodes.insert(*no, name.clone())),
             Change::Lane(no, name) => drop(lanes.insert(*no, name.clone())),
             Change::Set(setting, Some(value)) => drop(settings.insert(*setting, *value)),
             Change::Set(setting, None) => drop(settings.remove(setting)),
+            Change::Metered(row) => drop(meters.insert((row.meter, row.minute), *row)),
             _ => {}
         }
     }
@@ -218,6 +300,7 @@ fn kept(asked: &[Effect]) -> Snapshot {
         nodes: nodes.into_iter().collect(),
         lanes: lanes.into_iter().collect(),
         settings: settings.into_iter().collect(),
+        meters: meters.into_values().collect(),
         ..Snapshot::default()
     }
 }

@@ -237,6 +237,7 @@ fn sorted(snapshot: &Snapshot) -> Snapshot {
         .depths
         .sort_by_key(|(peer, lane, state, _)| (*peer, *lane, *state));
     sorted.settings.sort_by_key(|(name, _)| *name);
+    sorted.meters.sort();
     sorted.shelved.sort();
     sorted
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use relay_core::change::{Change, Depth, Due, Snapshot, close_attempt};
 use relay_core::delivery::{Outcome, State};
 use relay_core::id::BootEpoch;
+use relay_core::meter::Metered;
 use relay_core::time::Unix;
 
 use super::real::same_snapshot;
@@ -101,6 +102,15 @@ impl Disk {
                 .map(|((p, l, s), depth)| (p, l, s, depth))
                 .collect(),
             rescued,
+            meters: self
+                .meters
+                .iter()
+                .map(|((meter, minute), amount)| Metered {
+                    meter: *meter,
+                    minute: *minute,
+                    amount: *amount,
+                })
+                .collect(),
             settings: self
                 .settings
                 .iter()

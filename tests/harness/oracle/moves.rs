@@ -57,6 +57,7 @@ impl Oracle {
                 | Change::Receipt(_)
                 | Change::Key(_)
                 | Change::Set(..)
+                | Change::Metered(_)
                 | Change::Audit(_)
                 | Change::PruneAudit(_) => {}
             }

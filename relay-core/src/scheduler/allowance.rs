@@ -1,0 +1,307 @@
+//! What limits let go: contact windows, budgets of lanes, quotas.
+//!
+//! None of them ever spends an attempt. A pack that has begun is finished;
+//! whatever else is in flight and not yet with the transport returns to its
+//! queue and waits there, saying for what and until when. Less is begun than a
+//! quota or budget has left, so that little has to return.
+
+use std::collections::BTreeSet;
+
+use super::Scheduler;
+use super::gates::Gate;
+use super::limiting::OnExhausted;
+use crate::delivery::{Cause, Outcome, WaitingOn};
+use crate::id::{LaneNo, NodeNo};
+use crate::limits;
+use crate::meter::{Meter, start_of};
+use crate::peer::{Peer, Phase};
+use crate::queue::{Key, Lane};
+use crate::quota;
+use crate::setting::Setting;
+use crate::time::{Mono, Now};
+use crate::window::look;
+
+/// How much more a lane may begin with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    bytes: u64,
+    attempts: u64,
+}
+
+/// Limits that hold for more than one peer and are used up.
+pub(super) type Shared = BTreeSet<Setting>;
+
+impl Room {
+    pub(super) const ALL: Self = Self {
+        bytes: u64::MAX,
+        attempts: u64::MAX,
+    };
+
+    /// Whether one parcel more may begin; its length may pass what is left.
+    pub(super) const fn is_open(self) -> bool {
+        self.bytes > 0 && self.attempts > 0
+    }
+
+    /// With one parcel more begun.
+    pub(super) const fn less(self, bytes: u64, attempts: u32) -> Self {
+        Self {
+            bytes: self.bytes.saturating_sub(bytes),
+            attempts: self.attempts.saturating_sub(attempts as u64),
+        }
+    }
+}
+
+/// Whose quota: a peer's, or the node's.
+pub(super) const fn meter_of(whose: Option<NodeNo>) -> Meter {
+    match whose {
+        None => Meter::Node,
+        Some(no) => Meter::Peer(no),
+    }
+}
+
+impl Scheduler {
+    /// The gates of limits that are shut for `lane` of `peer`.
+    pub(super) fn limit_gates(
+        &self,
+        now: Now,
+        peer: &Peer,
+        lane: LaneNo,
+        shut: &mut impl FnMut(Gate),
+    ) {
+        if let Some(gate) = self.window_gate(now, peer.no) {
+            shut(gate);
+        }
+        self.budget_gate(now, lane).into_iter().for_each(&mut *shut);
+        if !is_exempt(peer, lane) {
+            let quotas = [Some(peer.no), None].into_iter();
+            let spent = quotas.filter_map(|whose| self.quota_shut(now, whose));
+            if let Some(until) = spent.reduce(|one, other| one.max(other)) {
+                shut(Gate::new(WaitingOn::Quota, until));
+            }
+        }
+    }
+
+    /// Until when the budget of `lane` is used up, if it is.
+    pub(super) fn budget_gate(&self, now: Now, lane: LaneNo) -> Option<Gate> {
+        let budgets = [
+            (Setting::LaneBytes(lane), Meter::LaneBytes(lane)),
+            (Setting::LaneAttempts(lane), Meter::LaneAttempts(lane)),
+        ];
+        let spent = budgets.into_iter().filter_map(|(setting, meter)| {
+            let cap = self.standing.cap(setting)?;
+            (self.meters.used(meter) >= cap).then(|| self.opens(now, meter, cap))
+        });
+        let until = spent.reduce(|one, other| one.max(other))?;
+        Some(Gate::new(WaitingOn::LaneBudget, until))
+    }
+
+    /// Until when the window of `no` is shut, if it is.
+    fn window_gate(&self, now: Now, no: NodeNo) -> Option<Gate> {
+        let sight = self.sights.get(&no).filter(|sight| !sight.open)?;
+        let until = sight.until.map(|until| Self::mono_of_wall(now, until));
+        Some(Gate::new(WaitingOn::Window, until))
+    }
+
+    /// Whether the quota of `whose` is used up for deliveries, and when it opens,
+    /// if what is on the wire does not decide that.
+    pub(super) fn quota_shut(&self, now: Now, whose: Option<NodeNo>) -> Option<Option<Mono>> {
+        let stop = quota::stops_at(self.standing.cap(Setting::Quota(whose))?);
+        let (meter, pending) = (meter_of(whose), self.meters.pending(whose));
+        let used = self.meters.used(meter).saturating_add(pending);
+        (used >= stop).then(|| self.opens(now, meter, stop.saturating_sub(pending)))
+    }
+
+    fn opens(&self, now: Now, meter: Meter, below: u64) -> Option<Mono> {
+        let at = start_of(self.meters.opens(meter, below)?);
+        let wait = std::time::Duration::from_millis(at.0.saturating_sub(now.unix.0));
+        Some(now.mono + wait)
+    }
+
+    fn mono_of_wall(now: Now, at: crate::time::Unix) -> Mono {
+        now.mono + std::time::Duration::from_millis(at.0.saturating_sub(now.wall.0))
+    }
+
+    /// Whether bytes of `lane` may go to `peer` by window, budget and quota. A
+    /// pack that has begun is finished.
+    pub(super) fn may_pass(&self, now: Now, peer: &Peer, no: LaneNo, lane: &Lane) -> bool {
+        if self.standing.is_open() && self.sights.is_empty() {
+            return true;
+        }
+        let front = lane.outbox.front();
+        front.is_some_and(|key| has_begun(peer, *key)) || !self.is_shut(now, peer, no)
+    }
+
+    /// Whether no byte more may go: attempts are counted where they begin.
+    fn is_shut(&self, now: Now, peer: &Peer, lane: LaneNo) -> bool {
+        let bytes = self.standing.cap(Setting::LaneBytes(lane));
+        self.window_gate(now, peer.no).is_some()
+            || bytes.is_some_and(|cap| self.meters.used(Meter::LaneBytes(lane)) >= cap)
+            || self.is_out_of_quota(now, peer, lane)
+    }
+
+    fn is_out_of_quota(&self, now: Now, peer: &Peer, lane: LaneNo) -> bool {
+        let mut quotas = [Some(peer.no), None].into_iter();
+        !is_exempt(peer, lane) && quotas.any(|whose| self.quota_shut(now, whose).is_some())
+    }
+
+    /// How much `lane` of `peer` may begin with, what flies already left out.
+    pub(super) fn room(&self, peer: &Peer, lane: LaneNo) -> Room {
+        if self.standing.is_open() {
+            return Room::ALL;
+        }
+        let left = |cap: u64, used: u64| cap.saturating_sub(used);
+        let flying = |peer: &Peer| peer.lanes.values().map(|l| l.flying_bytes).sum::<u64>();
+        let mut room = Room::ALL;
+        if let Some(cap) = self.standing.cap(Setting::LaneAttempts(lane)) {
+            room.attempts = left(cap, self.meters.used(Meter::LaneAttempts(lane)));
+        }
+        if let Some(cap) = self.standing.cap(Setting::LaneBytes(lane)) {
+            let in_lane = self.peers.values().filter_map(|peer| peer.lanes.get(&lane));
+            let flying: u64 = in_lane.map(|lane| lane.flying_bytes).sum();
+            let used = self.meters.used(Meter::LaneBytes(lane));
+            room.bytes = left(cap, used.saturating_add(flying));
+        }
+        if is_exempt(peer, lane) {
+            return room;
+        }
+        for whose in [Some(peer.no), None] {
+            let Some(cap) = self.standing.cap(Setting::Quota(whose)) else {
+                continue;
+            };
+            let flying = match whose {
+                Some(_) => flying(peer),
+                None => self.peers.values().map(flying).sum(),
+            };
+            let used = self.meters.used(meter_of(whose)) + self.meters.pending(whose);
+            room.bytes = room
+                .bytes
+                .min(left(quota::stops_at(cap), used.saturating_add(flying)));
+        }
+        room
+    }
+
+    /// Sees which windows are open, and who else is concerned when a limit of
+    /// more than one peer shuts or opens.
+    pub(super) fn look_at_limits(&mut self, now: Now) {
+        self.meters.roll(now);
+        for (no, sight) in &mut self.sights {
+            let (from, until) = (sight.from, sight.until);
+            if now.wall < from || until.is_some_and(|until| until <= now.wall) {
+                let name = self.nodes.name(*no);
+                let bounds = &self.settings.bounds;
+                let own = name.and_then(|name| bounds.peers.get(name));
+                let seen = look(&own.unwrap_or(&bounds.any).windows, now.wall);
+                *sight = super::limiting::Seen::new(seen, now);
+                self.dirty.insert(*no);
+            }
+        }
+        if self.standing.is_open() && self.shared.is_empty() {
+            return;
+        }
+        let shut: Shared = self
+            .standing
+            .shared()
+            .filter(|setting| self.is_spent(now, *setting))
+            .collect();
+        if shut != self.shared || std::mem::take(&mut self.tight) {
+            self.shared = shut;
+            self.dirty.extend(self.peers.keys());
+        }
+    }
+
+    /// Whether a limit of more than one peer is used up.
+    fn is_spent(&self, now: Now, setting: Setting) -> bool {
+        match setting {
+            Setting::Quota(None) => self.quota_shut(now, None).is_some(),
+            Setting::LaneBytes(lane) => {
+                let cap = self.standing.cap(setting);
+                cap.is_some_and(|cap| self.meters.used(Meter::LaneBytes(lane)) >= cap)
+            }
+            Setting::LaneAttempts(lane) => {
+                let cap = self.standing.cap(setting);
+                cap.is_some_and(|cap| self.meters.used(Meter::LaneAttempts(lane)) >= cap)
+            }
+            Setting::Quota(Some(_)) | Setting::Rate(_) | Setting::Pause(..) => false,
+        }
+    }
+
+    /// Returns to its queue what is in flight to `no` and may not go on.
+    pub(super) fn give_back_shut(&mut self, now: Now, no: NodeNo) {
+        let peer = &self.peers[&no];
+        if peer.lanes.values().all(|lane| lane.flying == 0) {
+            self.meters.landed(no);
+        }
+        if self.standing.is_open() && self.sights.is_empty() {
+            return;
+        }
+        let peer = &self.peers[&no];
+        let mut back = Vec::new();
+        for (lane_no, lane) in &peer.lanes {
+            if lane.outbox.is_empty() || !self.is_shut(now, peer, *lane_no) {
+                continue;
+            }
+            let quota = self.is_out_of_quota(now, peer, *lane_no);
+            let waiting = lane.outbox.iter().filter(|key| !has_begun(peer, **key));
+            back.extend(waiting.map(|key| (*key, quota)));
+        }
+        for (key, quota) in back {
+            if quota {
+                self.meters.add(Meter::QuotaDrops(no), 1);
+            }
+            self.give_back(now, no, key, Outcome::Interrupted);
+        }
+    }
+
+    /// Notes that a quota refuses what is first in `lane`; parks all of it that
+    /// is in memory, where the config wants that.
+    pub(super) fn refuse_shut(&mut self, now: Now, no: NodeNo, lane: LaneNo) {
+        let peer = &self.peers[&no];
+        let Some(first) = first_ready(&peer.lanes[&lane]) else {
+            return;
+        };
+        if self.standing.is_open() || !self.is_out_of_quota(now, peer, lane) {
+            return;
+        }
+        let counted = self.refused.insert((no, lane), first);
+        if counted != Some(first) {
+            self.meters.add(Meter::QuotaDrops(no), 1);
+        }
+        if self.settings.bounds.on_exhausted == OnExhausted::Wait {
+            return;
+        }
+        let why = "the daily quota is used up, and bandwidth.on_exhausted is \"deadletter\"";
+        while let Some(key) = first_ready(&self.peers[&no].lanes[&lane]) {
+            self.park(now, no, key, Cause::Forced, Outcome::Interrupted, Some(why));
+        }
+    }
+
+    /// When the windows of `peer` are to be looked at though nothing happens.
+    pub(super) fn window_wakes(&self, now: Now, peer: &Peer) -> Option<Mono> {
+        let sight = self.sights.get(&peer.no)?;
+        let works = |lane: &Lane| lane.unloaded > 0 || lane.loaded() > 0 || lane.flying > 0;
+        peer.link.up().filter(|_| peer.lanes.values().any(works))?;
+        let look = now.mono + limits::LOOK_AT_WALL;
+        let until = sight.until.map(|until| Self::mono_of_wall(now, until));
+        Some(until.map_or(look, |until| until.min(look)))
+    }
+}
+
+/// The daemon's own kinds, class 0, go on when a quota is used up.
+fn is_exempt(peer: &Peer, lane: LaneNo) -> bool {
+    peer.lanes
+        .get(&lane)
+        .is_some_and(|lane| lane.rule.is_exempt())
+}
+
+/// Whether the first bytes of a pack are with the transport: its stream is
+/// shared, so the rest must follow.
+fn has_begun(peer: &Peer, key: Key) -> bool {
+    let parcel = &peer.parcels[&key];
+    parcel.sent > 0 && !parcel.info.is_large() && parcel.phase == Phase::Outbox
+}
+
+/// The oldest parcel of a lane that could begin.
+fn first_ready(lane: &Lane) -> Option<Key> {
+    let (small, large) = (lane.ready.first(), lane.ready_large.first());
+    small.into_iter().chain(large).min().copied()
+}

@@ -1,0 +1,223 @@
+//! What was used so far: meters in memory, and what of them the ledger keeps.
+//!
+//! The quota counts UDP bytes, which the transport reports some time after it was
+//! given the bytes to send. Until then those bytes are *pending*: they count
+//! against a quota at once, so that it does not depend on how often anybody
+//! looks at a connection. Amounts are written down with other work, at most once
+//! in [`limits::SAVE_METERS`]; on their own only once [`limits::UNSAVED_BYTES`]
+//! have gathered, so that an idle link writes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Scheduler;
+use crate::change::{Change, Snapshot};
+use crate::id::{NodeId, NodeNo};
+use crate::limits;
+use crate::meter::{Meter, Metered, minute_of};
+use crate::quota::Rolling;
+use crate::time::{Mono, Now, Unix};
+
+/// All meters of this node.
+#[derive(Debug, Default)]
+pub(super) struct Meters {
+    minute: u64,
+    rolling: BTreeMap<Meter, Rolling>,
+    counts: BTreeMap<Meter, u64>,
+    /// Rows that are not as the ledger has them.
+    unsaved: BTreeSet<(Meter, u64)>,
+    unsaved_bytes: u64,
+    saved_at: Mono,
+    pending: BTreeMap<NodeNo, Pending>,
+    pending_all: u64,
+}
+
+/// Bytes given to a link that its connection has not reported as sent.
+#[derive(Debug, Default)]
+struct Pending {
+    bytes: u64,
+    /// Whether a report has come since the last of them.
+    heard: bool,
+}
+
+impl Meters {
+    pub(super) fn new(snapshot: &Snapshot, now: Now) -> Self {
+        let mut meters = Self {
+            minute: minute_of(now.unix),
+            saved_at: now.mono,
+            ..Self::default()
+        };
+        for row in &snapshot.meters {
+            meters.take_up(*row);
+        }
+        if let std::collections::btree_map::Entry::Vacant(since) = meters.counts.entry(Meter::Since)
+        {
+            since.insert(now.wall.0);
+            meters.unsaved.insert((Meter::Since, 0));
+        }
+        meters
+    }
+
+    fn take_up(&mut self, row: Metered) {
+        let Some(span) = row.meter.span() else {
+            self.counts.insert(row.meter, row.amount);
+            return;
+        };
+        let minute = self.minute;
+        let rolling = self.rolling.entry(row.meter);
+        let rolling = rolling.or_insert_with(|| Rolling::new(span, minute));
+        rolling.take_up(row.minute, row.amount);
+        if row.minute > minute {
+            // Of a clock that was put back: it counts as of now.
+            self.unsaved.insert((row.meter, row.minute));
+            self.unsaved.insert((row.meter, minute));
+        }
+    }
+
+    /// Forgets what is too old by now.
+    pub(super) fn roll(&mut self, now: Now) {
+        let minute = minute_of(now.unix);
+        if minute > self.minute {
+            self.minute = minute;
+            let rolling = self.rolling.values_mut();
+            rolling.for_each(|rolling| rolling.roll(minute));
+        }
+    }
+
+    /// So much more of `meter`.
+    pub(super) fn add(&mut self, meter: Meter, amount: u64) {
+        let minute = self.minute;
+        match meter.span() {
+            Some(span) => {
+                let rolling = self.rolling.entry(meter);
+                let rolling = rolling.or_insert_with(|| Rolling::new(span, minute));
+                rolling.add(amount);
+                self.unsaved.insert((meter, minute));
+                self.unsaved_bytes = self.unsaved_bytes.saturating_add(amount);
+            }
+            None => {
+                *self.counts.entry(meter).or_default() += amount;
+                self.unsaved.insert((meter, 0));
+            }
+        }
+    }
+
+    /// Used of `meter` in its span.
+    pub(super) fn used(&self, meter: Meter) -> u64 {
+        self.rolling.get(&meter).map_or(0, Rolling::used)
+    }
+
+    /// The minute from which less than `below` of `meter` is used.
+    pub(super) fn opens(&self, meter: Meter, below: u64) -> Option<u64> {
+        match self.rolling.get(&meter) {
+            Some(rolling) => rolling.opens(below),
+            None => (below > 0).then_some(self.minute),
+        }
+    }
+
+    /// How often `meter` was counted.
+    pub(super) fn counted(&self, meter: Meter) -> u64 {
+        self.counts.get(&meter).copied().unwrap_or(0)
+    }
+
+    /// How often a meter of every peer was counted, over all of them.
+    pub(super) fn counted_all(&self, of: fn(NodeNo) -> Meter) -> u64 {
+        let range = of(NodeNo(0))..=of(NodeNo(u32::MAX));
+        self.counts.range(range).map(|(_, count)| count).sum()
+    }
+
+    /// Since when counts run, by the wall clock.
+    pub(super) fn since(&self) -> Option<Unix> {
+        self.counts.get(&Meter::Since).map(|at| Unix(*at))
+    }
+
+    /// Bytes that the link of `whose`, or all links, have yet to report.
+    pub(super) fn pending(&self, whose: Option<NodeNo>) -> u64 {
+        match whose {
+            None => self.pending_all,
+            Some(no) => self.pending.get(&no).map_or(0, |pending| pending.bytes),
+        }
+    }
+
+    /// `bytes` are with the link of `no`.
+    pub(super) fn hand_over(&mut self, no: NodeNo, bytes: u64) {
+        let pending = self.pending.entry(no).or_default();
+        pending.bytes += bytes;
+        pending.heard = false;
+        self.pending_all += bytes;
+    }
+
+    /// A link has sent `bytes`; `None`: to nobody we number.
+    fn report(&mut self, no: Option<NodeNo>, bytes: u64) {
+        self.add(Meter::Node, bytes);
+        let Some(no) = no else { return };
+        self.add(Meter::Peer(no), bytes);
+        if let Some(pending) = self.pending.get_mut(&no) {
+            let sent = pending.bytes.min(bytes);
+            pending.bytes -= sent;
+            pending.heard = true;
+            self.pending_all -= sent;
+        }
+    }
+
+    /// Nothing flies to `no`: once its link was heard, nothing is pending.
+    pub(super) fn landed(&mut self, no: NodeNo) {
+        if self.pending.get(&no).is_some_and(|pending| pending.heard) {
+            self.link_gone(no);
+        }
+    }
+
+    /// What the link of `no` did not report it will not.
+    pub(super) fn link_gone(&mut self, no: NodeNo) {
+        if let Some(pending) = self.pending.remove(&no) {
+            self.pending_all -= pending.bytes;
+        }
+    }
+
+    /// When what has gathered is to be written down, though nothing else is.
+    pub(super) fn save_at(&self) -> Option<Mono> {
+        let enough = self.unsaved_bytes >= limits::UNSAVED_BYTES;
+        enough.then(|| self.saved_at + limits::SAVE_METERS)
+    }
+
+    fn row(&self, (meter, minute): (Meter, u64)) -> Metered {
+        let amount = match meter.span() {
+            Some(_) => self
+                .rolling
+                .get(&meter)
+                .map_or(0, |rolling| rolling.at(minute)),
+            None => self.counted(meter),
+        };
+        Metered {
+            meter,
+            minute,
+            amount,
+        }
+    }
+}
+
+impl Scheduler {
+    pub(super) fn on_sent_on_wire(&mut self, peer: &NodeId, bytes: u64) {
+        let no = self.nodes.number(peer);
+        let no = no.filter(|no| self.peers.contains_key(no));
+        self.meters.report(no, bytes);
+        self.dirty.extend(no);
+    }
+
+    /// Writes down what was used, if it is time to.
+    pub(super) fn save_meters(&mut self, now: Now, beside_others: bool) {
+        let rested = now.mono >= self.meters.saved_at + limits::SAVE_METERS;
+        let alone = self.meters.unsaved_bytes >= limits::UNSAVED_BYTES;
+        if rested && (beside_others || alone || !self.batch.is_empty()) {
+            self.save_all_meters(now);
+        }
+    }
+
+    /// Writes down whatever the ledger does not have.
+    pub(super) fn save_all_meters(&mut self, now: Now) {
+        let unsaved = std::mem::take(&mut self.meters.unsaved);
+        self.meters.unsaved_bytes = 0;
+        self.meters.saved_at = now.mono;
+        let rows = unsaved.into_iter().map(|key| self.meters.row(key));
+        self.batch.extend(rows.map(Change::Metered));
+    }
+}
