@@ -22,6 +22,9 @@ use relay_core::setting::{Setting, Value};
 use relay_core::time::Unix;
 use relay_core::units::Rate;
 
+/// Table and bodies of four members of 256 B.
+const PACK: u64 = 4 * (56 + 256);
+
 #[test]
 fn a_stored_rate_goes_before_the_config_until_it_is_reset() {
     let mut node = Node::new(|settings| settings.rate = Rate(5_000));
@@ -183,7 +186,7 @@ fn debt_is_carried_over_a_change_and_savings_are_cut() {
 fn deliveries_stop_at_98_parts_of_a_quota_and_say_when_it_opens() {
     let mut node = Node::new(|settings| settings.bounds.quota = 100_000);
     node.link_up();
-    assert_eq!(node.send(4), 1_024);
+    assert_eq!(node.send(4), PACK);
     node.report(97_999);
     assert!(!node.bandwidth().shut, "a byte is left");
 
@@ -199,10 +202,10 @@ fn deliveries_stop_at_98_parts_of_a_quota_and_say_when_it_opens() {
         seen.opens_at,
         Some(Unix(1_700_000_000_000 - 20_000 + 24 * 3_600_000 + 60_000))
     );
-    while node.wait_for_deadline(Duration::from_secs(90_000)) && node.sent() == 1_024 {
+    while node.wait_for_deadline(Duration::from_secs(90_000)) && node.sent() == PACK {
         node.settle();
     }
-    assert_eq!(node.sent(), 2_048, "it goes by itself once it opens");
+    assert_eq!(node.sent(), 2 * PACK, "it goes by itself once it opens");
     assert_eq!(node.depth(StateName::Deadletter), 0);
 }
 
@@ -219,8 +222,8 @@ fn bytes_that_no_link_has_reported_count_against_a_quota_at_once() {
         })
         .sum();
 
-    // Each costs 64 for the header, 448 for its table, 2,048 for its bodies.
-    assert_eq!(sent, 8 * 2_048);
+    // Each costs 64 for the header beside its table and its bodies.
+    assert_eq!(sent, 8 * 2 * PACK);
     assert!(node.bandwidth().used == 0 && node.bandwidth().shut);
 }
 
@@ -312,7 +315,7 @@ fn a_shut_window_keeps_deliveries_back_until_it_opens() {
         node.settle();
     }
     assert_eq!(node.now.wall, Unix(1_700_000_000_000 + 1_000_000));
-    assert_eq!(node.sent(), 1_024);
+    assert_eq!(node.sent(), PACK);
 }
 
 #[test]
@@ -327,7 +330,7 @@ fn a_wall_clock_that_is_put_opens_and_shuts_windows_at_once() {
     node.hear(Input::Wake);
     node.settle();
 
-    assert_eq!(node.sent(), 1_024);
+    assert_eq!(node.sent(), PACK);
     node.now.wall = Unix(node.now.wall.0 - 1_000_000);
     assert_eq!(node.send(4), 0);
 }
@@ -352,8 +355,12 @@ fn what_a_window_catches_in_flight_returns_unspent() {
     }
 
     let sent = node.sent();
-    assert_eq!(sent % 2_048, 0, "a pack that has begun is finished: {sent}");
-    assert_eq!(node.depth(StateName::Scheduled), 64 - sent / 256);
+    assert_eq!(
+        sent % (2 * PACK),
+        0,
+        "a pack that has begun is finished: {sent}"
+    );
+    assert_eq!(node.depth(StateName::Scheduled), 64 - sent / (256 + 56));
     assert!(node.rows().iter().all(|row| row.spent == 0));
 }
 
@@ -377,12 +384,12 @@ fn a_lane_budget_of_bytes_and_one_of_attempts_keep_back_what_is_beyond_them() {
     // Each costs 64 for the header, 112 for its table, 512 for its bodies.
     assert_eq!(
         (sent, node.waiting_on()),
-        (3 * 512, Some(WaitingOn::LaneBudget))
+        (3 * PACK / 2, Some(WaitingOn::LaneBudget))
     );
     node.order(lane_budget(Some(0), Some(8))).expect("done");
     let lane = node.lane("default");
     assert_eq!((lane.attempts_used, lane.attempts_left()), (8, Some(0)));
-    assert_eq!(node.sent(), 4 * 512);
+    assert_eq!(node.sent(), 2 * PACK);
     assert_eq!(node.waiting_on(), Some(WaitingOn::LaneBudget));
     assert_eq!(
         lane.opens_at,
