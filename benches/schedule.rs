@@ -215,6 +215,11 @@ fn row(peer: NodeNo, lane: LaneNo, pack: u64, members: u32) -> PagedRow {
         row: OwedRow {
             held: false,
             standby: false,
+            stuck: false,
+            acked_late: false,
+            evicted: false,
+            expires: None,
+            left: 0,
             due: Due {
                 peer,
                 pack: PackNo(pack),

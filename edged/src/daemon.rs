@@ -301,6 +301,7 @@ fn settings(config: &Config) -> Settings {
         ack_timeout: config.relay.ack_timeout,
         max_starvation: config.relay.max_starvation,
         max_put: max_put(config),
+        deadletter_bytes: config.storage.keep_deadletter_bytes.0,
         ..Limits::default()
     };
     Settings {

@@ -58,6 +58,20 @@ pub struct OwedRow {
     pub held: bool,
     /// Whether it waits for another peer's delivery to fall short (semantics 3).
     pub standby: bool,
+    /// Whether its budget is spent and the deadletter had no room: it is failed,
+    /// and nothing more is tried (semantics 8).
+    pub stuck: bool,
+    /// Whether the peer acked it after it was parked: a retry settles it without
+    /// bytes (semantics 2.5).
+    pub acked_late: bool,
+    /// Whether its bytes were given up while it lay in the deadletter as expired.
+    pub evicted: bool,
+    /// When it stops being worth sending.
+    pub expires: Option<Unix>,
+    /// With [`Part::Member`]: the members the rest spoke for when it left, itself
+    /// included. An ack of the rest for at least so many answers for it too; 0 is
+    /// not known. See [`OwedRow::is_covered`].
+    pub left: u32,
     /// When it was first owed.
     pub queued: Unix,
     /// When this row last changed.
@@ -81,6 +95,11 @@ impl OwedRow {
             rescued: false,
             held: false,
             standby: false,
+            stuck: false,
+            acked_late: false,
+            evicted: false,
+            expires: info.expires,
+            left: 0,
             queued: at,
             updated: at,
             error: None,
@@ -90,7 +109,24 @@ impl OwedRow {
     /// Whether it is left out of pages of work until somebody moves it.
     #[must_use]
     pub const fn is_shelved(&self) -> bool {
-        self.held || self.standby
+        self.held || self.standby || self.stuck
+    }
+
+    /// Whether an ack of the rest of its pack for `count` members answers for it.
+    ///
+    /// The members of a pack leave the rest one after the other and never come
+    /// back, so what was sent as the rest is told apart by how many it was: what
+    /// was sent before a member left is at least as many as there were then.
+    #[must_use]
+    pub const fn is_covered(&self, count: u32) -> bool {
+        self.left > 0 && count >= self.left
+    }
+
+    /// Whether it stops being worth sending by `at`. A row of an older ledger
+    /// names no moment of its own; its pack does.
+    #[must_use]
+    pub fn has_expired(&self, info: &PackInfo, at: Unix) -> bool {
+        self.expires.or(info.expires).is_some_and(|end| end <= at)
     }
 }
 
@@ -322,6 +358,10 @@ pub struct Snapshot {
     /// Waiting rows that are shelved, per peer and lane: they are among `depths`
     /// and in no page.
     pub shelved: Vec<(NodeNo, LaneNo, u64)>,
+    /// Rows that are stuck: failed, with no room for them in the deadletter.
+    pub stuck: u64,
+    /// When the first waiting row stops being worth sending.
+    pub expires: Option<Unix>,
 }
 
 /// A piece of work read back from the ledger.

@@ -17,7 +17,7 @@ use crate::id::{
 };
 pub use crate::segment::Shape;
 use crate::segment::{Digest, PackInfo};
-use crate::time::Mono;
+use crate::time::{Mono, Unix};
 pub use effect::Effect;
 pub use input::Input;
 pub use order::{
@@ -277,6 +277,8 @@ pub enum Why {
     PauseEnds,
     /// Another gate opens by itself.
     Gate,
+    /// Something waiting stops being worth sending.
+    Expiry,
 }
 
 /// Where the scheduler stands, for status and simulator alike.

@@ -35,6 +35,7 @@ mod known;
 mod list;
 mod log;
 mod meters;
+mod overdue;
 mod parked;
 mod payload;
 mod place;
@@ -62,6 +63,7 @@ pub use error::{LedgerError, ReadError};
 pub use inbox::{ConfirmOutcome, InboxFilter, InboxItem, InboxState};
 pub use inspect::Inspection;
 pub use list::{DeliveryFilter, DeliveryRow, Listing, Place, SegmentRow, Tally};
+pub use overdue::Expired;
 pub use parked::Parked;
 pub use reader::Reader;
 pub use sweep::Swept;
@@ -206,6 +208,7 @@ impl Ledger {
     }
 
     fn snapshot(&self, rescued: u64) -> LedgerResult<Snapshot> {
+        let (stuck, expires) = recovery::overdue(&self.conn)?;
         Ok(Snapshot {
             ledger: self.id,
             epoch: self.epoch,
@@ -220,6 +223,8 @@ impl Ledger {
             settings: settings::read(&self.conn)?.0,
             meters: meters::read(&self.conn)?,
             shelved: recovery::shelved(&self.conn)?,
+            stuck,
+            expires,
         })
     }
 

@@ -33,6 +33,9 @@ pub const MAX_KEY: usize = 128;
 /// The slots a long segment takes of those its peer has for large ones; workers
 /// are counted in such segments.
 pub const LONGEST_SLOTS: usize = 8;
+/// Deliveries that one order names: bulk verbs run in transactions of so many
+/// rows (semantics 8).
+pub const ORDER_TARGETS: usize = 1_000;
 /// A frame of words on the wire: a pack's header, an ack with refusals.
 pub const MAX_FRAME: usize = 64 << 10;
 
@@ -79,6 +82,12 @@ pub struct Limits {
     pub arrivals: usize,
     /// Acks waiting for their row to be read back.
     pub late_acks: usize,
+    /// Orders of operators that wait for their rows to be read back: each holds as
+    /// many rows in memory as it has targets.
+    pub orders: usize,
+    /// What the deadletter may hold, each delivery counted with its length; one
+    /// always fits (semantics 8).
+    pub deadletter_bytes: u64,
     /// How long an ack may take once every byte is out (semantics 3).
     pub ack_timeout: Duration,
     /// A class with work is served at least this often (semantics 5).
@@ -117,6 +126,8 @@ impl Default for Limits {
             unsettled: 4096,
             arrivals: 1024,
             late_acks: 4096,
+            orders: 16,
+            deadletter_bytes: 1 << 30,
             ack_timeout: Duration::from_secs(30),
             max_starvation: Duration::from_secs(30),
             max_put: 2 << 30,

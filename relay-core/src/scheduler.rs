@@ -17,11 +17,16 @@
 mod allowance;
 mod arrivals;
 mod check;
+mod covered;
+mod deadletter;
+mod decided;
 mod dropping;
+mod expiry;
 mod fates;
 mod filing;
 mod gates;
 mod headroom;
+mod holding;
 mod kicking;
 mod limiting;
 mod links;
@@ -38,6 +43,7 @@ mod sending;
 mod start;
 mod table;
 mod tickets;
+mod verbs;
 mod verdicts;
 mod waking;
 
@@ -69,7 +75,7 @@ pub use gates::Gate;
 pub use headroom::{BandwidthPicture, Bound, LanePicture, SetBy};
 pub use limiting::{Bounds, OnExhausted, PeerBounds};
 pub use pausing::PausePicture;
-pub use picture::{PeerPicture, Picture};
+pub use picture::{DeadletterPicture, PeerPicture, Picture};
 
 /// How a peer is to be treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,6 +172,12 @@ pub struct Scheduler {
     asks: BTreeMap<Due, Vec<paging::Ask>>,
     /// Asked for while enough rows are being fetched.
     overdue: VecDeque<(Due, paging::Ask)>,
+    orders: decided::Orders,
+    covers: covered::Covers,
+    stuck: deadletter::Stuck,
+    expiry: expiry::Expiry,
+    /// Parcels that may have nothing left to do in memory.
+    idle: Vec<(NodeNo, Key)>,
     draining: Option<Mono>,
     drained: bool,
     /// When the last input was heard.
@@ -218,6 +230,11 @@ impl Scheduler {
             waiting_drops: BTreeSet::new(),
             asks: BTreeMap::new(),
             overdue: VecDeque::new(),
+            orders: decided::Orders::default(),
+            covers: covered::Covers::default(),
+            stuck: deadletter::Stuck::default(),
+            expiry: expiry::Expiry::default(),
+            idle: Vec::new(),
             draining: None,
             drained: false,
             heard_at: now,
@@ -235,10 +252,13 @@ impl Scheduler {
         let issued = self.issued;
         self.look_at_limits(now);
         self.dispatch(now, input);
+        self.try_blocked(now);
+        self.unstick(now);
         self.pump(now);
         self.save_meters(now, self.issued != issued);
         self.say_settled();
         self.flush();
+        self.forget_idle();
         self.finish_drain(now);
         self.note_wakes(now);
     }
@@ -259,7 +279,11 @@ impl Scheduler {
             Input::PersistRefused(ticket, space) => self.on_persist_refused(ticket, space),
             Input::Paged { peer, lane, rows } => self.on_paged(now, peer, lane, rows),
             Input::Owing { peer, rows } => self.on_owing(now, peer, rows),
-            Input::Fetched { due, row } => self.on_fetched(now, due, row.map(|row| *row)),
+            Input::Fetched { due, row, except } => {
+                self.on_fetched(now, due, row.map(|row| *row), &except);
+            }
+            Input::Expired { dues, next } => self.on_expired(now, &dues, next),
+            Input::Stuck { dues } => self.on_stuck(now, &dues),
             Input::LookedUp { question, known } => self.on_looked_up(now, question, &known),
             Input::Trimmed {
                 question,
@@ -311,6 +335,7 @@ impl Scheduler {
 
     fn on_drain(&mut self, now: Now) {
         self.draining.get_or_insert(now.mono + DRAIN);
+        self.refuse_orders();
         self.dirty.extend(self.peers.keys());
     }
 

@@ -300,6 +300,8 @@ impl World {
             Effect::Page { .. }
             | Effect::Owing { .. }
             | Effect::Fetch(_)
+            | Effect::FindExpired { .. }
+            | Effect::FindStuck { .. }
             | Effect::FindKey(..)
             | Effect::LookUp { .. }
             | Effect::Recall { .. }

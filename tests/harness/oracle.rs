@@ -73,6 +73,8 @@ struct Watch {
     said: BTreeMap<LinkId, ReceiptNo>,
     /// Until when each peer asked us to hold back.
     busy: BTreeMap<usize, u64>,
+    /// Acked rows that an operator had removed.
+    purged_acked: BTreeSet<Due>,
     /// Deliveries an operator named.
     named: BTreeSet<Due>,
     /// Committed: where each member of each pack stands, per peer.
@@ -342,6 +344,8 @@ impl Oracle {
             | Effect::Page { .. }
             | Effect::Owing { .. }
             | Effect::Fetch(_)
+            | Effect::FindExpired { .. }
+            | Effect::FindStuck { .. }
             | Effect::LookUp { .. }
             | Effect::Trim { .. }
             | Effect::Recall { .. }

@@ -1,6 +1,6 @@
 //! What the ledger should hold, in plain maps, and the steps that change both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -13,6 +13,7 @@ use relay_core::event::Known;
 use relay_core::id::{BootEpoch, LaneNo, LedgerId, NodeNo, PackNo, ReceiptNo};
 use relay_core::ledger::{Loaded, Reader};
 use relay_core::segment::PackInfo;
+use relay_core::time::Unix;
 
 use super::disk::{Disk, LANE, NOW, ids_of, key, owed_as, receipt};
 
@@ -30,6 +31,8 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Vec<Step>>> {
 pub(crate) struct Model {
     packs: BTreeMap<PackNo, (PackInfo, Bytes)>,
     owed: BTreeMap<Due, OwedRow>,
+    /// Members whose rows were removed.
+    gone: BTreeSet<Due>,
     receipts: BTreeMap<ReceiptNo, ReceiptRow>,
     keys: BTreeMap<KeyName, KeyRow>,
     heard: BTreeMap<(LedgerId, LaneNo), PackNo>,
@@ -49,6 +52,9 @@ impl Model {
                     return vec![];
                 };
                 self.owed.remove(&due);
+                if due.part != Part::Rest {
+                    self.gone.insert(due);
+                }
                 vec![Change::Gone(due)]
             }
             6 => {
@@ -111,10 +117,16 @@ impl Model {
             due.part
         };
         let due = Due { part, ..due };
-        let row = OwedRow {
+        let mut row = OwedRow {
             spent: u32::from(c),
+            left: u32::from(c / 2),
+            held: c.is_multiple_of(7),
+            expires: c.is_multiple_of(2).then_some(Unix(NOW.0 + u64::from(a))),
             ..owed_as(due, b)
         };
+        row.stuck = matches!(row.state, State::Failed { .. }) && c.is_multiple_of(3);
+        let parked = row.state.name() == StateName::Deadletter;
+        (row.acked_late, row.evicted) = (parked && c.is_multiple_of(3), parked && c > 99);
         self.owed.insert(due, row.clone());
         let attempt = Attempt {
             number: u32::from(b),
@@ -219,6 +231,7 @@ impl Model {
                 .collect();
             assert_eq!(reader.recall(peer, ReceiptNo(0), 99).expect("rows"), rows);
         }
+        self.check_overdue(&mut reader);
         for (due, row) in &self.owed {
             let found = reader.fetch(*due).expect("an answer").expect("the row");
             assert_eq!((&found.row, &found.info), (row, &self.packs[&due.pack].0));
@@ -242,11 +255,53 @@ impl Model {
         assert_eq!(reader.damaged(), 0);
     }
 
+    /// Members of the pack of `rest` that have or had a row of their own.
+    fn left_of(&self, rest: Due) -> Vec<u16> {
+        let all: BTreeSet<Due> = self.owed.keys().chain(&self.gone).copied().collect();
+        let own = all.into_iter().filter_map(|due| match due.part {
+            Part::Member(m) if (due.peer, due.pack) == (rest.peer, rest.pack) => Some(m),
+            Part::Member(_) | Part::Rest => None,
+        });
+        own.collect()
+    }
+
+    /// What expires and what is stuck is found by name, a few at a time.
+    fn check_overdue(&self, reader: &mut Reader) {
+        let order = |due: &Due| (due.pack, due.part, due.peer);
+        let waiting = || self.owed.values().filter(|row| is_waiting(row));
+        let mut wanted: Vec<(Unix, Due)> = waiting()
+            .filter_map(|row| row.expires.map(|at| (at, row.due)))
+            .collect();
+        wanted.sort_by_key(|(at, due)| (*at, order(due)));
+        let by = Unix(NOW.0 + 100);
+        let next = wanted.iter().map(|(at, _)| *at).find(|at| *at > by);
+        wanted.retain(|(at, _)| *at <= by);
+        let mut found = Vec::new();
+        loop {
+            let part = reader.expired(by, found.last().copied(), 2);
+            let part = part.expect("names");
+            assert_eq!(part.next, next);
+            if part.dues.is_empty() {
+                break;
+            }
+            found.extend(part.dues);
+        }
+        assert_eq!(found, wanted);
+        let mut stuck: Vec<Due> = waiting().filter(|row| row.stuck).map(|r| r.due).collect();
+        stuck.sort_by_key(order);
+        let first = reader.stuck(None, 2).expect("names");
+        let rest = reader.stuck(first.last().copied(), 99).expect("names");
+        let found = if first.is_empty() {
+            first
+        } else {
+            [first, rest].concat()
+        };
+        assert_eq!(found, stuck);
+    }
+
     /// Pages of three, one after the other, are all the waiting rows in order.
     pub(crate) fn check_pages(&self, reader: &mut Reader, peer: NodeNo) {
-        let waits = |row: &&OwedRow| {
-            row.due.peer == peer && matches!(row.state, State::Scheduled | State::Failed { .. })
-        };
+        let waits = |row: &&OwedRow| row.due.peer == peer && is_waiting(row) && !row.is_shelved();
         let mut wanted: Vec<&OwedRow> = self.owed.values().filter(waits).collect();
         wanted.sort_by_key(|row| (row.due.pack, row.due.part));
         let (mut found, mut after) = (Vec::new(), None);
@@ -255,17 +310,18 @@ impl Model {
             let Some(last) = page.last() else { break };
             after = Some((last.row.due.pack, last.row.due.part));
             for paged in page {
-                let own = self.owed.keys().filter(|due| {
-                    due.peer == peer && due.pack == paged.row.due.pack && due.part != Part::Rest
-                });
                 if paged.row.due.part == Part::Rest {
-                    assert_eq!(paged.except.len(), own.count());
+                    assert_eq!(paged.except, self.left_of(paged.row.due));
                 }
                 found.push(paged.row);
             }
         }
         assert_eq!(found.iter().collect::<Vec<_>>(), wanted);
     }
+}
+
+fn is_waiting(row: &OwedRow) -> bool {
+    matches!(row.state, State::Scheduled | State::Failed { .. })
 }
 
 pub(crate) fn nth(owed: &BTreeMap<Due, OwedRow>, n: u8) -> Option<Due> {

@@ -1,7 +1,7 @@
 //! Performing effects: each arm hands the work to whoever does it.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use relay_core::change::{Change, Due};
+use relay_core::change::{Change, Due, Part};
 use relay_core::event::{Effect, Input, SendTrouble, Shape};
 use relay_core::id::{NodeNo, StagedId, Ticket};
 use relay_core::ledger::{ReadError, Reader};
@@ -44,10 +44,23 @@ impl Driver {
                 Ok(Input::Owing { peer, rows })
             }),
             Effect::Fetch(due) => self.ask(move |reader| {
-                Ok(Input::Fetched {
-                    due,
-                    row: reader.fetch(due)?.map(Box::new),
+                let row = reader.fetch(due)?.map(Box::new);
+                let except = match (&row, due.part) {
+                    (None, Part::Rest) => reader.except(due.pack, due.peer)?,
+                    (Some(_), Part::Rest) | (_, Part::Member(_)) => Vec::new(),
+                };
+                Ok(Input::Fetched { due, row, except })
+            }),
+            Effect::FindExpired { by, after, limit } => self.ask(move |reader| {
+                let found = reader.expired(by, after, limit)?;
+                Ok(Input::Expired {
+                    dues: found.dues,
+                    next: found.next,
                 })
+            }),
+            Effect::FindStuck { after, limit } => self.ask(move |reader| {
+                let dues = reader.stuck(after, limit)?;
+                Ok(Input::Stuck { dues })
             }),
             Effect::LookUp {
                 question,

@@ -121,6 +121,8 @@ pub(crate) fn order(effect: Effect, durability: Durability) -> Option<(LinkId, O
         | Effect::Page { .. }
         | Effect::Owing { .. }
         | Effect::Fetch(_)
+        | Effect::FindExpired { .. }
+        | Effect::FindStuck { .. }
         | Effect::LookUp { .. }
         | Effect::Trim { .. }
         | Effect::Recall { .. }

@@ -44,6 +44,24 @@ pub enum Effect {
     },
     /// Read back one row; answer [`Input::Fetched`].
     Fetch(Due),
+    /// Find waiting rows that are not worth sending at `by`, by the moment and the
+    /// name (pack, part, peer), above `after`; answer [`Input::Expired`].
+    FindExpired {
+        /// The moment.
+        by: Unix,
+        /// Above this place.
+        after: Option<(Unix, Due)>,
+        /// At most so many.
+        limit: usize,
+    },
+    /// Find stuck rows by (pack, part, peer), above `after`; answer
+    /// [`Input::Stuck`].
+    FindStuck {
+        /// Above this place.
+        after: Option<Due>,
+        /// At most so many.
+        limit: usize,
+    },
     /// Ask which of these ids are known here; answer [`Input::LookedUp`].
     LookUp {
         /// The number of the question.

@@ -52,6 +52,22 @@ pub enum Input {
         due: Due,
         /// It, if it is there.
         row: Option<Box<PagedRow>>,
+        /// If it is not there, and was asked for as the rest of a pack: members of
+        /// that pack that have or had a row of their own, ascending.
+        except: Vec<u16>,
+    },
+    /// Waiting rows that are no longer worth sending, as they expired, and when
+    /// the next one will be.
+    Expired {
+        /// At most as many as asked for; fewer at the end.
+        dues: Vec<(Unix, Due)>,
+        /// The first moment after the one asked about.
+        next: Option<Unix>,
+    },
+    /// Rows that are stuck before a full deadletter, oldest first.
+    Stuck {
+        /// At most as many as asked for; fewer at the end.
+        dues: Vec<Due>,
     },
     /// What the ledger knows of an arrival or offer asked about.
     LookedUp {

@@ -18,7 +18,7 @@ use super::place::{PackRow, Place, write_pack};
 use super::retire::home;
 use super::rows::{Stored, Sum, outcome_code, part_code, write_owed};
 use super::{meta, set_meta};
-use crate::change::{AttemptRow, Change, Depth, Due, KeyRow, OwedRow, ReceiptRow};
+use crate::change::{AttemptRow, Change, Depth, Due, KeyRow, OwedRow, Part, ReceiptRow};
 use crate::delivery::StateName;
 use crate::id::{LaneNo, LedgerId, NodeNo, PackNo, ReceiptNo};
 
@@ -87,6 +87,9 @@ pub(super) fn apply<'a>(
         }
     }
     for (due, row) in owed {
+        if row.is_none() {
+            group.purged(due)?;
+        }
         group.owed(
             due,
             row.map(|row| Stored {
@@ -202,6 +205,22 @@ impl Group<'_> {
             ))
         });
         Ok(found.optional()?)
+    }
+
+    /// A member is removed for good, with its history: the rest of its pack must
+    /// not speak for it again.
+    fn purged(&self, due: Due) -> LedgerResult<()> {
+        if let Part::Member(member) = due.part
+            && self.before(due)?.is_some()
+        {
+            self.conn
+                .prepare_cached("DELETE FROM attempt WHERE pack = ?1 AND part = ?2 AND peer = ?3")?
+                .execute((due.pack.0 as i64, member, due.peer.0))?;
+            self.conn
+                .prepare_cached("INSERT OR IGNORE INTO gone VALUES (?1, ?2, ?3)")?
+                .execute((due.pack.0 as i64, due.peer.0, member))?;
+        }
+        Ok(())
     }
 
     fn attempt(&mut self, row: &AttemptRow) -> LedgerResult<()> {

@@ -156,7 +156,7 @@ impl Reader {
         }
     }
 
-    /// Members of `pack` that have a row of their own for `peer`, ascending.
+    /// Members of `pack` that have or had a row of their own for `peer`, ascending.
     ///
     /// # Errors
     /// [`ReadError::Sql`].
@@ -276,7 +276,8 @@ fn except_of(conn: &Connection, row: &OwedRow) -> rusqlite::Result<Vec<u16>> {
 
 pub(super) fn except(conn: &Connection, pack: PackNo, peer: NodeNo) -> rusqlite::Result<Vec<u16>> {
     let mut query = conn.prepare_cached(
-        "SELECT part FROM owed WHERE pack = ?1 AND part >= 0 AND peer = ?2 ORDER BY part",
+        "SELECT part FROM owed WHERE pack = ?1 AND part >= 0 AND peer = ?2
+         UNION SELECT part FROM gone WHERE pack = ?1 AND peer = ?2 ORDER BY 1",
     )?;
     let rows = query.query_map((pack.0 as i64, peer.0), |row| row.get(0))?;
     rows.collect()

@@ -194,3 +194,17 @@ pub(super) fn shelved(conn: &Connection) -> LedgerResult<Vec<(NodeNo, LaneNo, u6
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
+
+/// How many rows are stuck, and when the first waiting one expires.
+pub(super) fn overdue(conn: &Connection) -> LedgerResult<(u64, Option<Unix>)> {
+    let stuck: i64 = conn
+        .prepare("SELECT count(*) FROM owed INDEXED BY owed_stuck WHERE flags >= 8 AND state = 2")?
+        .query_row([], |row| row.get(0))?;
+    let expires: Option<i64> = conn
+        .prepare(
+            "SELECT min(expires) FROM owed INDEXED BY owed_expiring
+             WHERE expires IS NOT NULL AND state IN (0, 2) AND peer > 0",
+        )?
+        .query_row([], |row| row.get(0))?;
+    Ok((stuck as u64, expires.map(|at| Unix(at as u64))))
+}

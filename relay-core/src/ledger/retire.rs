@@ -230,6 +230,8 @@ fn remove_rows(conn: &Connection, pack: &Leaving, deltas: &mut Deltas) -> Ledger
         .execute([no])?;
     conn.prepare_cached("DELETE FROM attempt WHERE pack = ?1")?
         .execute([no])?;
+    conn.prepare_cached("DELETE FROM gone WHERE pack = ?1")?
+        .execute([no])?;
     conn.prepare_cached("DELETE FROM pack WHERE no = ?1")?
         .execute([no])?;
     if let Some(row) = &pack.row {

@@ -27,9 +27,9 @@ pub(super) struct Stored {
 /// The columns [`read_owed`] takes, in its order, of a table named `o`.
 pub(super) const OWED: &str = "o.pack, o.part, o.peer, o.lane, o.count, o.bytes, o.state, \
      o.detail, o.lease, o.spent, o.attempt, o.epoch, o.started, o.ended, o.outcome, o.flags, \
-     o.queued, o.updated, o.error, o.sum";
+     o.queued, o.updated, o.error, o.sum, o.expires, o.left_at";
 /// How many they are.
-pub(super) const OWED_WIDTH: usize = 20;
+pub(super) const OWED_WIDTH: usize = 22;
 /// A part as a number that sorts the rest before its members.
 pub(super) const fn part_code(part: Part) -> i64 {
     match part {
@@ -151,9 +151,17 @@ struct OwedColumns {
 const RESCUED: i64 = 1;
 const HELD: i64 = 2;
 const STANDBY: i64 = 4;
+const STUCK: i64 = 8;
+const ACKED_LATE: i64 = 16;
+const EVICTED: i64 = 32;
 
 const fn flags(row: &OwedRow) -> i64 {
-    row.rescued as i64 * RESCUED + row.held as i64 * HELD + row.standby as i64 * STANDBY
+    row.rescued as i64 * RESCUED
+        + row.held as i64 * HELD
+        + row.standby as i64 * STANDBY
+        + row.stuck as i64 * STUCK
+        + row.acked_late as i64 * ACKED_LATE
+        + row.evicted as i64 * EVICTED
 }
 
 fn owed_columns(stored: &Stored) -> OwedColumns {
@@ -205,6 +213,14 @@ fn owed_sum(stored: &Stored, columns: &OwedColumns) -> i64 {
     let mut sum = crc32fast::Hasher::new();
     sum.update(&all);
     sum.update(error.as_bytes());
+    let row = &stored.row;
+    // Rows of the first schema had neither, and keep the sum they have.
+    if row.left > 0 || row.expires.is_some() {
+        let expires = row.expires.map_or(0, |at| at.0);
+        sum.update(&[u8::from(row.expires.is_some())]);
+        sum.update(&expires.to_le_bytes());
+        sum.update(&row.left.to_le_bytes());
+    }
     i64::from(sum.finalize())
 }
 
@@ -213,11 +229,13 @@ pub(super) fn write_owed(conn: &Connection, stored: &Stored, known: bool) -> rus
     let mut write = conn.prepare_cached(if known {
         "UPDATE owed SET lane = ?4, count = ?5, bytes = ?6, state = ?7, detail = ?8, lease = ?9,
            spent = ?10, attempt = ?11, epoch = ?12, started = ?13, ended = ?14, outcome = ?15,
-           flags = ?16, queued = ?17, updated = ?18, error = ?19, sum = ?20
+           flags = ?16, queued = ?17, updated = ?18, error = ?19, sum = ?20,
+           expires = ?21, left_at = ?22
          WHERE pack = ?1 AND part = ?2 AND peer = ?3"
     } else {
         "INSERT INTO owed VALUES
-           (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)"
+           (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,
+            ?21, ?22)"
     })?;
     let columns = owed_columns(stored);
     let sum = owed_sum(stored, &columns);
@@ -255,7 +273,9 @@ pub(super) fn write_owed(conn: &Connection, stored: &Stored, known: bool) -> rus
         queued,
         updated,
         stored.row.error,
-        sum
+        sum,
+        stored.row.expires.map(|at| at.0 as i64),
+        stored.row.left,
     ])?;
     Ok(())
 }
@@ -295,6 +315,11 @@ pub(super) fn read_owed(row: &Row<'_>, at: usize) -> Result<Stored, Damaged> {
             rescued: number(15)? & RESCUED != 0,
             held: number(15)? & HELD != 0,
             standby: number(15)? & STANDBY != 0,
+            stuck: number(15)? & STUCK != 0,
+            acked_late: number(15)? & ACKED_LATE != 0,
+            evicted: number(15)? & EVICTED != 0,
+            expires: maybe(20)?.map(|at| Unix(at as u64)),
+            left: small(21)?,
             queued: Unix(number(16)? as u64),
             updated: Unix(number(17)? as u64),
             error: column(row, at + 18)?,

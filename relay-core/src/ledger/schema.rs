@@ -101,12 +101,27 @@ CREATE INDEX put_key_by_age ON put_key (at);
 ";
 
 const SECOND: &str = "
--- Bits: 1 a restart found an attempt open, 2 held by an operator, 4 on standby.
+-- Bits: 1 a restart found an attempt open, 2 held by an operator, 4 on standby,
+-- 8 stuck before a full deadletter; in the deadletter only: 16 acked since,
+-- 32 its bytes were given up.
 ALTER TABLE owed RENAME COLUMN rescued TO flags;
+-- When it stops being worth sending; how many the rest was when a member left it.
+ALTER TABLE owed ADD COLUMN expires INTEGER;
+ALTER TABLE owed ADD COLUMN left_at INTEGER NOT NULL DEFAULT 0;
 DROP INDEX owed_waiting;
 CREATE INDEX owed_waiting ON owed (peer, lane, pack, part)
   WHERE state IN (0, 2) AND lease IS NULL AND flags < 2;
-CREATE INDEX owed_shelved ON owed (peer, lane, pack, part) WHERE flags >= 2;
+CREATE INDEX owed_shelved ON owed (peer, lane, pack, part)
+  WHERE flags >= 2 AND state IN (0, 2);
+CREATE INDEX owed_stuck ON owed (pack, part, peer) WHERE flags >= 8 AND state = 2;
+CREATE INDEX owed_expiring ON owed (expires, pack, part, peer)
+  WHERE expires IS NOT NULL AND state IN (0, 2) AND peer > 0;
+
+-- Members whose rows were purged: the rest of their pack still does not mean them.
+CREATE TABLE gone (
+  pack INTEGER NOT NULL, peer INTEGER NOT NULL, part INTEGER NOT NULL,
+  PRIMARY KEY (pack, peer, part)
+) WITHOUT ROWID;
 
 -- What operators set; name and value are postcard.
 CREATE TABLE setting (name BLOB PRIMARY KEY, value BLOB NOT NULL, sum INTEGER NOT NULL)

@@ -32,7 +32,8 @@ pub enum Phase {
     Judging(Judgement),
     /// Failed; rests until then.
     Resting(Mono),
-    /// Its last change becomes durable with this ticket; then it leaves memory.
+    /// Nothing is to be done about it: terminal, or shelved. Its last change
+    /// becomes durable with this ticket; then it leaves memory.
     Settling(Ticket),
 }
 
@@ -56,6 +57,8 @@ pub struct Parcel {
     pub except: Arc<[u16]>,
     /// What it is doing.
     pub phase: Phase,
+    /// Whether its row was removed for good.
+    pub gone: bool,
     /// Whether a large one was offered on this link and is wanted.
     pub wanted: bool,
     /// Whether its next chunk was already counted as delayed by a rate.
@@ -81,6 +84,7 @@ impl Parcel {
             info,
             except,
             phase,
+            gone: false,
             wanted: false,
             throttled: false,
             fresh: false,
@@ -101,6 +105,13 @@ impl Parcel {
     #[must_use]
     pub fn is_flying(&self) -> bool {
         self.row.state.name() == StateName::Inflight
+    }
+
+    /// Whether a connection has it and cannot be made to give it back: a pack
+    /// shares its stream, a large segment has its own.
+    #[must_use]
+    pub const fn is_handed_over(&self) -> bool {
+        !self.info.is_large() && matches!(self.phase, Phase::Leaving | Phase::Sent)
     }
 
     /// What it puts on the wire, but for the words before it: a small pack goes with

@@ -1,8 +1,6 @@
 //! What becomes of a parcel: acked, failed, parked, given back. Each is one
 //! move along the table, one row, and the books.
 
-use std::sync::Arc;
-
 use super::{Pending, Scheduler};
 use crate::change::{Book, Change, Due, OwedRow, Part, close_attempt};
 use crate::delivery::{Cause, Move, Outcome, State, StateName};
@@ -49,8 +47,7 @@ impl Scheduler {
             Some(outcome),
             None,
         );
-        self.peer_mut(no).make_ready(key);
-        self.dirty.insert(no);
+        self.wait_again(now, no, key);
     }
 
     /// An attempt failed: the parcel rests, or is parked once its budget is spent.
@@ -78,16 +75,10 @@ impl Scheduler {
         };
         self.moved(now, no, key, Move::Fail, state, Some(outcome), Some(error));
         if spent >= budget {
-            self.park(now, no, key, Cause::RetriesExhausted, outcome, None);
-            return;
+            self.exhaust(now, no, key, outcome);
+        } else {
+            self.wait_again(now, no, key);
         }
-        let until = now.mono + wait;
-        let peer = self.peer_mut(no);
-        peer.parcels
-            .get_mut(&key)
-            .expect("a failing parcel is in memory")
-            .phase = Phase::Resting(until);
-        peer.resting.insert((until, key));
     }
 
     /// Parks a parcel in the deadletter, from wherever it stands.
@@ -117,45 +108,6 @@ impl Scheduler {
         self.retire(no, key)
     }
 
-    /// Puts a deadlettered row back to work: attempts start again at zero.
-    pub(super) fn retry(&mut self, now: Now, parcel: Parcel) {
-        let (no, key) = (parcel.row.due.peer, parcel.key());
-        let rule = self.lane_rule(parcel.row.lane);
-        let peer = self.peer_mut(no);
-        peer.lane(parcel.row.lane, rule, now.mono);
-        peer.parcels.insert(key, parcel);
-        self.peer_mut(no)
-            .parcels
-            .get_mut(&key)
-            .expect("it was just put there")
-            .row
-            .spent = 0;
-        let row = self.moved(now, no, key, Move::Retry, State::Scheduled, None, None);
-        self.book(&row, Book::Deadletter, -i64::from(row.count));
-        self.peer_mut(no).make_ready(key);
-        self.dirty.insert(no);
-    }
-
-    /// Removes a deadlettered row for good.
-    pub(super) fn purge(&mut self, now: Now, parcel: Parcel) {
-        let row = parcel.row.clone();
-        let (no, key, by) = (row.due.peer, parcel.key(), i64::from(row.count));
-        let rule = self.lane_rule(row.lane);
-        let peer = self.peer_mut(no);
-        peer.lane(row.lane, rule, now.mono);
-        peer.parcels.insert(key, parcel);
-        peer.shift(
-            row.lane,
-            Some(row.state.name()),
-            Move::Remove,
-            Peer::depth_of(&row),
-        );
-        self.batch.push(Change::Gone(row.due));
-        self.book(&row, Book::Deadletter, -by);
-        self.book(&row, Book::Purged, by);
-        self.retire(no, key);
-    }
-
     /// Members of a parcel go their own way: each becomes a parcel of its own,
     /// standing where the rest stands. Answers their keys.
     pub(super) fn split(&mut self, no: NodeNo, key: Key, members: &[(u16, u64)]) -> Vec<Key> {
@@ -174,6 +126,7 @@ impl Scheduler {
         let mut except: Vec<u16> = rest.except.to_vec();
         let mut parts = Vec::with_capacity(members.len());
         for (member, length) in members {
+            let left = rest.row.count;
             rest.row.count -= 1;
             rest.row.bytes -= length;
             except.push(*member);
@@ -185,6 +138,7 @@ impl Scheduler {
                 due,
                 count: 1,
                 bytes: *length,
+                left,
                 ..rest.row.clone()
             };
             parts.push(Parcel::new(
@@ -198,7 +152,7 @@ impl Scheduler {
         rest.except = except.into();
         let (lane, state) = (rest.row.lane, rest.row.state.name());
         let slots = rest.info.slots();
-        let flying = rest.is_flying();
+        let (flying, stuck) = (rest.is_flying(), rest.row.stuck);
         let lighter = heavy - rest.weight();
         self.batch.push(Change::Owed(rest.row.clone()));
         if flying {
@@ -209,14 +163,19 @@ impl Scheduler {
         }
         let depth = peer.depth.entry((lane, state)).or_default();
         depth.parcels += parts.len() as u64;
+        self.stuck.rows += if stuck { parts.len() as u64 } else { 0 };
         let keys = parts.iter().map(Parcel::key).collect();
         for part in parts {
-            let weight = part.weight();
+            let (weight, key, phase) = (part.weight(), part.key(), part.phase.clone());
             self.batch.push(Change::Owed(part.row.clone()));
             let peer = self.peer_mut(no);
-            peer.parcels.insert(part.key(), part);
+            peer.parcels.insert(key, part);
             if flying {
                 peer.take_off(lane, weight, slots);
+            } else if phase == Phase::Ready {
+                peer.make_ready(key);
+            } else if let Phase::Resting(until) = phase {
+                peer.resting.insert((until, key));
             }
         }
         keys
@@ -234,7 +193,7 @@ impl Scheduler {
 
     /// The one place where a parcel's row changes state: table, depths, row.
     #[expect(clippy::too_many_arguments, reason = "a move is all of these at once")]
-    fn moved(
+    pub(super) fn moved(
         &mut self,
         now: Now,
         no: NodeNo,
@@ -257,15 +216,18 @@ impl Scheduler {
         let closed = outcome.and_then(|outcome| close(&mut parcel.row, now.unix, outcome, sent));
         parcel.row.state = to;
         parcel.row.updated = now.unix;
+        let unstuck = std::mem::take(&mut parcel.row.stuck);
+        parcel.row.held &= !to.name().is_terminal();
         let row = parcel.row.clone();
         let landed = peer.shift(row.lane, Some(from), wanted, Peer::depth_of(&row));
         assert_eq!(landed, Some(to.name()), "the row says what the table says");
+        self.stuck.rows -= u64::from(unstuck);
         self.batch.extend(closed.map(Change::Attempt));
         self.batch.push(Change::Owed(row.clone()));
         row
     }
 
-    fn book(&mut self, row: &OwedRow, entry: Book, by: i64) {
+    pub(super) fn book(&mut self, row: &OwedRow, entry: Book, by: i64) {
         self.batch.push(Change::Book {
             peer: row.due.peer,
             lane: row.lane,
@@ -276,7 +238,7 @@ impl Scheduler {
 
     /// A parcel stays in memory until its last change is durable, so that no
     /// older row of it is read back.
-    fn retire(&mut self, no: NodeNo, key: Key) -> Ticket {
+    pub(super) fn retire(&mut self, no: NodeNo, key: Key) -> Ticket {
         let ticket = self.batch_ticket();
         let parcel = self
             .peer_mut(no)
@@ -284,7 +246,6 @@ impl Scheduler {
             .get_mut(&key)
             .expect("a retiring parcel is in memory");
         parcel.phase = Phase::Settling(ticket);
-        parcel.except = Arc::new([]);
         self.batch_pending.push(Pending::Settled { peer: no, key });
         self.dirty.insert(no);
         ticket
@@ -314,12 +275,34 @@ impl Scheduler {
             return;
         };
         let (due, lane) = (parcel.row.due, parcel.row.lane);
-        let asked = self.asks.contains_key(&due) || dropped;
+        let wanted = self.asks.contains_key(&due) || dropped || self.orders.is_pinned(&due);
         let lane = peer.lanes.get_mut(&lane).expect("a parcel's lane is there");
-        if lane.paging.is_none() && !asked {
+        if lane.paging.is_none() && !wanted {
             peer.parcels.remove(&key);
         } else {
             lane.lingering.push(key);
+        }
+    }
+
+    /// Lets go of what became idle while something was done to it.
+    pub(super) fn forget_idle(&mut self) {
+        for (no, key) in std::mem::take(&mut self.idle) {
+            let parcel = self.peers.get(&no).and_then(|peer| peer.parcels.get(&key));
+            let idle = |parcel: &Parcel| match parcel.phase {
+                Phase::Settling(ticket) => ticket <= self.durable,
+                Phase::Storing
+                | Phase::Ready
+                | Phase::Marking(_)
+                | Phase::Outbox
+                | Phase::Offered
+                | Phase::Leaving
+                | Phase::Sent
+                | Phase::Judging(_)
+                | Phase::Resting(_) => false,
+            };
+            if parcel.is_some_and(idle) {
+                self.forget(no, key);
+            }
         }
     }
 

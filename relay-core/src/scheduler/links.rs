@@ -149,6 +149,7 @@ impl Scheduler {
         self.links.remove(&link);
         self.forget_arrivals(link);
         self.meters.link_gone(no);
+        self.forget_covers(no);
         let peer = self.peer_mut(no);
         peer.unsent = ByClass::default();
         peer.unsent_chunks = ByClass::default();

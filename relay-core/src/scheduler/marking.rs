@@ -87,8 +87,8 @@ impl Scheduler {
     }
 
     fn has_expired(&self, now: Now, no: NodeNo, key: Key) -> bool {
-        let expires = self.peers[&no].parcels[&key].info.expires;
-        expires.is_some_and(|at| at <= now.unix)
+        let parcel = &self.peers[&no].parcels[&key];
+        parcel.row.has_expired(&parcel.info, now.unix)
     }
 
     fn mark_one(&mut self, now: Now, no: NodeNo, key: Key) {

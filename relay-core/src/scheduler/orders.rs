@@ -6,10 +6,11 @@
 //! nothing is answered when all asked for before it is durable. What has to read
 //! a row first is answered when the last of its rows is decided.
 
-use super::{Pending, Scheduler, paging};
+use super::verbs::Verb;
+use super::{Pending, Scheduler};
 use crate::audit::{AuditEvent, AuditRecord, LAST_HASH, UPTO};
-use crate::change::{Change, Due};
-use crate::event::{Caller, Done, Effect, Order, OrderId, OrderRefused, Target};
+use crate::change::Change;
+use crate::event::{Caller, Done, Effect, Order, OrderId, OrderRefused};
 use crate::time::Now;
 
 impl Scheduler {
@@ -21,8 +22,14 @@ impl Scheduler {
             Order::LaneBudget { change, dry_run } => {
                 self.set_lane_budget(now, id, caller, &change, dry_run);
             }
-            Order::Retry { targets, ttl: _ } => self.ask_all(id, &targets, || paging::Ask::Retry),
-            Order::Purge(targets) => self.ask_all(id, &targets, || paging::Ask::Purge),
+            Order::Hold(targets) => self.begin_order(now, id, caller, Verb::Hold, targets),
+            Order::Release(targets) => self.begin_order(now, id, caller, Verb::Release, targets),
+            Order::Cancel(targets) => self.begin_order(now, id, caller, Verb::Cancel, targets),
+            Order::Force(targets) => self.begin_order(now, id, caller, Verb::Force, targets),
+            Order::Retry { targets, ttl } => {
+                self.begin_order(now, id, caller, Verb::Retry { ttl }, targets);
+            }
+            Order::Purge(targets) => self.begin_order(now, id, caller, Verb::Purge, targets),
             Order::PruneAudit {
                 upto,
                 count,
@@ -52,19 +59,7 @@ impl Scheduler {
             Order::Resume(scope) => self.resume(now, id, caller, &scope),
             Order::Kick(peer) => self.kick(now, id, caller, &peer),
             Order::Drop(peer) => self.drop_peer(now, id, caller, &peer),
-            Order::Hold(_) | Order::Release(_) | Order::Cancel(_) | Order::Force(_) => {
-                let why = "this order is not yet carried out".to_owned();
-                self.answer_order(id, Err(OrderRefused::Malformed(why)));
-            }
         }
-    }
-
-    fn ask_all(&mut self, id: OrderId, targets: &[Target], ask: impl Fn() -> paging::Ask) {
-        let dues: Vec<Due> = targets.iter().map(|target| target.due).collect();
-        for due in dues {
-            self.ask(due, ask());
-        }
-        self.answer_order(id, Ok(Done::default()));
     }
 
     /// Answers an order once everything asked for so far, the batch included, is
@@ -76,10 +71,7 @@ impl Scheduler {
         }
         let pending = Pending::Order(id, outcome);
         if nothing_new {
-            match self.pending.back_mut().filter(|(at, _)| *at == self.issued) {
-                Some((_, waiting)) => waiting.push(pending),
-                None => self.pending.push_back((self.issued, vec![pending])),
-            }
+            self.after_all(pending);
         } else {
             self.batch_pending.push(pending);
         }

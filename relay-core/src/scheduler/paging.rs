@@ -6,21 +6,25 @@
 
 use super::Scheduler;
 use crate::change::{Due, PagedRow};
-use crate::delivery::{State, StateName};
-use crate::event::{Ack, Effect};
+use crate::delivery::StateName;
+use crate::event::{Ack, Effect, OrderId};
 use crate::id::{LaneNo, NodeNo};
 use crate::peer::{Parcel, Phase};
-use crate::time::{Mono, Now, Unix};
+use crate::time::{Now, Unix};
 
 /// Why a row is fetched.
 #[derive(Clone, Debug)]
 pub(super) enum Ask {
     /// An ack of it was heard.
     Ack(Ack),
-    /// An operator wants it back at work.
-    Retry,
-    /// An operator wants it gone.
-    Purge,
+    /// The ack of its pack with this number may answer for it.
+    Covered(u64),
+    /// An order names it.
+    Order(OrderId),
+    /// Its time to live is over.
+    Expired,
+    /// It may be stuck before a deadletter that has room again.
+    Look,
 }
 
 impl Scheduler {
@@ -114,38 +118,25 @@ impl Scheduler {
         let no = paged.row.due.peer;
         let lane_no = paged.row.lane;
         let rule = self.lane_rule(lane_no);
-        let longest = self.settings.retry.longest;
+        let settled = Phase::Settling(self.durable);
         let peer = self.peer_entry(no, now);
         let lane = peer.lane(lane_no, rule, now.mono);
-        lane.unloaded = lane.unloaded.saturating_sub(1);
-        let parcel = Parcel::new(paged.row, paged.info, paged.except.into(), Phase::Ready);
+        // Shelved rows are in no page and were not counted.
+        let paged_in = u64::from(!paged.row.is_shelved());
+        lane.unloaded = lane.unloaded.saturating_sub(paged_in);
+        let parcel = Parcel::new(paged.row, paged.info, paged.except.into(), settled);
         let key = parcel.key();
-        let state = parcel.row.state;
         peer.parcels.insert(key, parcel);
-        match state {
-            State::Failed { until } => {
-                let until = now.mono + left(until, now.unix).min(longest);
-                self.rest(no, key, until);
-            }
-            State::Scheduled => self.peer_mut(no).make_ready(key),
-            State::Inflight | State::Acked | State::Deadletter { .. } => {
-                panic!("only waiting rows are paged in")
-            }
-        }
-        self.dirty.insert(no);
-    }
-
-    fn rest(&mut self, no: NodeNo, key: crate::queue::Key, until: Mono) {
-        let peer = self.peer_mut(no);
-        peer.parcels
-            .get_mut(&key)
-            .expect("a resting parcel is in memory")
-            .phase = Phase::Resting(until);
-        peer.resting.insert((until, key));
+        self.wait_again(now, no, key);
     }
 
     /// Fetches `due` by name, for `ask`.
     pub(super) fn ask(&mut self, due: Due, ask: Ask) {
+        self.try_ask(due, ask);
+    }
+
+    /// Fetches `due` by name, for `ask`; `false` if there are too many to remember.
+    pub(super) fn try_ask(&mut self, due: Due, ask: Ask) -> bool {
         let late = self.asks.len();
         let asks = self.asks.entry(due).or_default();
         if asks.is_empty() {
@@ -153,70 +144,45 @@ impl Scheduler {
                 self.asks.remove(&due);
                 // A peer has at most so many acks open: stored and not settled,
                 // being stored, wanted. One that says more is not heard, and
-                // repeats them after a reconnect.
+                // repeats them after a reconnect. Orders have a bound of their own.
                 let limits = &self.settings.limits;
                 let each = limits.unsettled + (limits.arrivals + limits.large) as u64;
                 let most = each.saturating_mul(self.peers.len() as u64);
-                if (self.overdue.len() as u64) < most {
+                let room = (self.overdue.len() as u64) < most || matches!(ask, Ask::Order(_));
+                if room {
                     self.overdue.push_back((due, ask));
                 }
-                return;
+                return room;
             }
             self.effects.push_back(Effect::Fetch(due));
         }
         asks.push(ask);
+        true
     }
 
-    pub(super) fn on_fetched(&mut self, now: Now, due: Due, row: Option<PagedRow>) {
+    pub(super) fn on_fetched(&mut self, now: Now, due: Due, row: Option<PagedRow>, except: &[u16]) {
         let Some(asks) = self.asks.remove(&due) else {
             return;
         };
         let key = (due.pack, due.part);
-        let known = self
-            .peers
-            .get(&due.peer)
-            .is_some_and(|p| p.parcels.contains_key(&key));
-        let waits = |row: &PagedRow| {
-            matches!(
-                row.row.state.name(),
-                StateName::Scheduled | StateName::Failed
-            )
+        let here = |node: &Self| {
+            let peer = node.peers.get(&due.peer);
+            peer.is_some_and(|peer| peer.parcels.contains_key(&key))
         };
-        let mut parked = row.filter(|_| !known);
-        if let Some(row) = parked.take_if(|row| waits(row)) {
-            self.load(now, row);
+        if let Some(row) = row.filter(|_| !here(self)) {
+            self.take_up_fetched(now, row);
         }
         for ask in asks {
-            let known = self
-                .peers
-                .get(&due.peer)
-                .is_some_and(|p| p.parcels.contains_key(&key));
-            let take = |parked: &mut Option<PagedRow>| {
-                let dead = |r: &PagedRow| r.row.state.name() == StateName::Deadletter;
-                parked.take_if(|row| !known && dead(row)).map(|row| {
-                    let settling = Phase::Settling(self.durable);
-                    Parcel::new(row.row, row.info, row.except.into(), settling)
-                })
-            };
             match ask {
-                Ask::Ack(ack) if known => self.judge_ack(now, due.peer, ack),
-                Ask::Ack(ack) => self.nothing_to_settle(due.peer, &ack),
-                Ask::Retry => {
-                    if let Some(parcel) = take(&mut parked) {
-                        self.retry(now, parcel);
-                    }
-                }
-                Ask::Purge => {
-                    if let Some(parcel) = take(&mut parked) {
-                        self.purge(now, parcel);
-                    }
-                }
+                Ask::Ack(ack) if here(self) => self.judge_ack(now, due.peer, ack),
+                Ask::Ack(ack) => self.nothing_to_settle(now, due.peer, ack, except),
+                Ask::Covered(name) => self.on_covered(now, due, name),
+                Ask::Order(id) => self.on_order_read(now, id, due, here(self)),
+                Ask::Expired => self.on_expired_read(now),
+                Ask::Look => self.let_in(now, due.peer, key),
             }
         }
-        let peer = self.peers.get(&due.peer);
-        if let Some(lane) = peer.and_then(|p| p.parcels.get(&key)).map(|p| p.row.lane) {
-            self.forget_settled(due.peer, lane);
-        }
+        self.idle.push((due.peer, key));
         while let Some((due, ask)) = self.overdue.pop_front() {
             self.ask(due, ask);
             if self.asks.len() >= self.settings.limits.late_acks {
@@ -225,11 +191,27 @@ impl Scheduler {
         }
     }
 
-    /// An ack of something that is settled, parked or gone: it is true already.
-    fn nothing_to_settle(&mut self, no: NodeNo, ack: &Ack) {
-        let durable = self.durable;
-        if let Some(peer) = self.peers.get_mut(&no) {
-            peer.line.settle(ack.receipt, durable);
+    /// Takes a row into memory that was read by name, whatever its state.
+    fn take_up_fetched(&mut self, now: Now, paged: PagedRow) {
+        let (no, lane, state) = (paged.row.due.peer, paged.row.lane, paged.row.state.name());
+        match state {
+            StateName::Scheduled | StateName::Failed => self.load(now, paged),
+            StateName::Acked | StateName::Deadletter => {
+                let rule = self.lane_rule(lane);
+                let settled = Phase::Settling(self.durable);
+                let peer = self.peer_entry(no, now);
+                peer.lane(lane, rule, now.mono);
+                let parcel = Parcel::new(paged.row, paged.info, paged.except.into(), settled);
+                peer.parcels.insert(parcel.key(), parcel);
+            }
+            StateName::Inflight => panic!("what is in flight is in memory"),
+        }
+    }
+
+    /// An ack of something that is gone: it may still mean members that left it.
+    fn nothing_to_settle(&mut self, now: Now, no: NodeNo, ack: Ack, except: &[u16]) {
+        if self.peers.contains_key(&no) {
+            self.cover(now, no, ack, (except, 0), self.durable);
         }
     }
 }

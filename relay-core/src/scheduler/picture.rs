@@ -31,8 +31,29 @@ pub struct Picture {
     pub space: Space,
     /// What operators have paused.
     pub pauses: Vec<PausePicture>,
+    /// How full the deadletter is.
+    pub deadletter: DeadletterPicture,
     /// Every peer with a place in the config or with work.
     pub peers: Vec<PeerPicture>,
+}
+
+/// The deadletter at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeadletterPicture {
+    /// What it holds, each delivery counted with its length.
+    pub bytes: u64,
+    /// What it may hold.
+    pub ceiling: u64,
+    /// Rows that are stuck before it: their budget is spent, and nothing is tried.
+    pub stuck: u64,
+}
+
+impl DeadletterPicture {
+    /// Whether someone should look: four fifths of it are taken.
+    #[must_use]
+    pub const fn is_alarming(&self) -> bool {
+        self.stuck > 0 || self.bytes >= self.ceiling / 5 * 4
+    }
 }
 
 /// One peer at one moment.
@@ -80,6 +101,11 @@ impl Scheduler {
             lanes: self.lane_pictures(now),
             space: self.space,
             pauses: self.pauses_picture(),
+            deadletter: DeadletterPicture {
+                bytes: self.deadletter_bytes(),
+                ceiling: self.settings.limits.deadletter_bytes,
+                stuck: self.stuck.rows,
+            },
             peers: self
                 .peers
                 .values()

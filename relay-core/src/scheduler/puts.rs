@@ -37,6 +37,7 @@ pub(super) struct Stored {
     lane: LaneNo,
     dues: Vec<Due>,
     depth: Depth,
+    expires: Option<Unix>,
 }
 
 impl Scheduler {
@@ -109,6 +110,9 @@ impl Scheduler {
 
     pub(super) fn on_put_stored(&mut self, now: Now, stored: Stored) {
         self.effects.push_back(Effect::Accept(stored.put));
+        if let Some(at) = stored.expires {
+            self.note_expiry(now, at);
+        }
         for due in &stored.dues {
             self.due_stored(now, &stored, *due);
         }
@@ -132,10 +136,15 @@ impl Scheduler {
             return;
         };
         if !parcel.is_flying() {
-            let fresh = std::mem::take(&mut parcel.fresh);
+            let (fresh, over) = (
+                std::mem::take(&mut parcel.fresh),
+                parcel.row.has_expired(&parcel.info, now.unix),
+            );
             let lane = peer.lanes.get_mut(&stored.lane);
             lane.expect("a put's lane is there").coming -= 1;
-            return if fresh {
+            return if over {
+                self.wait_again(now, due.peer, key);
+            } else if fresh {
                 peer.make_fresh(key);
             } else {
                 peer.make_ready(key);
@@ -278,6 +287,7 @@ impl Scheduler {
             lane,
             dues,
             depth,
+            expires: info.expires,
         };
         self.persist_alone(changes, Pending::Put(stored));
     }

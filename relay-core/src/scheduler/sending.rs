@@ -173,7 +173,7 @@ impl Scheduler {
             except: Arc::clone(&parcel.except),
             info: parcel.info.clone(),
             class: self.peers[&no].class(parcel.row.lane),
-            ttl: parcel.info.expires.map(left),
+            ttl: parcel.row.expires.or(parcel.info.expires).map(left),
         }
     }
 }

@@ -79,6 +79,12 @@ impl Scheduler {
             let lane = self.peer_entry(*no, now).lane(*lane, rule, now.mono);
             lane.unloaded = lane.unloaded.saturating_sub(*parcels);
         }
+        self.stuck.rows = snapshot.stuck;
+        // The ceiling may be another one than before.
+        self.stuck.room_back = snapshot.stuck > 0;
+        if let Some(at) = snapshot.expires {
+            self.note_expiry(now, at);
+        }
         for (no, count) in &snapshot.unsettled {
             self.peer_entry(*no, now).unsettled.unread = *count;
         }

@@ -63,7 +63,9 @@ impl Scheduler {
                 Pending::Order(id, outcome) => {
                     self.effects.push_back(Effect::Answer(id, outcome));
                 }
-                Pending::Marked { .. } | Pending::Settled { .. } | Pending::Dropped(_) => {
+                // So does a parcel that is shelved as it was read.
+                Pending::Settled { peer, key } => self.on_settled(ticket, peer, key),
+                Pending::Marked { .. } | Pending::Dropped(_) => {
                     panic!("only a put or an arrival may find no room")
                 }
             }
@@ -74,6 +76,14 @@ impl Scheduler {
     /// The ticket that what is in the batch will share.
     pub(super) const fn batch_ticket(&self) -> Ticket {
         Ticket(self.issued.0 + 1)
+    }
+
+    /// Does `pending` once all that was asked for so far, the batch aside, is durable.
+    pub(super) fn after_all(&mut self, pending: Pending) {
+        match self.pending.back_mut().filter(|(at, _)| *at == self.issued) {
+            Some((_, waiting)) => waiting.push(pending),
+            None => self.pending.push_back((self.issued, vec![pending])),
+        }
     }
 
     /// Asks for what the batch holds to be made durable.

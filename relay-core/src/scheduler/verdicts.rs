@@ -1,10 +1,11 @@
 //! What a peer says about our packs: acked, refused in part, busy, silent.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Scheduler, paging};
 use crate::change::{Due, Part};
-use crate::delivery::{Cause, Outcome, State};
+use crate::delivery::{Cause, Outcome};
 use crate::event::{Ack, BusyWhy, Effect, SendTrouble};
 use crate::id::{LinkId, NodeNo, ReceiptNo, Ticket};
 use crate::peer::{Judgement, Phase};
@@ -52,8 +53,11 @@ impl Scheduler {
                 paging::Ask::Ack(ack),
             );
         };
+        let over = parcel.row.state.name().is_terminal();
         match parcel.phase {
-            Phase::Settling(ticket) => return peer.line.settle(receipt, ticket),
+            Phase::Settling(ticket) if over => {
+                return self.ack_of_past(now, no, key, (ack, ticket));
+            }
             // Not durable here, so never sent: the peer speaks of another life.
             Phase::Storing => return peer.line.settle(receipt, durable),
             Phase::Judging(_) => {
@@ -68,11 +72,13 @@ impl Scheduler {
             | Phase::Offered
             | Phase::Leaving
             | Phase::Sent
+            | Phase::Settling(_)
             | Phase::Resting(_) => {}
         }
         if ack.table == parcel.info.table && ack.refused.is_empty() {
+            let (except, rest) = (Arc::clone(&parcel.except), parcel.row.count);
             let ticket = self.settle(now, no, key);
-            self.peer_mut(no).line.settle(receipt, ticket);
+            self.cover(now, no, ack, (&except, rest), ticket);
         } else {
             self.look_at(no, key, Judgement::Answer(ack));
         }
@@ -93,7 +99,7 @@ impl Scheduler {
     }
 
     /// Our own bytes are read again before a bad word about them is believed.
-    fn look_at(&mut self, no: NodeNo, key: Key, judgement: Judgement) {
+    pub(super) fn look_at(&mut self, no: NodeNo, key: Key, judgement: Judgement) {
         let peer = self.peer_mut(no);
         let parcel = peer
             .parcels
@@ -145,14 +151,24 @@ impl Scheduler {
             Judgement::Answer(ack) => ack.receipt,
             Judgement::Trouble(_) => ReceiptNo(0),
         };
-        let ticket = if lengths.is_empty() {
-            self.lose(now, no, key, &judgement)
-        } else {
-            self.decide(now, no, key, judgement, &ours, lengths)
+        let answer = match &judgement {
+            Judgement::Answer(ack) if ack.table == parcel.info.table => Some(ack.clone()),
+            Judgement::Answer(_) | Judgement::Trouble(_) => None,
         };
-        self.peer_mut(no).line.settle(receipt, ticket);
+        let over = parcel.row.state.name().is_terminal();
+        let ticket = match (over, lengths.is_empty()) {
+            (true, _) => self.note_part(now, no, key, answer.as_ref(), lengths),
+            (false, true) => self.lose(now, no, key, &judgement),
+            (false, false) => self.decide(now, no, key, judgement, &ours, lengths),
+        };
         self.resume_drops();
         self.dirty.insert(no);
+        let Some(ack) = answer else {
+            return self.peer_mut(no).line.settle(receipt, ticket);
+        };
+        let parcel = &self.peers[&no].parcels[&key];
+        let (except, rest) = (Arc::clone(&parcel.except), parcel.row.count);
+        self.cover(now, no, ack, (&except, rest), ticket);
     }
 
     /// The whole pack cannot be read.
@@ -237,7 +253,13 @@ impl Scheduler {
 
     /// The parcel that stands for `member` alone; the whole one if it is all
     /// that is left in it. `None` if the peer named a member that is not in it.
-    fn single_out(&mut self, no: NodeNo, key: Key, member: u16, lengths: &[u64]) -> Option<Key> {
+    pub(super) fn single_out(
+        &mut self,
+        no: NodeNo,
+        key: Key,
+        member: u16,
+        lengths: &[u64],
+    ) -> Option<Key> {
         let length = *lengths.get(usize::from(member))?;
         let parcel = self.peers[&no].parcels.get(&key)?;
         if !matches!(parcel.phase, Phase::Judging(_)) || parcel.except.contains(&member) {
@@ -254,7 +276,7 @@ impl Scheduler {
         if self.peers[&no].parcels[&key].is_flying() {
             self.fail(now, no, key, Outcome::Failed, said);
         } else {
-            self.settle_back(now, no, key);
+            self.wait_again(now, no, key);
         }
     }
 
@@ -262,27 +284,7 @@ impl Scheduler {
         if self.peers[&no].parcels[&key].is_flying() {
             self.give_back(now, no, key, Outcome::Interrupted);
         } else {
-            self.settle_back(now, no, key);
-        }
-    }
-
-    /// A parcel that was judged while it waited goes on waiting.
-    fn settle_back(&mut self, now: Now, no: NodeNo, key: Key) {
-        let longest = self.settings.retry.longest;
-        let peer = self.peer_mut(no);
-        match peer.parcels[&key].row.state {
-            State::Failed { until } => {
-                let until = now.mono + paging::left(until, now.unix).min(longest);
-                let parcel = peer
-                    .parcels
-                    .get_mut(&key)
-                    .expect("a judged parcel is in memory");
-                parcel.phase = Phase::Resting(until);
-                peer.resting.insert((until, key));
-            }
-            State::Scheduled | State::Inflight | State::Acked | State::Deadletter { .. } => {
-                peer.make_ready(key);
-            }
+            self.wait_again(now, no, key);
         }
     }
 
@@ -347,7 +349,8 @@ impl Scheduler {
         let class = peer.lanes[&parcel.row.lane].rule.class;
         peer.unsent.take(class, bytes);
         peer.unsent_chunks.take(class, 1);
-        if parcel.phase == Phase::Leaving && parcel.taken == parcel.length() {
+        // Members may have left the row since; the bytes are those handed over.
+        if parcel.phase == Phase::Leaving && parcel.taken == parcel.sent {
             parcel.phase = Phase::Sent;
             peer.await_ack(key, now.mono);
         }

@@ -24,7 +24,9 @@ impl Scheduler {
         let of_pauses = self.pauses.look().map(|at| (at, Why::PauseEnds));
         let saves = self.meters.save_at().filter(|_| self.draining.is_none());
         let of_meters = saves.map(|at| (at, Why::Meters));
-        let all = [of_drain, of_pauses, of_meters, of_peers];
+        let expires = self.expiry.at.filter(|_| self.draining.is_none());
+        let of_expiry = expires.map(|at| (at, Why::Expiry));
+        let all = [of_drain, of_pauses, of_meters, of_expiry, of_peers];
         let first = all.into_iter().flatten().min_by_key(|(at, _)| *at);
         first.map(|(at, why)| Deadline { at, why })
     }
@@ -48,6 +50,7 @@ impl Scheduler {
             self.time_out(now, *no);
         }
         self.dirty.extend(due);
+        self.expire(now);
     }
 
     /// Looks anew for the moments of the peers that were touched. One that has come

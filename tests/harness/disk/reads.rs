@@ -1,10 +1,11 @@
 //! What the disk answers, always from committed rows.
 
-use relay_core::change::{Due, KeyName, KeyRow, PagedRow, Part, ReceiptRow};
+use relay_core::change::{Due, KeyName, KeyRow, OwedRow, PagedRow, Part, ReceiptRow};
 use relay_core::delivery::State;
 use relay_core::event::{Ids, Known};
 use relay_core::id::{LaneNo, NodeNo, PackNo, ReceiptNo, SegmentId};
 use relay_core::segment::Digest;
+use relay_core::time::Unix;
 
 use super::Disk;
 
@@ -86,6 +87,81 @@ impl Disk {
             Part::Member(_) => Vec::new(),
         };
         Some(PagedRow { row, info, except })
+    }
+
+    /// What a question for a row that is not there answers beside it.
+    #[must_use]
+    pub fn left_of(&self, due: Due) -> Vec<u16> {
+        if self.owed.contains_key(&due) || due.part != Part::Rest {
+            return Vec::new();
+        }
+        let except = self.except(due.peer, due.pack);
+        if let Some(real) = &self.real {
+            real.borrow_mut().same_except(due.peer, due.pack, &except);
+        }
+        except
+    }
+
+    /// Waiting rows that are not worth sending at `by`, above `after`, and when the
+    /// next will not be, as a question for them is answered.
+    #[must_use]
+    pub fn find_expired(
+        &self,
+        by: Unix,
+        after: Option<(Unix, Due)>,
+        limit: usize,
+    ) -> (Vec<(Unix, Due)>, Option<Unix>) {
+        let found = self.expired(by, after, limit);
+        if let Some(real) = &self.real {
+            real.borrow_mut().same_expired(by, after, limit, &found);
+        }
+        found
+    }
+
+    /// Stuck rows above `after`, as a question for them is answered.
+    #[must_use]
+    pub fn find_stuck(&self, after: Option<Due>, limit: usize) -> Vec<Due> {
+        let found = self.stuck(after, limit);
+        if let Some(real) = &self.real {
+            real.borrow_mut().same_stuck(after, limit, &found);
+        }
+        found
+    }
+
+    pub(super) fn expired(
+        &self,
+        by: Unix,
+        after: Option<(Unix, Due)>,
+        limit: usize,
+    ) -> (Vec<(Unix, Due)>, Option<Unix>) {
+        let order = |(at, due): &(Unix, Due)| (*at, due.pack, due.part, due.peer);
+        let waits = |row: &&OwedRow| {
+            row.due.peer != NodeNo::LOCAL
+                && matches!(row.state, State::Scheduled | State::Failed { .. })
+        };
+        let waiting = self.owed.values().filter(waits);
+        let mut all: Vec<(Unix, Due)> = waiting
+            .filter_map(|row| row.expires.map(|at| (at, row.due)))
+            .collect();
+        all.sort_unstable_by_key(order);
+        let next = all.iter().map(|(at, _)| *at).find(|at| *at > by);
+        all.retain(|named| named.0 <= by && after.is_none_or(|after| order(named) > order(&after)));
+        all.truncate(limit);
+        (all, next)
+    }
+
+    pub(super) fn stuck(&self, after: Option<Due>, limit: usize) -> Vec<Due> {
+        let order = |due: &Due| (due.pack, due.part, due.peer);
+        let mut all: Vec<Due> = self
+            .owed
+            .values()
+            .filter(|row| row.stuck && matches!(row.state, State::Failed { .. }))
+            .map(|row| row.due)
+            .filter(|due| after.is_none_or(|after| order(due) > order(&after)))
+            .collect();
+        all.sort_unstable_by_key(order);
+        all.truncate(limit);
+        all
     }
 
     /// Members of a pack that have or had a row of their own for `peer`.

@@ -191,6 +191,31 @@ impl Real {
         assert!(same, "[sqlite] {due:?}: {found:#?}, the model has {row:#?}");
     }
 
+    /// The members that left the rest of a pack must be the same.
+    pub(super) fn same_except(&mut self, peer: NodeNo, pack: PackNo, except: &[u16]) {
+        let found = self.reader().except(pack, peer).expect("[sqlite] members");
+        assert_eq!(found, except, "[sqlite] members of {pack} that left");
+    }
+
+    /// What has expired must be the same, in the same order.
+    pub(super) fn same_expired(
+        &mut self,
+        by: Unix,
+        after: Option<(Unix, Due)>,
+        limit: usize,
+        model: &(Vec<(Unix, Due)>, Option<Unix>),
+    ) {
+        let found = self.reader().expired(by, after, limit);
+        let found = found.expect("[sqlite] names");
+        assert_eq!(&(found.dues, found.next), model, "[sqlite] expired");
+    }
+
+    /// What is stuck must be the same, in the same order.
+    pub(super) fn same_stuck(&mut self, after: Option<Due>, limit: usize, model: &[Due]) {
+        let found = self.reader().stuck(after, limit);
+        assert_eq!(found.expect("[sqlite] names"), model, "[sqlite] stuck");
+    }
+
     /// What the model knows the ledger knows.
     pub(super) fn same_known(&mut self, origin: NodeNo, ids: &Ids, known: &[(Known, bool)]) {
         let found = self.reader().look_up(origin, ids).expect("[sqlite] marks");
@@ -242,13 +267,11 @@ fn sorted(snapshot: &Snapshot) -> Snapshot {
     sorted
 }
 
-/// Whether two rows say the same; the model's table digest is made up. Of what is
-/// acked or parked as a whole nobody asks again which members went their own way.
+/// Whether two rows say the same; the model's table digest is made up.
 fn same(real: &PagedRow, model: &PagedRow) -> bool {
     let mut info = real.info.clone();
     info.table = model.info.table;
-    let except = real.except == model.except || model.row.state.name().is_terminal();
-    real.row == model.row && info == model.info && except
+    real.row == model.row && info == model.info && real.except == model.except
 }
 
 /// The table that the members of `content` would have.

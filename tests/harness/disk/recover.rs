@@ -120,6 +120,8 @@ impl Disk {
                 .into_iter()
                 .map(|((peer, lane), count)| (peer, lane, count))
                 .collect(),
+            stuck: self.stuck(None, usize::MAX).len() as u64,
+            expires: self.expired(Unix(0), None, 0).1,
         }
     }
 }

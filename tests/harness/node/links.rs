@@ -141,6 +141,8 @@ impl World {
             | Effect::Page { .. }
             | Effect::Owing { .. }
             | Effect::Fetch(_)
+            | Effect::FindExpired { .. }
+            | Effect::FindStuck { .. }
             | Effect::LookUp { .. }
             | Effect::Trim { .. }
             | Effect::Recall { .. }

@@ -144,6 +144,14 @@ impl World {
             Effect::Fetch(due) => Input::Fetched {
                 due,
                 row: disk.fetch(due).map(Box::new),
+                except: disk.left_of(due),
+            },
+            Effect::FindExpired { by, after, limit } => {
+                let (dues, next) = disk.find_expired(by, after, limit);
+                Input::Expired { dues, next }
+            }
+            Effect::FindStuck { after, limit } => Input::Stuck {
+                dues: disk.find_stuck(after, limit),
             },
             Effect::FindKey(put, name) => self.find_key(n, put, &name),
             Effect::LookUp {

@@ -84,11 +84,18 @@ impl Oracle {
             let rest = !own;
             left += u32::from(rest);
             bytes += if rest { body.length } else { 0 };
-            seats.push(seat_of(row(if own {
-                Part::Member(index)
+            let part = if own { Part::Member(index) } else { Part::Rest };
+            // What is acked and then purged stays counted as acked.
+            let acked = self.watches[n]
+                .purged_acked
+                .contains(&Due { peer, pack, part });
+            let seat = seat_of(row(part));
+            let counts = if seat == Seat::Purged && acked {
+                Seat::Acked
             } else {
-                Part::Rest
-            })));
+                seat
+            };
+            seats.push(counts);
         }
         if let Some(rest) = row(Part::Rest) {
             assert_eq!(

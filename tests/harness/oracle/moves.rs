@@ -98,7 +98,7 @@ impl Oracle {
     }
 
     /// The row before; a member that leaves the rest stood where the rest stands.
-    fn before(&self, n: usize, due: Due) -> Option<OwedRow> {
+    pub(super) fn before(&self, n: usize, due: Due) -> Option<OwedRow> {
         let asked = &self.watches[n].asked;
         let rest = Due {
             part: Part::Rest,
@@ -355,6 +355,9 @@ impl Oracle {
             watch.named.contains(&due),
             "[step] n{n} {due:?} is removed and nobody asked"
         );
+        if row.state == State::Acked {
+            watch.purged_acked.insert(due);
+        }
         self.tally.count(move_name(Move::Remove));
     }
 }

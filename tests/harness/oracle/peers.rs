@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use relay_core::change::{Change, Due};
+use relay_core::change::{Change, Due, OwedRow};
 use relay_core::clones::QUIET;
 use relay_core::delivery::{Cause, State};
 use relay_core::event::{CloseWhy, Done, Input, Order, OrderRefused};
@@ -197,7 +197,12 @@ impl Oracle {
         let forced = State::Deadletter {
             cause: Cause::Forced,
         };
-        let forced = |change: &&Change| matches!(change, Change::Owed(row) if row.state == forced);
+        // One that was parked before may be written again: it notes a late ack.
+        let open = |row: &OwedRow| {
+            let before = self.before(n, row.due);
+            !before.is_some_and(|row| row.state.name().is_terminal())
+        };
+        let forced = |change: &&Change| matches!(change, Change::Owed(row) if row.state == forced && open(row));
         let count = changes.iter().filter(forced).count();
         let most = self.limits.bulk_rows;
         assert!(

@@ -60,6 +60,8 @@ pub(super) fn limits(dice: &mut Dice) -> Limits {
         unsettled: dice.spread(1, 64),
         arrivals: dice.spread(1, 32) as usize,
         late_acks: dice.spread(1, 32) as usize,
+        orders: 16,
+        deadletter_bytes: 1 << 30,
         ack_timeout: micros(dice.spread(SECOND, 30 * SECOND)),
         max_starvation: micros(dice.spread(SECOND, 30 * SECOND)),
         max_put: if dice.chance(100) { 100 << 10 } else { 2 << 30 },
