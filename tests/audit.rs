@@ -1,12 +1,13 @@
 //! The audit chain of a real ledger: whatever is appended and pruned verifies,
 //! whatever is changed by hand is found (surface 7, INV-AUDIT-01).
 
+use edged_rpc::{AuditAsk, AuditExport, AuditPrune, Request, Response};
 use proptest::prelude::*;
 use relay_core::audit::{AuditEntry, AuditEvent, AuditRecord, Fault, LAST_HASH, UPTO, Verdict};
 use relay_core::change::Change;
 use relay_core::event::Caller;
 use relay_core::id::Ticket;
-use relay_core::ledger::{AuditFilter, Ledger, Options};
+use relay_core::ledger::{AuditFilter, Durability, Ledger, Options};
 use relay_core::segment::Digest;
 use relay_core::time::Unix;
 use rusqlite::Connection;
@@ -29,6 +30,7 @@ impl World {
         let dir = TempDir::new().expect("a folder");
         let mut options = Options::new("alpha".parse().expect("a name"), 64 << 20, 7);
         options.log_file_bytes = 1 << 20;
+        options.durability = Durability::Written;
         let mut world = Self {
             dir,
             options,
@@ -319,4 +321,71 @@ fn filters_narrow_and_sums_add_up() {
     assert!(some.total > 0 && some.entries.iter().all(|entry| wanted(&entry)));
     assert_eq!(sums.total, 22);
     assert_eq!(sums.events.iter().map(|(_, count)| count).sum::<u64>(), 22);
+}
+
+#[test]
+fn a_node_that_does_not_run_still_answers_and_prunes_under_its_lock() {
+    let dir = TempDir::new().expect("a folder");
+    let edged = |args: &[&str], stdin: &[u8]| {
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_relay-node"))
+            .args(args)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("it runs");
+        let mut input = child.stdin.take().expect("it is piped");
+        std::io::Write::write_all(&mut input, stdin).expect("it listens");
+        drop(input);
+        let output = child.wait_with_output().expect("it ends");
+        assert!(output.status.success(), "{args:?}");
+        output.stdout
+    };
+    let place = dir.path().join("alpha").display().to_string();
+    let init = [
+        "init",
+        "--node",
+        "alpha",
+        "--dir",
+        &place,
+        "--listen",
+        "127.0.0.1:0",
+    ];
+    edged(&init, b"");
+    let state = dir.path().join("alpha/state");
+    let options = Options::new("alpha".parse().expect("a name"), 64 << 20, 7);
+    drop(Ledger::open(&state, options, Unix(NOW)).expect("it opens"));
+    let config = format!("{place}/edged.toml");
+    let ask = |request: Request| {
+        let question = (request, Some("ops".to_owned()), Some("space".to_owned()));
+        let question = postcard::to_stdvec(&question).expect("plain words");
+        let answer = edged(&["offline", "audit", "--config", &config], &question);
+        postcard::from_bytes::<Response>(&answer).expect("an answer")
+    };
+    let prune = AuditPrune {
+        older_than_seconds: 1,
+        force: true,
+        upto: None,
+    };
+
+    let pruned = ask(Request::AuditPrune(prune));
+    let verdict = ask(Request::Audit(AuditAsk::Verify));
+    let left = ask(Request::Audit(AuditAsk::Export(AuditExport { after: 0 })));
+
+    assert!(
+        matches!(&pruned, Response::AuditPruned(done) if done.count == 1),
+        "{pruned:?}"
+    );
+    assert!(
+        matches!(&verdict, Response::AuditVerdict(verdict) if verdict.holds),
+        "{verdict:?}"
+    );
+    let Response::Audit(left) = left else {
+        panic!("{left:?}");
+    };
+    let last = left.items.last().expect("one");
+    assert_eq!(last.event_name, "audit.pruned");
+    assert_eq!(
+        (last.actor.as_deref(), last.reason.as_deref()),
+        (Some("ops"), Some("space"))
+    );
 }

@@ -1,5 +1,6 @@
 //! The command line, as `surface.md` lists it: what can be asked, nothing of how.
 
+mod audit;
 mod order;
 mod setup;
 
@@ -12,6 +13,7 @@ use edged_rpc::{InboxFilter, MAX_PAGE, Paging, State, Success};
 
 use crate::units;
 
+pub(crate) use audit::*;
 pub(crate) use order::*;
 pub(crate) use setup::*;
 
@@ -87,6 +89,8 @@ pub(crate) enum Noun {
     /// How the daemon is set
     #[command(subcommand)]
     Config(ConfigVerb),
+    /// What was done here, by whom and why
+    Audit(AuditArgs),
     /// Words for your shell to complete, e.g. `edgectl completions bash`
     Completions {
         /// Which shell

@@ -4,6 +4,7 @@
 //! tables and the layout of `relay status`. Whatever a peer may have written passes
 //! through [`plain`] on its way to a terminal.
 
+mod audit;
 mod inbox;
 mod json;
 mod order;
@@ -13,6 +14,7 @@ mod setup;
 mod status;
 mod table;
 
+pub(crate) use audit::{audit, audit_csv, audit_pruned, audit_sums, audit_verdict};
 pub(crate) use inbox::{arrival, inbox, taken};
 pub(crate) use json::{document, followed_json, json_line, status_json, taken_json, version_json};
 pub(crate) use order::{

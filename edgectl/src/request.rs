@@ -4,6 +4,7 @@
 //! bounds are the daemon's.
 
 mod act;
+mod audit;
 mod follow;
 mod inbox;
 mod relay;
@@ -40,6 +41,7 @@ pub(crate) fn perform(cli: Cli, console: &mut Console<'_>) -> Result<(), Failure
         Noun::Peer(verb) => setup::peer(verb, &mut context),
         Noun::Lane(verb) => setup::lane(verb, &mut context),
         Noun::Config(verb) => setup::config(verb, &mut context),
+        Noun::Audit(args) => audit::perform(args, &mut context),
         Noun::Completions { shell } => completions(shell, &mut context),
         Noun::Version => version(&mut context),
     }

@@ -49,6 +49,20 @@ pub(crate) fn until(text: &str) -> Result<Until, String> {
     })
 }
 
+/// Reads when something began or ended: so long ago, or at a time in RFC 3339.
+pub(crate) fn past(text: &str) -> Result<Moment, String> {
+    let at = match duration(text) {
+        Ok(ago) => jiff::SignedDuration::try_from(ago)
+            .ok()
+            .and_then(|ago| Timestamp::now().checked_sub(ago).ok()),
+        Err(_) => text.parse::<Timestamp>().ok(),
+    };
+    let at = at.and_then(|at| u64::try_from(at.as_millisecond()).ok());
+    at.map(Moment).ok_or_else(|| {
+        format!("{text:?} is neither a duration (2h) nor a time (2026-01-31T06:00:00Z)")
+    })
+}
+
 /// `512 B`, `3.1 MiB`, `10 GiB`.
 pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];

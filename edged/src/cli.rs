@@ -40,6 +40,8 @@ pub enum Command {
     Init(InitArgs),
     /// Relay files between two nodes on this machine, cut and kill them, count what arrived
     Demo(DemoArgs),
+    /// What `edgectl` runs when no daemon answers and the verb can work without one
+    Offline(OfflineArgs),
 }
 
 impl Cli {
@@ -107,6 +109,24 @@ impl RunArgs {
             )
             .default_node(hostname.and_then(init::node_from_hostname))
     }
+}
+
+/// Arguments of `edged offline`.
+#[derive(Debug, Clone, Args)]
+pub struct OfflineArgs {
+    /// What is asked; the question itself is read from standard input
+    #[arg(value_enum)]
+    pub verb: OfflineVerb,
+    /// The config of the node
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    pub config: PathBuf,
+}
+
+/// What can be asked without a daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OfflineVerb {
+    /// The audit chain
+    Audit,
 }
 
 /// Arguments of `edged init`.

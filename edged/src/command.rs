@@ -7,11 +7,11 @@ use certs::UnixTime;
 use clap::Parser as _;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{Cli, Command, DemoArgs, InitArgs, RunArgs, hostname};
-use crate::config::{Config, ConfigError};
+use crate::cli::{Cli, Command, DemoArgs, InitArgs, OfflineArgs, OfflineVerb, RunArgs, hostname};
+use crate::config::{Config, ConfigError, Sources};
 use crate::lock::LockError;
 use crate::running::Running;
-use crate::{daemon, init, signals, telemetry};
+use crate::{daemon, init, offline, signals, telemetry};
 
 /// The config is not valid (surface 1).
 const CONFIG_INVALID: u8 = 1;
@@ -27,6 +27,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run(&args),
         Command::Init(args) => init(args),
         Command::Demo(args) => demo(&args),
+        Command::Offline(args) => offline(&args),
     }
 }
 
@@ -68,6 +69,26 @@ pub fn init(args: InitArgs) -> ExitCode {
             let _ = writeln!(std::io::stdout(), "{report}");
             ExitCode::SUCCESS
         }
+        Err(error) => refuse(&error),
+    }
+}
+
+/// One question about a node that does not run.
+#[must_use]
+pub fn offline(args: &OfflineArgs) -> ExitCode {
+    let node = hostname();
+    let sources = Sources::new()
+        .file(&args.config)
+        .environment(std::env::vars_os())
+        .default_node(node.as_deref().and_then(init::node_from_hostname));
+    let answered = match Config::load(&sources) {
+        Ok((config, _)) => match args.verb {
+            OfflineVerb::Audit => offline::audit(&config),
+        },
+        Err(error) => Err(error.into()),
+    };
+    match answered {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => refuse(&error),
     }
 }

@@ -16,6 +16,7 @@
 //! | [`socket`], [`desk`] | local clients |
 //! | [`init`], [`cli`], [`lock`], [`clock`], [`signals`], [`telemetry`] | the rest of a daemon |
 
+pub mod chronicle;
 pub mod cli;
 pub mod clock;
 pub mod command;
@@ -28,6 +29,7 @@ pub mod event;
 pub mod init;
 pub mod journal;
 pub mod lock;
+pub mod offline;
 pub mod payloads;
 pub mod readers;
 pub mod reload;

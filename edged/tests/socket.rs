@@ -1,6 +1,8 @@
 //! The local socket, end to end: a real daemon of one node in this process, the public
 //! client and raw frames before it.
 
+#[path = "socket/audit.rs"]
+mod audit;
 #[path = "socket/frames.rs"]
 mod frames;
 #[path = "socket/inbox.rs"]

@@ -56,7 +56,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension};
 
-pub use audit::{AuditFilter, AuditPage, AuditSummary, Span};
+pub use audit::{AuditFilter, AuditPage, AuditSummary, Span, append_offline};
 pub use bodies::Loaded;
 pub use commit::{GroupStats, Report, Staged};
 pub use error::{LedgerError, ReadError};

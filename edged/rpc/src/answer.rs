@@ -7,9 +7,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Acted, Changed, CountersView, DeadletterView, DeliveryView, Digest, Durability, Id, Ids,
-    InboxView, KeyView, LaneView, LimitsChanged, Page, Paused, PeerDetail, PeerView,
-    RelayConfigView, ReloadView, SegmentDetail, SegmentView, StatusReport, VersionView,
+    Acted, AuditPruned, AuditSums, AuditVerdict, AuditView, Changed, CountersView, DeadletterView,
+    DeliveryView, Digest, Durability, Id, Ids, InboxView, KeyView, LaneView, LimitsChanged, Page,
+    Paused, PeerDetail, PeerView, RelayConfigView, ReloadView, SegmentDetail, SegmentView,
+    StatusReport, VersionView,
 };
 
 /// All the daemon can answer.
@@ -69,6 +70,14 @@ pub enum Response {
     Config(Page<KeyView>),
     /// What a reload changed, or would.
     Reload(ReloadView),
+    /// A page of audit entries.
+    Audit(Page<AuditView>),
+    /// Counts of audit entries.
+    AuditSums(AuditSums),
+    /// Whether the audit chain holds.
+    AuditVerdict(AuditVerdict),
+    /// What pruning the audit removed, or would.
+    AuditPruned(AuditPruned),
 }
 
 /// A segment is on stable storage and will be delivered.

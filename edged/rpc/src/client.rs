@@ -23,6 +23,7 @@
 //! memory does not grow with them, except where a call says it collects.
 
 mod ask;
+mod audit;
 mod batch;
 mod body;
 mod error;
@@ -259,6 +260,14 @@ impl Client {
     }
 
     /// One request and its first answer.
+    /// Asks a question that has one answer.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with the daemon's reason, or a broken conversation.
+    pub fn ask(&mut self, request: &Request) -> Result<Response, ClientError> {
+        self.call(request)
+    }
+
     fn call(&mut self, request: &Request) -> Result<Response, ClientError> {
         self.ready()?;
         self.wire.say(request)?;

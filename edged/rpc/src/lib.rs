@@ -17,6 +17,7 @@
 //! opens no socket but the one it is given a path for, and knows nothing of the relay.
 
 mod answer;
+mod audit;
 mod client;
 pub mod frame;
 mod id;
@@ -29,6 +30,7 @@ mod status;
 mod view;
 
 pub use answer::*;
+pub use audit::*;
 pub use client::*;
 pub use frame::{FrameError, MAX_CHUNK, MAX_FRAME, MAX_RAW};
 pub use id::*;

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 #[cfg(doc)]
 use crate::Response;
 use crate::{
-    ConfigCheck, ConfigShow, DeadletterInspect, Ids, LaneBudget, LaneList, PeerDrop, PeerInspect,
-    PeerKick, RelayAct, RelayBandwidth, RelayPause, RelayResume, RpcError, State,
+    AuditAsk, AuditPrune, ConfigCheck, ConfigShow, DeadletterInspect, Ids, LaneBudget, LaneList,
+    PeerDrop, PeerInspect, PeerKick, RelayAct, RelayBandwidth, RelayPause, RelayResume, RpcError,
+    State,
 };
 
 /// Most members of one batch: its answer stays a small frame (64 KiB of ids).
@@ -135,6 +136,10 @@ pub enum Request {
     /// Park arrivals that no consumer can use: they stay, and are not taken again. Answered
     /// [`Response::Confirmed`].
     InboxRefuse(InboxRefuse),
+    /// Answered as the question says.
+    Audit(AuditAsk),
+    /// Answered [`Response::AuditPruned`].
+    AuditPrune(AuditPrune),
 }
 
 /// Where a put goes.

@@ -257,6 +257,34 @@ fn peers_lanes_and_config() {
         &Request::InboxRefuse(refuse),
         "1d1001010101010101010101010101010101",
     );
+    let query = AuditQuery {
+        filter: AuditFilter {
+            outcome: Some("denied".into()),
+            ..AuditFilter::default()
+        },
+        page: Paging::default(),
+    };
+    let ask = |what| Request::Audit(what);
+    check(
+        "audit query",
+        &ask(AuditAsk::Query(query)),
+        "1e000000010664656e6965640000000000",
+    );
+    let export = AuditExport { after: 7 };
+    check("audit export", &ask(AuditAsk::Export(export)), "1e0107");
+    let all = AuditFilter::default();
+    check(
+        "audit summary",
+        &ask(AuditAsk::Summary(all)),
+        "1e02000000000000",
+    );
+    check("audit verify", &ask(AuditAsk::Verify), "1e03");
+    let prune = AuditPrune {
+        older_than_seconds: 90,
+        force: true,
+        upto: Some(7),
+    };
+    check("audit prune", &Request::AuditPrune(prune), "1f5a010107");
 }
 
 #[test]

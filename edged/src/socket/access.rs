@@ -7,7 +7,7 @@
 
 use std::ffi::CString;
 
-use edged_rpc::Request;
+use edged_rpc::{AuditAsk, Request};
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 use tracing::warn;
 
@@ -50,7 +50,9 @@ const fn is_order(request: &Request) -> bool {
         | Request::PeerKick(_)
         | Request::PeerDrop(_)
         | Request::ConfigCheck(_)
-        | Request::ConfigReload => true,
+        | Request::ConfigReload
+        | Request::Audit(_)
+        | Request::AuditPrune(_) => true,
         Request::Put(_)
         | Request::PutBatch(_)
         | Request::SegmentList(_)
@@ -111,6 +113,11 @@ pub(super) const fn verb(request: &Request) -> &'static str {
         Request::ConfigShow(_) => "config show",
         Request::ConfigCheck(_) => "config check",
         Request::ConfigReload => "config reload",
+        Request::Audit(AuditAsk::Query(_)) => "audit query",
+        Request::Audit(AuditAsk::Export(_)) => "audit export",
+        Request::Audit(AuditAsk::Summary(_)) => "audit summary",
+        Request::Audit(AuditAsk::Verify) => "audit verify",
+        Request::AuditPrune(_) => "audit prune",
         Request::Version => "version",
         Request::Counters => "counters",
     }

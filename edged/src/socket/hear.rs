@@ -109,6 +109,8 @@ impl<'a> Hearing<'a> {
                 | Request::ConfigShow(_)
                 | Request::ConfigCheck(_)
                 | Request::ConfigReload
+                | Request::Audit(_)
+                | Request::AuditPrune(_)
                 | Request::InboxWait(_)
                 | Request::InboxRefuse(_) => self.tell(Job::Ask(Box::new(request))).await?,
             }

@@ -13,11 +13,13 @@
 //! | `order`, `act`, `deadletter` | what operators order |
 //! | `setup` | lanes, one peer, how the relay and the daemon are set |
 //! | `wait` | arrivals, as soon as there are any |
+//! | `audit` | entries, sums, whether the chain holds, pruning |
 //! | `clerk` | the way to the ledger, one question at a time |
 //! | `find` | from what people type to what the ledger numbers |
 //! | `payload` | the bytes of one member |
 
 mod act;
+mod audit;
 mod clerk;
 mod deadletter;
 mod find;
@@ -93,6 +95,10 @@ impl<'a> Telling<'a> {
         let orders = Orders { clerk, voice };
         let answered = match request {
             Request::RelayAct(act) => return act::act(&mut self.teller, &orders, act).await,
+            Request::Audit(question) => audit::ask(&orders, question).await,
+            Request::AuditPrune(what) => {
+                audit::prune(&orders, what).await.map(Response::AuditPruned)
+            }
             Request::RelayBandwidth(what) => orders.bandwidth(what).await.map(Response::Limits),
             Request::LaneBudget(what) => orders.lane_budget(what).await.map(Response::Limits),
             Request::RelayPause(what) => orders.pause(what).await.map(Response::Paused),

@@ -7,10 +7,14 @@
 
 mod read;
 
+use std::path::Path;
+
 use rusqlite::{Connection, OptionalExtension, params};
 
 pub use read::{AuditFilter, AuditPage, AuditSummary, Span};
 
+use super::error::LedgerError;
+use super::{DATABASE, Durability, LedgerResult, schema};
 use crate::audit::{AuditEntry, AuditRecord};
 use crate::segment::Digest;
 
@@ -32,6 +36,23 @@ pub(super) fn prune(conn: &Connection, upto: u64) -> rusqlite::Result<()> {
     conn.prepare_cached("DELETE FROM audit WHERE seq <= ?1")?
         .execute([upto as i64])
         .map(drop)
+}
+
+/// Writes one record into the ledger in `dir`, which nobody else has open, and
+/// removes the entries up to `pruned` first: for verbs that work without a daemon.
+///
+/// # Errors
+/// [`LedgerError`](super::LedgerError): the ledger cannot be opened or written.
+pub fn append_offline(dir: &Path, pruned: Option<u64>, record: &AuditRecord) -> LedgerResult<()> {
+    let mut conn = schema::open_writer(&dir.join(DATABASE), Durability::Synced, 0)?;
+    let change = conn.transaction()?;
+    if let Some(upto) = pruned {
+        prune(&change, upto)?;
+    }
+    append(&change, record)?;
+    change
+        .commit()
+        .map_err(LedgerError::unknown("write the audit"))
 }
 
 /// The last entry's number and hash, as noted beside the chain.

@@ -45,6 +45,14 @@ impl Reader {
         })
     }
 
+    /// A reader of the ledger in `dir`, which nobody need have open. Writes nothing.
+    ///
+    /// # Errors
+    /// [`LedgerError`](super::LedgerError): there is none, or it is of another release.
+    pub fn of_folder(dir: &Path) -> LedgerResult<Self> {
+        Self::open(dir)
+    }
+
     /// Damaged rows skipped since this reader was opened.
     #[must_use]
     pub const fn damaged(&self) -> u64 {
