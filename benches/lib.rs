@@ -35,6 +35,14 @@ impl Pair {
     /// # Errors
     /// What init, the operating system or the daemons said.
     pub fn start(binary: &str) -> anyhow::Result<Self> {
+        Self::start_with(binary, "")
+    }
+
+    /// The same, with `more` beside the sender's config.
+    ///
+    /// # Errors
+    /// As [`Pair::start`].
+    pub fn start_with(binary: &str, more: &str) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let ports = [free_port()?, free_port()?];
         let alpha = folder.path().join("alpha");
@@ -47,6 +55,9 @@ impl Pair {
             Some(alpha.join("ca")),
             ("alpha", ports[0]),
         )?;
+        let beside = alpha.join("conf.d");
+        std::fs::create_dir_all(&beside)?;
+        std::fs::write(beside.join("50-bench.toml"), more)?;
         let beta = Node::start(binary, &beta)?;
         let alpha = Node::start(binary, &alpha)?;
         Ok(Self {

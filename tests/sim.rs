@@ -103,6 +103,7 @@ const MUST_HAPPEN: &[&str] = &[
     "settled",
     "stream reset",
     "verified",
+    "why asked",
 ];
 
 #[test]

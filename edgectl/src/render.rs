@@ -13,6 +13,7 @@ mod segment;
 mod setup;
 mod status;
 mod table;
+mod why;
 
 pub(crate) use audit::{audit, audit_csv, audit_pruned, audit_sums, audit_verdict};
 pub(crate) use inbox::{arrival, inbox, taken};
@@ -25,6 +26,7 @@ pub(crate) use relay::{deadletters, deliveries, peers, version};
 pub(crate) use segment::{deadletter, segment, segments};
 pub(crate) use setup::{config, lanes, peer, relay_config, reload};
 pub(crate) use status::status;
+pub(crate) use why::{blocked, why};
 
 /// `text` with everything escaped that could move a cursor, change a colour, hide or
 /// reorder characters: controls, separators, zero widths, directions.

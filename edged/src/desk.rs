@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use relay_core::change::OwedRow;
 use relay_core::event::{Caller, Done, Input, Order, OrderRefused};
 use relay_core::id::{BootEpoch, PutId, SegmentId};
 use relay_core::scheduler::Picture;
 use relay_core::time::Now;
+use relay_core::why::{Blocked, Why};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::clock;
@@ -165,6 +167,28 @@ impl Desk {
         let local = Local::Put { event, put, answer };
         self.locals.send(local).await.map_err(|_| GoingDown)?;
         Ok(heard)
+    }
+
+    /// Why these do not move, and where everything stands.
+    ///
+    /// # Errors
+    /// [`GoingDown`].
+    pub async fn why(&self, rows: Vec<OwedRow>) -> Result<(Vec<Why>, Picture, Now), GoingDown> {
+        let (answer, heard) = oneshot::channel();
+        let local = Local::Why(rows, answer);
+        self.locals.send(local).await.map_err(|_| GoingDown)?;
+        heard.await.map_err(|_| GoingDown)
+    }
+
+    /// What blocks how much of all that waits.
+    ///
+    /// # Errors
+    /// [`GoingDown`].
+    pub async fn why_all(&self) -> Result<(Vec<Blocked>, Now), GoingDown> {
+        let (answer, heard) = oneshot::channel();
+        let local = Local::WhyAll(answer);
+        self.locals.send(local).await.map_err(|_| GoingDown)?;
+        heard.await.map_err(|_| GoingDown)
     }
 
     /// Where everything stands.

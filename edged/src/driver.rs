@@ -212,6 +212,16 @@ impl Driver {
                 let order = *order;
                 self.hear(clock::now(), Input::Ordered { id, caller, order });
             }
+            Local::Why(rows, answer) => {
+                let now = clock::now();
+                let why = |row| self.scheduler.why(now, row);
+                let whys = rows.iter().map(why).collect();
+                let _ = answer.send((whys, self.scheduler.picture(now), now));
+            }
+            Local::WhyAll(answer) => {
+                let now = clock::now();
+                let _ = answer.send((self.scheduler.why_all(now), now));
+            }
             Local::Look(answer) => {
                 let now = clock::now();
                 // A client that hung up wants no answer.

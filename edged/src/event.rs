@@ -1,11 +1,13 @@
 //! What reaches the driver: inputs for the core with the bytes they name, puts
 //! of local clients with whom to answer, questions about where things stand.
 
+use relay_core::change::OwedRow;
 use relay_core::event::{Caller, Done, Input, Order, OrderRefused, Refusal};
 use relay_core::id::{PutId, SegmentId, StagedId};
 use relay_core::scheduler::Picture;
 use relay_core::segment::Digest;
 use relay_core::time::Now;
+use relay_core::why::{Blocked, Why};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::staging::Staged;
@@ -53,6 +55,10 @@ pub enum Local {
         /// Whom to tell.
         answer: oneshot::Sender<Result<Done, OrderRefused>>,
     },
+    /// Why do these not move? Rows as the ledger shows them.
+    Why(Vec<OwedRow>, oneshot::Sender<(Vec<Why>, Picture, Now)>),
+    /// What blocks how much?
+    WhyAll(oneshot::Sender<(Vec<Blocked>, Now)>),
     /// Where does everything stand?
     Look(oneshot::Sender<(Picture, Now)>),
 }

@@ -43,6 +43,7 @@ pub mod queue;
 pub mod quota;
 pub mod soonest;
 pub mod turn;
+pub mod why;
 pub mod window;
 pub mod wire;
 // the machine

@@ -46,6 +46,7 @@ mod tickets;
 mod verbs;
 mod verdicts;
 mod waking;
+mod why;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

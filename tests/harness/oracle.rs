@@ -14,6 +14,7 @@ mod pauses;
 mod peers;
 mod rest;
 mod turns;
+mod why;
 mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,6 +84,8 @@ struct Watch {
     columns: BTreeMap<(NodeNo, LaneNo), Column>,
     whole: Window,
     each: BTreeMap<usize, Window>,
+    /// Whether an operator ever set a rate.
+    rated: bool,
     /// What waits for a turn, and who had one.
     turns: turns::Turns,
     /// Pauses that were answered and hold.
@@ -195,6 +198,7 @@ impl Oracle {
 
     /// A rate is set at `n`.
     pub fn rate_set(&mut self, n: usize, peer: Option<usize>, rate: Rate, now: u64) {
+        self.watches[n].rated = true;
         let window = Window::new(rate, now);
         match peer {
             Some(peer) => drop(self.watches[n].each.insert(peer, window)),
@@ -361,6 +365,7 @@ impl Oracle {
         self.judge_pauses(n, nodes);
         self.judge_clones(n, nodes);
         self.judge_turns(n);
+        self.judge_why(n, nodes);
         let watch = &self.watches[n];
         if !watch.look_at_flight {
             return;

@@ -14,6 +14,8 @@ pub(crate) enum RelayVerb {
     Status(StatusArgs),
     /// Deliveries, newest first
     List(RelayListArgs),
+    /// Why a segment does not move, or what blocks how much
+    Why(WhyArgs),
     /// How the relay is set
     #[command(subcommand)]
     Config(RelayConfigVerb),
@@ -41,6 +43,20 @@ pub(crate) struct StatusArgs {
     /// Also the books of each peer and lane
     #[arg(long)]
     pub(crate) books: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct WhyArgs {
+    /// An id, or a unique prefix of one
+    #[arg(conflicts_with = "all")]
+    pub(crate) segment: Option<String>,
+    /// Only to this peer
+    #[arg(requires = "segment")]
+    pub(crate) peer: Option<String>,
+    /// What blocks how many deliveries, the most first
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 #[derive(Debug, Args)]

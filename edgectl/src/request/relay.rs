@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use edged_rpc::{
-    Pausing, RelayBandwidth, RelayList, RelayPause, RelayResume, RelayStatus, Scope, Standing,
+    Pausing, RelayBandwidth, RelayList, RelayPause, RelayResume, RelayStatus, RelayWhy, Scope,
+    Standing,
 };
 
 use super::{Context, act};
 use crate::cli::{
     BandwidthArgs, PauseArgs, RelayConfigVerb, RelayListArgs, RelayVerb, ScopeArgs, StatusArgs,
+    WhyArgs,
 };
 use crate::exit::Failure;
 use crate::render;
@@ -17,6 +19,7 @@ pub(super) fn perform(verb: RelayVerb, context: &mut Context<'_, '_>) -> Result<
     match verb {
         RelayVerb::Status(args) => status(&args, context),
         RelayVerb::List(args) => deliveries(args, context),
+        RelayVerb::Why(args) => why(args, context),
         RelayVerb::Config(RelayConfigVerb::Get) => {
             let view = context.connect()?.relay_config()?;
             context.print(|json| match json {
@@ -65,6 +68,25 @@ fn status(args: &StatusArgs, context: &mut Context<'_, '_>) -> Result<(), Failur
         std::thread::sleep(args.interval);
     }
     Ok(())
+}
+
+fn why(args: WhyArgs, context: &mut Context<'_, '_>) -> Result<(), Failure> {
+    let Some(segment) = args.segment else {
+        let page = context.connect()?.why_all()?;
+        return context.print(|json| match json {
+            true => render::document("relay.why.all/1", &page),
+            false => render::blocked(&page),
+        });
+    };
+    let which = RelayWhy {
+        segment,
+        peer: args.peer,
+    };
+    let report = context.connect()?.why(&which)?;
+    context.print(|json| match json {
+        true => render::document("relay.why/1", &report),
+        false => render::why(&report),
+    })
 }
 
 fn deliveries(args: RelayListArgs, context: &mut Context<'_, '_>) -> Result<(), Failure> {

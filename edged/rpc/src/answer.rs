@@ -7,10 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Acted, AuditPruned, AuditSums, AuditVerdict, AuditView, Changed, CountersView, DeadletterView,
-    DeliveryView, Digest, Durability, Id, Ids, InboxView, KeyView, LaneView, LimitsChanged, Page,
-    Paused, PeerDetail, PeerView, RelayConfigView, ReloadView, SegmentDetail, SegmentView,
-    StatusReport, VersionView,
+    Acted, AuditPruned, AuditSums, AuditVerdict, AuditView, BlockedView, Changed, CountersView, DeadletterView, DeliveryView, Digest, Durability, Id, Ids, InboxView, KeyView, LaneView, LimitsChanged, Page, Paused, PeerDetail, PeerView, RelayConfigView, ReloadView, SegmentDetail, SegmentView, StatusReport, VersionView, WhyReport,
 };
 
 /// All the daemon can answer.
@@ -78,6 +75,10 @@ pub enum Response {
     AuditVerdict(AuditVerdict),
     /// What pruning the audit removed, or would.
     AuditPruned(AuditPruned),
+    /// Why the deliveries of one segment stand where they stand.
+    Why(WhyReport),
+    /// What blocks how much of all that waits, the most first.
+    Blocked(Page<BlockedView>),
 }
 
 /// A segment is on stable storage and will be delivered.

@@ -28,6 +28,7 @@ mod setup;
 mod state;
 mod status;
 mod view;
+mod why;
 
 pub use answer::*;
 pub use audit::*;
@@ -41,6 +42,7 @@ pub use setup::*;
 pub use state::*;
 pub use status::*;
 pub use view::*;
+pub use why::*;
 
 /// The newest version of the conversation this crate speaks.
 ///

@@ -10,9 +10,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(doc)]
 use crate::Response;
 use crate::{
-    AuditAsk, AuditPrune, ConfigCheck, ConfigShow, DeadletterInspect, Ids, LaneBudget, LaneList,
-    PeerDrop, PeerInspect, PeerKick, RelayAct, RelayBandwidth, RelayPause, RelayResume, RpcError,
-    State,
+    AuditAsk, AuditPrune, ConfigCheck, ConfigShow, DeadletterInspect, Ids, LaneBudget, LaneList, PeerDrop, PeerInspect, PeerKick, RelayAct, RelayBandwidth, RelayPause, RelayResume, RelayWhy, RpcError, State,
 };
 
 /// Most members of one batch: its answer stays a small frame (64 KiB of ids).
@@ -140,6 +138,10 @@ pub enum Request {
     Audit(AuditAsk),
     /// Answered [`Response::AuditPruned`].
     AuditPrune(AuditPrune),
+    /// Answered [`Response::Why`].
+    RelayWhy(RelayWhy),
+    /// Answered [`Response::Blocked`].
+    RelayWhyAll,
 }
 
 /// Where a put goes.

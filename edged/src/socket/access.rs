@@ -66,6 +66,8 @@ const fn is_order(request: &Request) -> bool {
         | Request::InboxRefuse(_)
         | Request::RelayStatus(_)
         | Request::RelayList(_)
+        | Request::RelayWhy(_)
+        | Request::RelayWhyAll
         | Request::RelayConfig
         | Request::DeadletterInspect(_)
         | Request::PeerList(_)
@@ -91,6 +93,7 @@ pub(super) const fn verb(request: &Request) -> &'static str {
         Request::InboxWait(_) | Request::InboxRefuse(_) => "inbox follow",
         Request::RelayStatus(_) => "relay status",
         Request::RelayList(_) => "relay list",
+        Request::RelayWhy(_) | Request::RelayWhyAll => "relay why",
         Request::RelayConfig => "relay config get",
         Request::RelayBandwidth(_) => "relay config set-bandwidth",
         Request::RelayPause(_) => "relay pause",

@@ -92,6 +92,8 @@ impl<'a> Hearing<'a> {
                 | Request::InboxConfirm(_)
                 | Request::RelayStatus(_)
                 | Request::RelayList(_)
+                | Request::RelayWhy(_)
+                | Request::RelayWhyAll
                 | Request::PeerList(_)
                 | Request::Version
                 | Request::Counters

@@ -160,6 +160,15 @@ impl<'a> Painter<'a> {
         }
     }
 
+    /// What names a delivery to people: peer, lane, state.
+    pub(super) fn place(&self, row: &OwedRow, at: StateName) -> (String, String, edged_rpc::State) {
+        (
+            self.peer_name(row.due.peer),
+            self.lane_name(row.lane),
+            state(at),
+        )
+    }
+
     /// One arrival.
     pub(super) fn inbox(&self, item: &InboxItem) -> InboxView {
         let (state, leased_until) = lease(item.state);

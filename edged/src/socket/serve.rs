@@ -15,6 +15,7 @@
 //! | `wait` | arrivals, as soon as there are any |
 //! | `audit` | entries, sums, whether the chain holds, pruning |
 //! | `clerk` | the way to the ledger, one question at a time |
+//! | `why` | why deliveries do not move |
 //! | `find` | from what people type to what the ledger numbers |
 //! | `payload` | the bytes of one member |
 
@@ -31,6 +32,7 @@ mod segment;
 mod setup;
 mod status;
 mod wait;
+mod why;
 
 use edged_rpc::{Durability, Request, Response, RpcError};
 use relay_core::event::Caller;
@@ -134,6 +136,8 @@ impl<'a> Telling<'a> {
             Request::SegmentGet(get) => return segment::get(&mut self.teller, clerk, &get).await,
             Request::InboxGet(get) => return inbox::get(&mut self.teller, clerk, &get).await,
             Request::InboxTake(take) => return inbox::take(&mut self.teller, clerk, &take).await,
+            Request::RelayWhy(which) => why::segment(clerk, &which).await.map(Response::Why),
+            Request::RelayWhyAll => why::all(clerk).await.map(Response::Blocked),
             Request::SegmentList(which) => {
                 list::segments(clerk, which).await.map(Response::Segments)
             }

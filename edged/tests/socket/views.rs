@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use edged_rpc::{
     Durability, ErrorKind, LinkState, Outcome, Paging, PeerList, PutOptions, RelayList,
-    RelayStatus, SegmentList, State,
+    RelayStatus, RelayWhy, SegmentList, State,
 };
 
 use crate::world::{Home, refused, to_beta};
@@ -203,4 +203,38 @@ fn peers_version_and_counters_are_told() {
     assert_eq!(version.node, "alpha");
     assert_eq!(version.boot_epoch, 1);
     assert_eq!((counters.books[0].put, counters.books[0].holds), (1, true));
+}
+
+#[test]
+fn why_says_what_holds_a_delivery_and_what_blocks_how_many() {
+    let home = Home::new();
+    let daemon = home.start();
+    let mut client = daemon.client();
+    let put = client.put(&to_beta(), b"x").expect("put");
+    client.put(&to_beta(), b"yz").expect("put");
+    let which = |peer: Option<&str>| RelayWhy {
+        segment: put.segment_id.to_string(),
+        peer: peer.map(str::to_owned),
+    };
+
+    let report = client.why(&which(Some("beta"))).expect("why");
+    let all = client.why_all().expect("why all");
+
+    let beta = &report.items[0];
+    assert_eq!(
+        (beta.peer_id.as_str(), beta.state),
+        ("beta", State::Scheduled)
+    );
+    assert_eq!(beta.reasons[0].waiting_on, "peer_down");
+    assert!(
+        beta.sentence.starts_with("no link to beta"),
+        "{}",
+        beta.sentence
+    );
+    let blocked = &all.items[0];
+    assert_eq!(
+        (blocked.waiting_on.as_str(), blocked.deliveries),
+        ("peer_down", 2)
+    );
+    assert!(client.why(&which(Some("nobody"))).is_err());
 }

@@ -88,6 +88,11 @@ impl Oracle {
             .collect()
     }
 
+    /// Whether a pause that was answered is over a delivery.
+    pub(super) fn is_paused(&self, n: usize, peer: usize, lane: &LaneName, unix: Unix) -> bool {
+        !self.over(n, peer, lane, unix).is_empty()
+    }
+
     /// A row goes in flight: no pause may be over it.
     pub(super) fn judge_begin(&self, n: usize, row: &OwedRow, nodes: &[Node]) {
         let watch = &self.watches[n];

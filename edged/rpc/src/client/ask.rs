@@ -5,10 +5,10 @@
 
 use super::{Client, ClientError};
 use crate::{
-    ConfigCheck, ConfigShow, CountersView, DeliveryView, InboxList, InboxView, InboxWait, KeyView,
-    LaneList, LaneView, Page, PeerDetail, PeerInspect, PeerList, PeerView, RelayConfigView,
-    RelayList, RelayStatus, ReloadView, Request, Response, SegmentDetail, SegmentInspect,
-    SegmentList, SegmentView, StatusReport, VersionView,
+    BlockedView, ConfigCheck, ConfigShow, CountersView, DeliveryView, InboxList, InboxView,
+    InboxWait, KeyView, LaneList, LaneView, Page, PeerDetail, PeerInspect, PeerList, PeerView,
+    RelayConfigView, RelayList, RelayStatus, RelayWhy, ReloadView, Request, Response,
+    SegmentDetail, SegmentInspect, SegmentList, SegmentView, StatusReport, VersionView, WhyReport,
 };
 
 impl Client {
@@ -125,6 +125,28 @@ impl Client {
             return Err(self.off_script("one peer"));
         };
         Ok(detail)
+    }
+
+    /// Why the deliveries of a segment, by id or unique prefix, do not move.
+    ///
+    /// # Errors
+    /// As [`Client::list`].
+    pub fn why(&mut self, which: &RelayWhy) -> Result<WhyReport, ClientError> {
+        let Response::Why(report) = self.call(&Request::RelayWhy(which.clone()))? else {
+            return Err(self.off_script("why a segment does not move"));
+        };
+        Ok(report)
+    }
+
+    /// What blocks how much of all that waits, the most first.
+    ///
+    /// # Errors
+    /// As [`Client::list`].
+    pub fn why_all(&mut self) -> Result<Page<BlockedView>, ClientError> {
+        let Response::Blocked(page) = self.call(&Request::RelayWhyAll)? else {
+            return Err(self.off_script("what blocks"));
+        };
+        Ok(page)
     }
 
     /// A page of lanes, most urgent first.

@@ -1,0 +1,77 @@
+//! The bytes of why deliveries do not move, as version 1 writes them: a change here
+//! is a new version.
+
+use std::fmt::Debug;
+
+use edged_rpc::frame::{decode, words};
+use edged_rpc::*;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+fn check<T>(name: &str, message: &T, golden: &str)
+where
+    T: Serialize + DeserializeOwned + PartialEq + Debug,
+{
+    let bytes = words(message).expect("small");
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(decode::<T>(&bytes).as_ref(), Ok(message), "{name}");
+    assert_eq!(hex, golden, "{name}");
+}
+
+#[test]
+fn questions_of_why() {
+    let which = RelayWhy {
+        segment: "01".into(),
+        peer: Some("b".into()),
+    };
+    check("why", &Request::RelayWhy(which), "1e023031010162");
+    check("why all", &Request::RelayWhyAll, "1f");
+}
+
+#[test]
+fn answers_of_why() {
+    let report = WhyReport {
+        segment_id: Id([1; 16]),
+        items: vec![DeliveryWhy {
+            peer_id: "b".into(),
+            lane: "l".into(),
+            state: State::Scheduled,
+            since: Moment(1),
+            sentence: "s".into(),
+            reasons: vec![ReasonView {
+                waiting_on: "t".into(),
+                until: Some(Moment(2)),
+                text: "x".into(),
+            }],
+            ahead: Some(AheadView {
+                count: 3,
+                bytes: 4,
+                at_most: true,
+            }),
+            error: None,
+        }],
+        queried_at: Moment(5),
+    };
+    check(
+        "report",
+        &Response::Why(report),
+        "1b01010101010101010101010101010101010162016c0001017301017401020178010304010005",
+    );
+    let page = Page {
+        items: vec![BlockedView {
+            waiting_on: "t".into(),
+            peer_id: "b".into(),
+            deliveries: 6,
+            bytes: 7,
+            until: None,
+            text: "x".into(),
+        }],
+        total: 1,
+        next: None,
+    };
+    check(
+        "blocked",
+        &Response::Blocked(page),
+        "1c010174016206070001780100",
+    );
+}

@@ -1,0 +1,266 @@
+//! Why deliveries do not move, told from the gates that decide.
+//!
+//! One delivery may be in memory or in the ledger alone; the shell hands in its
+//! row, and what memory knows better counts. All deliveries at once are told from
+//! the depths, without a look at the ledger.
+
+use std::collections::BTreeMap;
+
+use super::{Gate, Scheduler};
+use crate::change::{Depth, OwedRow};
+use crate::delivery::{State, StateName, WaitingOn};
+use crate::event::BusyWhy;
+use crate::id::LaneNo;
+use crate::peer::{Parcel, Peer, Phase};
+use crate::time::{Mono, Now, Unix};
+use crate::why::{Ahead, Blocked, Doing, Reason, Standing, Why};
+
+impl Scheduler {
+    /// Why the delivery whose row the ledger shows as `row` does not move.
+    #[must_use]
+    pub fn why(&self, now: Now, row: &OwedRow) -> Why {
+        let key = (row.due.pack, row.due.part);
+        let peer = self.peers.get(&row.due.peer);
+        let parcel = peer.and_then(|peer| peer.parcels.get(&key));
+        // What memory says is newer than what was read.
+        let row = parcel.map_or(row, |parcel| &parcel.row);
+        let standing = match (row.state, peer) {
+            (State::Acked, _) => Standing::Acked,
+            (State::Deadletter { cause }, _) => Standing::Deadletter(cause),
+            (State::Inflight, Some(peer)) => self.moving(now, peer, parcel),
+            (State::Scheduled | State::Failed { .. }, Some(peer)) => Standing::Waiting {
+                reasons: self.reasons(now, peer, row, parcel),
+                ahead: ahead(peer, row, parcel.is_some()),
+            },
+            // Nobody has that number: the peer left the config, its rows stay.
+            (State::Inflight | State::Scheduled | State::Failed { .. }, None) => {
+                Standing::Waiting {
+                    reasons: vec![reason(now, Gate::new(WaitingOn::PeerRemoved, None))],
+                    ahead: Ahead::default(),
+                }
+            }
+        };
+        Why {
+            state: row.state.name(),
+            standing,
+            since: row.updated,
+            error: row.error.clone(),
+        }
+    }
+
+    /// Everything that holds for a row that waits, the most binding first.
+    fn reasons(
+        &self,
+        now: Now,
+        peer: &Peer,
+        row: &OwedRow,
+        parcel: Option<&Parcel>,
+    ) -> Vec<Reason> {
+        let mut all = self.shut(now, peer, row.lane);
+        let mut add = |on, until| all.push(Gate::new(on, until));
+        if row.held {
+            add(WaitingOn::Held, None);
+        }
+        if row.standby {
+            add(WaitingOn::Standby, None);
+        }
+        if let State::Failed { until } = row.state {
+            let rests = match parcel.map(|parcel| &parcel.phase) {
+                Some(Phase::Resting(until)) => *until,
+                _ => now.mono + super::paging::left(until, now.unix),
+            };
+            add(WaitingOn::Backoff, Some(rests));
+        }
+        if all.is_empty() {
+            all.push(Gate::new(WaitingOn::Turn, None));
+        }
+        all.sort_by_key(|gate| gate.on);
+        all.dedup_by_key(|gate| gate.on);
+        let noted = |gate: Gate| {
+            let note = self.note(peer, gate.on);
+            Reason {
+                note,
+                ..reason(now, gate)
+            }
+        };
+        all.into_iter().map(noted).collect()
+    }
+
+    /// Every gate that is shut for `lane` of `peer`, the rates among them.
+    fn shut(&self, now: Now, peer: &Peer, lane: LaneNo) -> Vec<Gate> {
+        let mut all = Vec::new();
+        self.peer_gates(now, peer, &mut |gate| all.push(gate));
+        self.lane_gates(now, peer, lane, &mut |gate| all.push(gate));
+        let opens = [self.bucket.ready(now.mono), peer.bucket.ready(now.mono)];
+        let opens = opens.into_iter().filter_map(Result::err).max();
+        all.extend(opens.map(|at| Gate::new(WaitingOn::Tokens, Some(at))));
+        all
+    }
+
+    /// What is known beside a reason.
+    fn note(&self, peer: &Peer, on: WaitingOn) -> Option<String> {
+        match on {
+            WaitingOn::PeerBusy => peer.busy.map(|(_, why)| busy(why).to_owned()),
+            WaitingOn::PeerDown => peer.last_error.clone(),
+            WaitingOn::Tokens => {
+                let rates = [self.bucket.rate(), peer.bucket.rate()];
+                let limited = rates.into_iter().filter(|rate| !rate.is_unlimited());
+                limited.min().map(|rate| format!("{} B/s", rate.0))
+            }
+            WaitingOn::Held
+            | WaitingOn::Paused
+            | WaitingOn::PeerRemoved
+            | WaitingOn::Certificate
+            | WaitingOn::Storage
+            | WaitingOn::Probe
+            | WaitingOn::Window
+            | WaitingOn::Standby
+            | WaitingOn::LaneBudget
+            | WaitingOn::Quota
+            | WaitingOn::Backoff
+            | WaitingOn::DeadletterFull
+            | WaitingOn::Turn => None,
+        }
+    }
+
+    fn moving(&self, now: Now, peer: &Peer, parcel: Option<&Parcel>) -> Standing {
+        let Some(parcel) = parcel else {
+            // Read before it was settled: what became of it is not yet to be seen.
+            return Standing::Inflight {
+                doing: Doing::AwaitingAck,
+                sent: (0, 0),
+                overdue: None,
+            };
+        };
+        let doing = match parcel.phase {
+            Phase::Storing | Phase::Marking(_) => Doing::Marking,
+            Phase::Ready | Phase::Outbox | Phase::Resting(_) => Doing::Sending,
+            Phase::Offered => Doing::Offered,
+            Phase::Leaving => Doing::Leaving,
+            Phase::Sent | Phase::Settling(_) => Doing::AwaitingAck,
+            Phase::Judging(_) => Doing::Judging,
+        };
+        let timeout = self.settings.limits.ack_timeout;
+        let overdue = parcel
+            .awaiting
+            .map(|since| since.max(peer.last_heard) + timeout);
+        let gone = match doing {
+            Doing::Leaving => parcel.taken,
+            Doing::Marking
+            | Doing::Sending
+            | Doing::Offered
+            | Doing::AwaitingAck
+            | Doing::Judging => parcel.sent,
+        };
+        Standing::Inflight {
+            doing,
+            sent: (gone, parcel.length()),
+            overdue: overdue.map(|at| wall(now, at)),
+        }
+    }
+
+    /// What blocks how much of all that waits, the most deliveries first: from
+    /// depths and gates alone.
+    #[must_use]
+    pub fn why_all(&self, now: Now) -> Vec<Blocked> {
+        let mut blocked: BTreeMap<(crate::id::NodeNo, WaitingOn), (Gate, Depth)> = BTreeMap::new();
+        for peer in self.peers.values() {
+            for ((lane, state), depth) in peer.depth.iter().filter(|(_, depth)| depth.count > 0) {
+                let backoff = match state {
+                    StateName::Scheduled => None,
+                    StateName::Failed => {
+                        let first = peer.resting.first().map(|(until, _)| *until);
+                        Some(Gate::new(WaitingOn::Backoff, first))
+                    }
+                    StateName::Inflight | StateName::Acked | StateName::Deadletter => continue,
+                };
+                let mut all = self.shut(now, peer, *lane);
+                all.extend(backoff);
+                let first = all.into_iter().min_by_key(|gate| gate.on);
+                let gate = first.unwrap_or(Gate::new(WaitingOn::Turn, None));
+                let sum = &mut blocked
+                    .entry((peer.no, gate.on))
+                    .or_insert((gate, Depth::default()))
+                    .1;
+                sum.count += depth.count;
+                sum.bytes += depth.bytes;
+            }
+        }
+        let told = blocked.into_iter().filter_map(|((no, on), (gate, sum))| {
+            let peer = self.peers.get(&no)?;
+            Some(Blocked {
+                peer: peer.name.clone(),
+                reason: Reason {
+                    note: self.note(peer, on),
+                    ..reason(now, gate)
+                },
+                count: sum.count,
+                bytes: sum.bytes,
+            })
+        });
+        let mut told: Vec<Blocked> = told.collect();
+        told.sort_by_key(|row| (std::cmp::Reverse((row.count, row.bytes)), row.reason.on));
+        told
+    }
+}
+
+/// What goes before `row`: all that waits in more urgent classes, and what of its
+/// own lane is older.
+fn ahead(peer: &Peer, row: &OwedRow, in_memory: bool) -> Ahead {
+    let Some(own) = peer.lanes.get(&row.lane) else {
+        return Ahead::default();
+    };
+    let mut sum = Ahead::default();
+    let mut add = |count: u64, bytes: u64| {
+        sum.count += count;
+        sum.bytes += bytes;
+    };
+    let urgent = |no: &LaneNo| {
+        peer.lanes
+            .get(no)
+            .is_some_and(|lane| lane.rule.class < own.rule.class)
+    };
+    for ((lane, state), depth) in &peer.depth {
+        if *state == StateName::Scheduled && urgent(lane) {
+            add(depth.count, depth.bytes);
+        }
+    }
+    let key = (row.due.pack, row.due.part);
+    if in_memory {
+        let older = [&own.ready, &own.ready_large, &own.fresh];
+        for other in older.into_iter().flat_map(|set| set.range(..key)) {
+            let other = &peer.parcels[other].row;
+            add(u64::from(other.count), other.bytes);
+        }
+    } else if let Some(depth) = peer.depth.get(&(row.lane, StateName::Scheduled)) {
+        let mine = row.state == State::Scheduled;
+        let (count, bytes) = if mine {
+            (u64::from(row.count), row.bytes)
+        } else {
+            (0, 0)
+        };
+        add(
+            depth.count.saturating_sub(count),
+            depth.bytes.saturating_sub(bytes),
+        );
+        sum.at_most = true;
+    }
+    sum
+}
+
+fn reason(now: Now, gate: Gate) -> Reason {
+    Reason {
+        on: gate.on,
+        until: gate.until.map(|at| wall(now, at)),
+        note: None,
+    }
+}
+
+/// A moment of the timers, as the wall clock will read.
+fn wall(now: Now, at: Mono) -> Unix {
+    now.wall + at.since(now.mono)
+}
+
+const fn busy(why: BusyWhy) -> &'static str {
+    why.as_str()
+}
