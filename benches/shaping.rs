@@ -87,7 +87,8 @@ fn overtaking(cap: u64) {
     }
     drop(piece);
     // The burst is used up, and bulk is under way.
-    std::thread::sleep(Duration::from_millis(1_500));
+    let begun = Instant::now();
+    wait_until(LIMIT, || Ok(begun.elapsed() > Duration::from_millis(1_500))).expect("time passes");
     let rtt = rtt(&mut watch);
     let mut times = Vec::with_capacity(ALARMS);
     for n in 0..ALARMS {
@@ -98,7 +99,8 @@ fn overtaking(cap: u64) {
             .expect("alpha takes an alarm");
         wait_until(LIMIT, || Ok(acked(&mut watch, "alarm") > before)).expect("beta acks it");
         times.push(start.elapsed());
-        std::thread::sleep(Duration::from_millis(137));
+        let rest = start.elapsed() + Duration::from_millis(137);
+        wait_until(LIMIT, || Ok(start.elapsed() > rest)).expect("time passes");
     }
     let moved = acked(&mut watch, "bulk");
     assert!(moved < 4 || cap > MIB, "bulk was still moving");
@@ -140,11 +142,12 @@ fn truth() {
     let first = acked(&mut watch, "default");
     let start = Instant::now();
     let mut seen: Vec<(Duration, u64)> = Vec::new();
-    while start.elapsed() < Duration::from_secs(13) {
+    wait_until(LIMIT, || {
         let done = acked(&mut watch, "default") - first;
         seen.push((start.elapsed(), done * (LENGTH + BESIDE)));
-        std::thread::sleep(Duration::from_millis(5));
-    }
+        Ok(start.elapsed() > Duration::from_secs(13))
+    })
+    .expect("time passes");
     // Behind the burst: ten seconds from the third on.
     let at = |when: f64| {
         let when = Duration::from_secs_f64(when);
