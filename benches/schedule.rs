@@ -281,6 +281,7 @@ fn settings() -> Settings {
                     PeerRule {
                         dial: false,
                         rate: Rate::UNLIMITED,
+                        lets_go: None,
                     },
                 )
             })

@@ -78,6 +78,8 @@ const MUST_HAPPEN: &[&str] = &[
     "fault: clone speaks",
     "clone seen",
     "fault: away for days",
+    "fault: network changed",
+    "idle link let go",
     "probe",
     "slow start",
     "paused steps",

@@ -17,6 +17,14 @@ pub fn now() -> Now {
     }
 }
 
+/// How long this machine has been awake (CLOCK_MONOTONIC): what it lacks to the timer
+/// clock of [`now`] it slept.
+#[must_use]
+pub fn awake() -> Mono {
+    let awake = read(ClockId::CLOCK_MONOTONIC);
+    Mono(u64::try_from(awake.as_micros()).unwrap_or(u64::MAX))
+}
+
 /// A clock the kernel always has; one that stands before 1970 reads as 1970.
 fn read(clock: ClockId) -> std::time::Duration {
     clock_gettime(clock).map_or(std::time::Duration::ZERO, |time| {

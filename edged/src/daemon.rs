@@ -34,7 +34,7 @@ use crate::running::Running;
 use crate::signals;
 use crate::socket::Socket;
 use crate::staging::Staging;
-use crate::transport::{Admit, Ground, Transport, TransportConfig};
+use crate::transport::{Admit, Ground, Times, Transport, TransportConfig};
 
 /// Inputs of links that wait to be heard: a few for each stream.
 const EVENTS: usize = 1024;
@@ -235,8 +235,16 @@ fn bind(
         Durability::Synced => relay_core::wire::Durability::Synced,
         Durability::Written => relay_core::wire::Durability::Written,
     };
-    if let Some(peer) = config.peers.first() {
-        (settings.keep_alive, settings.idle) = (peer.keep_alive, peer.idle_timeout);
+    for peer in &config.peers {
+        let (keep_alive, idle) = (peer.keep_alive, peer.idle_timeout);
+        match &peer.id {
+            PeerName::Any => (settings.keep_alive, settings.idle) = (keep_alive, idle),
+            PeerName::Node(id) => {
+                settings
+                    .times
+                    .insert(id.clone(), Times { keep_alive, idle });
+            }
+        }
     }
     let ground = Ground {
         identity: Arc::new(identity),
@@ -283,6 +291,7 @@ fn settings(config: &Config) -> Settings {
             let rule = PeerRule {
                 dial: !peer.addresses.is_empty(),
                 rate: peer.bytes_per_second,
+                lets_go: peer.keep_alive.is_zero().then_some(peer.idle_timeout),
             };
             Some((id.clone(), rule))
         }

@@ -24,6 +24,8 @@
 //! | `upload`, `download` | one large segment, out and in |
 //! | `arrival` | from the bytes of a pack to the words the core hears; pure |
 //! | `source` | where bytes to send come from |
+//! | `addresses` | where peers are dialled, and how long their links live |
+//! | `watch` | changes of the network, and silence |
 //! | `room` | memory for arrivals, bounded |
 //! | `frames` | one frame at a time from a stream |
 //! | `shared`, `error` | what links share; what ends them |
@@ -47,6 +49,7 @@ use tracing::{debug, error};
 
 use shared::{Shared, locked};
 
+mod addresses;
 mod arrival;
 mod config;
 mod control;
@@ -64,7 +67,9 @@ mod room;
 mod shared;
 mod source;
 mod upload;
+mod watch;
 
+pub use addresses::Times;
 pub use config::{Ground, TransportConfig};
 pub use error::TransportError;
 pub use refusals::Refusals;
@@ -123,21 +128,28 @@ impl Transport {
             staging,
             events,
         } = ground;
-        let quic = endpoint::quic_config(config.keep_alive, config.idle)?;
+        let rest = Times {
+            keep_alive: config.keep_alive,
+            idle: config.idle,
+        };
+        let times = addresses::LinkTimes::new(rest, &config.times)?;
         // Only its retry tokens are used: each dialler is answered with a fresh one.
         let tls = identity.server_config(Arc::clone(&clock), Refusal::new())?;
-        let server = endpoint::server_config(tls, &quic)?;
+        let server = endpoint::server_config(tls, times.accepted())?;
         let socket = endpoint::socket(config.listen)?;
+        let unbound = |source| TransportError::Socket {
+            listen: config.listen,
+            source,
+        };
+        let spare = socket.try_clone().map_err(unbound)?;
         let runtime = Arc::new(quinn::TokioRuntime);
         let endpoint = Endpoint::new(endpoint::endpoint_config(), Some(server), socket, runtime)
-            .map_err(|source| TransportError::Socket {
-                listen: config.listen,
-                source,
-            })?;
+            .map_err(unbound)?;
         let shared = Arc::new(Shared {
             hello: config.hello(),
             handshake: config.handshake,
-            quic,
+            times,
+            addresses: addresses::Addresses::default(),
             clock,
             source,
             staging,
@@ -154,6 +166,9 @@ impl Transport {
         shared
             .tasks
             .spawn(answer(Arc::clone(&shared), endpoint.clone()));
+        shared
+            .tasks
+            .spawn(watch::watch(Arc::clone(&shared), endpoint.clone(), spare));
         Ok(Self { endpoint, shared })
     }
 
@@ -165,7 +180,8 @@ impl Transport {
         self.endpoint.local_addr()
     }
 
-    /// Dials `peer` at `addresses` (`host:port`) in order, all within `timeout`. Comes to
+    /// Dials `peer` at `addresses` (`host:port`) in order, those that failed lately last,
+    /// all within `timeout`. Comes to
     /// [`Input::LinkUp`], or to [`Input::LinkDown`] without a link.
     ///
     /// [`Input::LinkUp`]: relay_core::event::Input::LinkUp

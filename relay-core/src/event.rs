@@ -252,6 +252,8 @@ pub enum CloseWhy {
     Kicked,
     /// Two machines were heard under the peer's name.
     IdentityCloned,
+    /// It was of no use for a while; it is dialled when something waits.
+    Idle,
 }
 
 /// Why the scheduler wants to be woken.
@@ -275,6 +277,10 @@ pub enum Why {
     Meters,
     /// A pause ends by itself.
     PauseEnds,
+    /// A link is of no use.
+    Idle,
+    /// Something in flight got no byte admitted for too long.
+    Unadmitted,
     /// Another gate opens by itself.
     Gate,
     /// Something waiting stops being worth sending.

@@ -96,6 +96,9 @@ pub struct Limits {
     pub max_put: u64,
     /// A peer told `busy` without a time asks again after this.
     pub busy_retry: Duration,
+    /// What is in flight returns after so long without a byte admitted by the rates
+    /// (semantics 3).
+    pub unadmitted: Duration,
     /// Rows of one transaction of a bulk verb, so that nothing else is held up by
     /// it (semantics 8).
     pub bulk_rows: usize,
@@ -132,6 +135,7 @@ impl Default for Limits {
             max_starvation: Duration::from_secs(30),
             max_put: 2 << 30,
             busy_retry: Duration::from_secs(1),
+            unadmitted: Duration::from_secs(30),
             bulk_rows: 1_000,
         }
     }

@@ -9,6 +9,7 @@ mod parcel;
 mod receipts;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::bandwidth::Bucket;
 use crate::breaker::Breaker;
@@ -36,6 +37,10 @@ pub struct Peer {
     pub configured: bool,
     /// Whether we have an address to dial.
     pub dial: bool,
+    /// After how long without use its link ends; `None`: it is kept.
+    pub lets_go: Option<Duration>,
+    /// When its link was last of use.
+    pub used: Mono,
     /// The link.
     pub link: Link,
     /// How far it is trusted after an outage.
@@ -62,6 +67,11 @@ pub struct Peer {
     pub resting: BTreeSet<(Mono, Key)>,
     /// When the link came up.
     pub since: Mono,
+    /// When a byte for it was last admitted, or began to wait.
+    pub admitted: Mono,
+    /// What flew came back because no byte was admitted: nothing begins until then,
+    /// or until one is.
+    pub starved: Option<Mono>,
     /// When it last answered.
     pub last_heard: Mono,
     /// It asked to be left alone until then.
@@ -87,6 +97,8 @@ impl Peer {
             name,
             configured: false,
             dial: false,
+            lets_go: None,
+            used: now,
             link: Link::Down { redial: now },
             breaker: Breaker::default(),
             runs: Runs::default(),
@@ -100,6 +112,8 @@ impl Peer {
             awaiting: BTreeSet::new(),
             resting: BTreeSet::new(),
             since: now,
+            admitted: now,
+            starved: None,
             last_heard: now,
             busy: None,
             unsent: ByClass::default(),

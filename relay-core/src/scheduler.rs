@@ -28,6 +28,7 @@ mod gates;
 mod headroom;
 mod holding;
 mod kicking;
+mod letting_go;
 mod limiting;
 mod links;
 mod marking;
@@ -45,6 +46,7 @@ mod table;
 mod tickets;
 mod verbs;
 mod verdicts;
+mod waiting;
 mod waking;
 mod why;
 
@@ -85,6 +87,9 @@ pub struct PeerRule {
     pub dial: bool,
     /// Its rate.
     pub rate: Rate,
+    /// It is dialled when something waits alone, and its link ends after so long
+    /// without use; `None`: the link is kept.
+    pub lets_go: Option<Duration>,
 }
 
 /// What the operator set.
@@ -252,6 +257,8 @@ impl Scheduler {
         self.heard_at = now;
         let issued = self.issued;
         self.look_at_limits(now);
+        self.note_use(now, &input);
+        self.end_pauses(now);
         self.dispatch(now, input);
         self.try_blocked(now);
         self.unstick(now);
@@ -304,6 +311,7 @@ impl Scheduler {
                 greeting,
             } => self.on_link_up(now, &peer, link, greeting),
             Input::LinkDown { peer, link, why } => self.on_link_down(now, &peer, link, why),
+            Input::NetworkChanged => self.on_network_changed(now),
             Input::Arrived { link, arrival } => self.on_arrived(now, link, *arrival),
             Input::Offered { link, offer } => self.on_offered(now, link, *offer),
             Input::OfferLost { link, sent } => self.on_offer_lost(link, sent),
@@ -319,7 +327,8 @@ impl Scheduler {
                 self.on_peer_busy(now, link, (pack, part), why, retry_after);
             }
             Input::PeerSettled { link, receipt } => self.on_peer_settled(link, receipt),
-            Input::Taken { link, due, bytes } => self.on_taken(now, link, due, bytes),
+            Input::Taken { link, due, bytes } => self.on_taken(link, due, bytes),
+            Input::Delivered { link, dues } => self.on_delivered(now, link, &dues),
             Input::SendFailed { link, due, trouble } => self.on_send_failed(link, due, trouble),
             Input::Verified { due, bad, lengths } => self.on_verified(now, due, &bad, &lengths),
             Input::Ordered { id, caller, order } => self.on_ordered(now, id, &caller, order),

@@ -53,6 +53,7 @@ impl Node {
                 PeerRule {
                     dial: true,
                     rate: Rate::UNLIMITED,
+                    lets_go: None,
                 },
             )]),
             admit_any: false,

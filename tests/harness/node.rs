@@ -170,7 +170,7 @@ impl Node {
 
     /// Whether something here has not come to its end.
     #[must_use]
-    pub fn is_unsettled(&self) -> bool {
+    pub fn is_unsettled(&self, links_are_kept: bool) -> bool {
         let waits = |state: StateName| !state.is_terminal();
         let mut owed = self
             .disk
@@ -179,7 +179,7 @@ impl Node {
             .filter(|row| row.due.peer != NodeNo::LOCAL);
         self.scheduler.is_none()
             || self.disk.is_busy()
-            || !self.disk.receipts.is_empty()
+            || links_are_kept && !self.disk.receipts.is_empty()
             || !self.staged.is_empty()
             || owed.any(|row| waits(row.state.name()))
     }
@@ -219,6 +219,7 @@ impl Node {
                 .get(&peer)
                 .copied()
                 .unwrap_or(Rate::UNLIMITED),
+            lets_go: plan.lets_go.get(&(self.index, peer)).copied(),
         };
         Settings {
             node: self.name.clone(),

@@ -94,6 +94,11 @@ struct Watch {
     ramps: BTreeMap<usize, peers::Ramp>,
     /// The Hellos of each peer in this run, since an operator's word.
     hellos: BTreeMap<usize, Vec<peers::Hello>>,
+    /// When each parcel was at its peer whole, and when each peer last answered.
+    delivered: BTreeMap<Due, u64>,
+    /// Parcels whose last byte has left in their latest attempt.
+    gone_out: BTreeSet<Due>,
+    answered: BTreeMap<usize, u64>,
     /// Links we asked to end.
     closing: BTreeSet<LinkId>,
     /// Peers an operator dropped.
@@ -182,6 +187,9 @@ impl Oracle {
         watch.settled.clear();
         watch.busy.clear();
         watch.ramps.clear();
+        watch.delivered.clear();
+        watch.gone_out.clear();
+        watch.answered.clear();
         watch.hellos.clear();
         watch.closing.clear();
     }
@@ -295,6 +303,7 @@ impl Oracle {
             Effect::AcceptAs(put, id, digest) => self.same_asked(n, *put, *id, *digest, nodes),
             Effect::Refuse(put, _) => self.refuse_asked(n, *put, nodes),
             Effect::Offer { link, parcel } => {
+                self.bytes_asked(n, parcel.due, false);
                 let words = HEADER + u64::from(parcel.info.table_len);
                 self.send_asked(n, *link, parcel.due, words, nodes);
                 self.judge_stopped(n, parcel, 0, nodes);
@@ -305,8 +314,10 @@ impl Oracle {
                 parcel,
                 bytes,
                 from,
+                last,
                 ..
             } => {
+                self.bytes_asked(n, parcel.due, *last);
                 let begins = *from == 0 && !parcel.info.is_large();
                 let words = if begins { HEADER } else { 0 };
                 self.send_asked(n, *link, parcel.due, words + *bytes, nodes);

@@ -52,6 +52,8 @@ pub struct Plan {
     pub acts: Vec<(u64, Act)>,
     /// When faults end.
     pub storm: u64,
+    /// Links that are not kept, and after how long they go.
+    pub lets_go: BTreeMap<(usize, usize), std::time::Duration>,
     /// How much slower consumers take than they might.
     pub pace: u64,
     /// Whether segments are kept small, because a low rate binds.
@@ -181,6 +183,7 @@ impl Plan {
             odds,
             acts,
             storm,
+            lets_go: BTreeMap::new(),
             pace: 1,
             small_only: rated,
         }

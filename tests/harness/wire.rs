@@ -20,6 +20,8 @@ use crate::disk::content::Content;
 pub enum Stream {
     /// Hello, acks, busy, settled.
     Control,
+    /// What QUIC says by itself.
+    Quic,
     /// Packs of one lane.
     Lane(LaneNo),
     /// One large segment, its offer and the answer to it.
@@ -53,6 +55,8 @@ pub enum Message {
     Settle(ReceiptNo),
     /// Our own connection took bytes of a parcel.
     Took(Due, u64),
+    /// QUIC at the other end acknowledged every byte of a parcel.
+    Delivered(Due),
 }
 
 /// A pack on its way.

@@ -332,7 +332,9 @@ impl World {
 
     /// What is not at rest yet, in words; `None` when all is.
     fn unrest(&self) -> Option<String> {
-        let busy = self.nodes.iter().position(Node::is_unsettled);
+        // On links that are not kept, receipts may wait for the next use of one.
+        let kept = self.plan.lets_go.is_empty();
+        let busy = self.nodes.iter().position(|node| node.is_unsettled(kept));
         busy.map(|n| format!("n{n} {}", self.nodes[n].unsettled_words()))
     }
 }

@@ -1,5 +1,6 @@
 //! What a transport is told once, at the start, and what it stands on.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use relay_core::limits;
 use relay_core::wire::{Durability, Hello, OLDEST, VERSION};
 use tokio::sync::mpsc;
 
+use super::addresses::Times;
 use super::shared::Admit;
 use super::source::Source;
 use crate::event::Event;
@@ -30,10 +32,12 @@ pub struct TransportConfig {
     pub max_segment: u64,
     /// What our acks promise.
     pub durability: Durability,
-    /// How often a silent link is tried; zero is never.
+    /// How often a silent link of a peer that is not in `times` is tried; zero is never.
     pub keep_alive: Duration,
-    /// How long a silent link lives.
+    /// How long such a link lives.
     pub idle: Duration,
+    /// The links of each peer.
+    pub times: BTreeMap<NodeId, Times>,
     /// How long a dialler may take from its first datagram to its Hello.
     pub handshake: Duration,
 }
@@ -51,6 +55,7 @@ impl TransportConfig {
             durability: Durability::Synced,
             keep_alive: Duration::from_secs(20),
             idle: Duration::from_secs(60),
+            times: BTreeMap::new(),
             handshake: Duration::from_secs(10),
         }
     }

@@ -19,7 +19,7 @@ use super::shared::Line;
 
 /// Frames gathered into one write: 64 acks fill two datagrams, and more would only wait.
 const GATHERED: usize = 256;
-/// Above every lane: answers free the other side's window.
+/// Above every lane, the draining ones too: answers free the other side's window.
 const PRIORITY: i32 = 16;
 
 /// Hears what the peer says until it ends its control stream, or says why it leaves.

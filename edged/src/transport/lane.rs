@@ -2,20 +2,28 @@
 //!
 //! A pack goes out as header, table and the bodies selected, in one or several pieces
 //! (a rate cuts it), in the order asked for, without a copy of bytes that are in memory.
+//! A stream ends after a while of use or of rest and the next takes its place: QUIC
+//! says of a stream that has ended when the peer has acknowledged all of it, and so the
+//! core hears that those packs are delivered. One that has ended goes before its
+//! successor, so packs keep their order.
+//!
 //! It comes in whole, into room taken before its first byte is read, and is hashed here,
 //! in the task of its stream.
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use quinn::{RecvStream, SendStream, VarInt, WriteError};
+use quinn::{RecvStream, SendStream, WriteError};
 use relay_core::change::Due;
 use relay_core::event::{Input, Parcel, SendTrouble};
 use relay_core::pack::Table;
 use relay_core::segment::Class;
-use relay_core::wire::{Frame, Goodbye, Members, PackHeader};
+use relay_core::time::Mono;
+use relay_core::wire::{Frame, Members, PackHeader};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use super::arrival::arrival;
@@ -25,8 +33,15 @@ use super::link::Ended;
 use super::order::Piece;
 use super::shared::Line;
 use super::source::{self, Payload};
+use crate::clock;
 use crate::event::Event;
 use crate::staging::Staged;
+
+/// A stream that has carried packs for so long ends with the next one: acks are awaited
+/// at most so much longer than they need be.
+const IN_USE: Duration = Duration::from_secs(1);
+/// A stream that rests so long ends.
+const AT_REST: Duration = Duration::from_millis(50);
 
 /// Sends the packs of one lane, piece by piece, until `pieces` is closed.
 pub(crate) async fn send_packs(
@@ -35,13 +50,32 @@ pub(crate) async fn send_packs(
 ) -> Result<Ended, LinkError> {
     let mut sender = Sender {
         line,
-        stream: None,
+        out: None,
         pack: None,
+        landing: JoinSet::new(),
     };
-    while let Some(piece) = pieces.recv().await {
-        sender.send(&piece).await?;
+    loop {
+        let rests = sender.pack.is_none() && sender.out.is_some();
+        let heard = tokio::select! {
+            piece = pieces.recv() => Heard::Piece(piece),
+            Some(landed) = sender.landing.join_next() => Heard::Landed(landed.ok().flatten()),
+            () = tokio::time::sleep(AT_REST), if rests => Heard::Rest,
+        };
+        match heard {
+            Heard::Piece(Some(piece)) => sender.send(&piece).await?,
+            Heard::Piece(None) => return Ok(Ended::Lane),
+            Heard::Landed(dues) => sender.tell_delivered(dues.unwrap_or_default()).await?,
+            Heard::Rest => sender.turn_over(),
+        }
     }
-    Ok(Ended::Lane)
+}
+
+/// What the sender of a lane wakes for.
+enum Heard {
+    Piece(Option<Box<Piece>>),
+    /// The peer's QUIC has all of these; `None` if the connection went first.
+    Landed(Option<Vec<Due>>),
+    Rest,
 }
 
 /// Hears the packs of one stream until the peer ends it.
@@ -74,9 +108,10 @@ pub(crate) async fn hear_packs(
     Ok(Ended::Heard)
 }
 
-/// The priority of a class among QUIC streams, where more is more urgent.
+/// The priority of a class among QUIC streams, where more is more urgent. One above it
+/// is for streams that have ended and go before their successors.
 pub(crate) fn priority(class: Class) -> i32 {
-    Class::COUNT as i32 - 1 - i32::from(class.level())
+    2 * (Class::COUNT as i32 - 1 - i32::from(class.level()))
 }
 
 /// The words before a parcel whose selected bodies are `body_len` bytes.
@@ -100,10 +135,21 @@ pub(crate) fn header(line: &Line, parcel: &Parcel, body_len: u64) -> Result<Pack
 /// The sending end of a lane.
 struct Sender {
     line: Arc<Line>,
-    /// Opened with the first pack.
-    stream: Option<SendStream>,
+    /// The stream in use, opened with its first pack.
+    out: Option<Out>,
     /// The pack under way.
     pack: Option<Pack>,
+    /// Streams that have ended, until the peer has acknowledged all of each.
+    landing: JoinSet<Option<Vec<Due>>>,
+}
+
+/// A stream in use.
+struct Out {
+    stream: SendStream,
+    class: Class,
+    /// Packs that are on it whole.
+    dues: Vec<Due>,
+    since: Mono,
 }
 
 /// A pack of which some pieces are still to come.
@@ -128,16 +174,13 @@ impl Sender {
                     }
                     Err(_) => return Err(LinkError::Gone),
                 }
+                let bytes = piece.bytes;
+                self.line.tell(Input::Taken { link, due, bytes }).await?;
                 if piece.last {
                     self.pack = None;
+                    self.on_whole(due);
                 }
-                self.line
-                    .tell(Input::Taken {
-                        link,
-                        due,
-                        bytes: piece.bytes,
-                    })
-                    .await
+                Ok(())
             }
             // The rest of a pack that was given up: nothing of it is sent.
             Ok(None) => Ok(()),
@@ -226,25 +269,63 @@ impl Sender {
     }
 
     async fn stream(&mut self, class: Class) -> Result<&mut SendStream, LinkError> {
-        let stream = match self.stream.take() {
-            Some(stream) => stream,
+        let out = match self.out.take() {
+            Some(out) => out,
             None => {
                 let stream = self.line.connection.open_uni().await?;
                 // A stream that is closed has nothing to put before others.
                 let _ = stream.set_priority(priority(class));
-                stream
+                let (dues, since) = (Vec::new(), clock::now().mono);
+                Out {
+                    stream,
+                    class,
+                    dues,
+                    since,
+                }
             }
         };
-        Ok(self.stream.insert(stream))
+        Ok(&mut self.out.insert(out).stream)
     }
 
-    /// Leaves a pack unfinished: the next one goes on a stream of its own.
+    /// A pack is on its stream whole.
+    fn on_whole(&mut self, due: Due) {
+        let Some(out) = &mut self.out else { return };
+        out.dues.push(due);
+        if clock::now().mono.since(out.since) >= IN_USE {
+            self.turn_over();
+        }
+    }
+
+    /// Ends the stream in use: once the peer has acknowledged all of it, the packs on
+    /// it are delivered.
+    fn turn_over(&mut self) {
+        let Some(out) = self.out.take() else { return };
+        let Out {
+            mut stream,
+            class,
+            dues,
+            since: _,
+        } = out;
+        // Before its successor; and a stream that is closed needs no end.
+        let _ = stream.set_priority(priority(class) + 1);
+        let _ = stream.finish();
+        self.landing
+            .spawn(async move { stream.stopped().await.is_ok().then_some(dues) });
+    }
+
+    async fn tell_delivered(&self, dues: Vec<Due>) -> Result<(), LinkError> {
+        if dues.is_empty() {
+            return Ok(());
+        }
+        let link = self.line.link;
+        self.line.tell(Input::Delivered { link, dues }).await
+    }
+
+    /// Leaves a pack unfinished: its stream ends inside it, by which the peer knows, and
+    /// the packs before it arrive whole. The next one goes on a stream of its own.
     fn give_up(&mut self) {
-        if self.pack.take().is_some()
-            && let Some(mut stream) = self.stream.take()
-        {
-            // Already closed is as good.
-            let _ = stream.reset(VarInt::from_u32(Goodbye::Internal.code()));
+        if self.pack.take().is_some() {
+            self.turn_over();
         }
     }
 }

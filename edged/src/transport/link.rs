@@ -52,7 +52,7 @@ pub(crate) enum Ended {
     Heard,
     /// A lane has no more to send.
     Lane,
-    /// A large segment is with QUIC, or is not to be sent.
+    /// A large segment is at the peer's QUIC, or is not to be sent.
     Upload(Due),
 }
 

@@ -43,7 +43,8 @@ pub(crate) async fn answer(shared: Arc<Shared>, incoming: Incoming, place: Owned
         let tls = shared
             .identity()
             .server_config(Arc::clone(&shared.clock), refusal.clone());
-        let config = server_config(tls.map_err(TransportError::from)?, &shared.quic)?;
+        let times = shared.times.accepted();
+        let config = server_config(tls.map_err(TransportError::from)?, times)?;
         let connection = incoming.accept_with(Arc::new(config))?.await?;
         meet(&shared, connection, None).await
     });
@@ -71,6 +72,7 @@ pub(crate) async fn dial(
     timeout: Duration,
 ) {
     let mut why = "no address to dial".to_owned();
+    let addresses = shared.addresses.arranged(&peer, &addresses);
     let share = timeout / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
     for address in &addresses {
         let refusal = Refusal::new();
@@ -82,6 +84,7 @@ pub(crate) async fn dial(
         match met {
             Ok(met) => return serve(shared, met).await,
             Err(error) => {
+                shared.addresses.failed(&peer, address);
                 why = format!(
                     "{address}: {}",
                     failed(&shared, peer.as_str(), &refusal, &error)
@@ -116,7 +119,8 @@ async fn reach(
         let tls = shared
             .identity()
             .client_config(Arc::clone(&shared.clock), refusal.clone());
-        let config = client_config(tls.map_err(TransportError::from)?, &shared.quic)?;
+        let times = shared.times.dialled(peer);
+        let config = client_config(tls.map_err(TransportError::from)?, times)?;
         let connecting = match endpoint.connect_with(config, to, SERVER_NAME) {
             Ok(connecting) => connecting,
             Err(error) => {

@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::addresses::{Addresses, LinkTimes};
 use super::error::LinkError;
 use super::order::Order;
 use super::refusals::Refusals;
@@ -49,7 +50,10 @@ impl Admit {
 pub(crate) struct Shared {
     pub(crate) hello: Hello,
     pub(crate) handshake: std::time::Duration,
-    pub(crate) quic: Arc<quinn::TransportConfig>,
+    /// How long links live.
+    pub(crate) times: LinkTimes,
+    /// Where peers are dialled next.
+    pub(crate) addresses: Addresses,
     pub(crate) clock: Arc<dyn TimeProvider>,
     pub(crate) source: Arc<dyn Source>,
     pub(crate) staging: Staging,

@@ -56,7 +56,7 @@ pub(crate) async fn offer(
 
 /// How an upload came to its end.
 enum Done {
-    /// The whole body is with QUIC.
+    /// The whole body is at the peer's QUIC, or was not wanted to its end.
     Sent,
     /// The peer needs no bytes, or is to get no more.
     Stopped,
@@ -109,8 +109,12 @@ async fn serve(
         })
         .await?;
         if piece.last {
-            // A stream the peer has stopped needs no end.
+            // A stream the peer has stopped needs no end, and has no byte to wait for.
             let _ = send.finish();
+            if stopped || send.stopped().await.is_ok() {
+                let dues = vec![due];
+                line.tell(Input::Delivered { link, dues }).await?;
+            }
             return Ok(Done::Sent);
         }
     }

@@ -103,6 +103,8 @@ pub enum Input {
         /// Why, for people.
         why: String,
     },
+    /// The network changed, or the machine slept: who was out of reach may be in it.
+    NetworkChanged,
     /// A pack is here.
     Arrived {
         /// On which link.
@@ -168,6 +170,13 @@ pub enum Input {
         due: Due,
         /// How many.
         bytes: u64,
+    },
+    /// QUIC at the peer has acknowledged every byte of these, all of them taken.
+    Delivered {
+        /// On which link.
+        link: LinkId,
+        /// Which parcels.
+        dues: Vec<Due>,
     },
     /// A send came to nothing because of our own bytes.
     SendFailed {

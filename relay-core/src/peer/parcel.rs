@@ -24,9 +24,10 @@ pub enum Phase {
     Outbox,
     /// In flight, offered, no answer yet.
     Offered,
-    /// In flight, every byte with the transport; not all taken by the connection.
+    /// In flight, every byte with the transport; not all acknowledged by QUIC at
+    /// the peer.
     Leaving,
-    /// In flight, every byte taken; an ack is awaited since then.
+    /// In flight, every byte at the peer; an ack is awaited since then.
     Sent,
     /// Our own bytes are being checked before its answer is believed.
     Judging(Judgement),

@@ -54,6 +54,11 @@ impl Arrivals {
         }
     }
 
+    /// Whether bytes that we wanted are to come on `link`.
+    pub(super) fn wants_on(&self, link: LinkId) -> bool {
+        self.wanted.keys().any(|(on, _)| *on == link)
+    }
+
     fn holds_any(&self, origin: NodeNo, ids: &Ids) -> bool {
         ids.iter()
             .any(|(id, _)| self.asked.contains(&(origin, *id)))

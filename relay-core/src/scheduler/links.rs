@@ -14,7 +14,11 @@ impl Scheduler {
     /// When `peer` is to be dialled, if it is to be.
     pub(super) fn redial_at(&self, peer: &Peer) -> Option<Mono> {
         match peer.link {
-            Link::Down { redial } if peer.dial && self.draining.is_none() => Some(redial),
+            Link::Down { redial }
+                if peer.dial && self.draining.is_none() && self.wants_link(peer) =>
+            {
+                Some(redial)
+            }
             Link::Down { .. } | Link::Dialing | Link::Up { .. } => None,
         }
     }
@@ -153,6 +157,7 @@ impl Scheduler {
         let peer = self.peer_mut(no);
         peer.unsent = ByClass::default();
         peer.unsent_chunks = ByClass::default();
+        peer.starved = None;
         peer.line = SettleLine::default();
         peer.unsettled.recalling = None;
         peer.unsettled.said = ReceiptNo(0);

@@ -35,7 +35,7 @@ impl Scheduler {
 
     /// Marks what the windows of `no` allow, most urgent lanes first.
     fn mark(&mut self, now: Now, no: NodeNo) {
-        if !self.may_send(now, no) {
+        if !self.may_send(now, no) || self.is_starved(now, no) {
             return;
         }
         let link = self.peers[&no]
@@ -138,6 +138,7 @@ impl Scheduler {
             .lanes
             .values()
             .filter(|l| l.rule.class == class && !l.outbox.is_empty());
+        let idle = peer.lanes.values().all(|l| l.outbox.is_empty());
         let floor = busy.map(Lane::given).min();
         if floor.is_none() {
             peer.turns.begin(class, now.mono);
@@ -147,6 +148,9 @@ impl Scheduler {
             .get_mut(&lane_no)
             .expect("a parcel's lane is there");
         lane.enter(key, floor.unwrap_or(0));
+        if idle {
+            peer.admitted = now.mono;
+        }
         self.dirty.insert(no);
     }
 

@@ -297,7 +297,9 @@ impl Scheduler {
     fn owe(&mut self, now: Now, due: Due, info: &PackInfo) -> OwedRow {
         let rule = self.lane_rule(info.lane);
         let epoch = self.epoch;
-        let mut may_send = self.may_send(now, due.peer) && info.expires.is_none();
+        let mut may_send = self.may_send(now, due.peer)
+            && !self.is_starved(now, due.peer)
+            && info.expires.is_none();
         if let Some(peer) = self.peers.get(&due.peer) {
             self.lane_gates(now, peer, info.lane, &mut |_| may_send = false);
             may_send &= self.room(peer, info.lane).is_open();

@@ -157,6 +157,7 @@ impl Scheduler {
             self.peer_mut(no).bucket.take(now.mono, bytes);
         }
         let peer = self.peer_mut(no);
+        (peer.admitted, peer.starved) = (now.mono, None);
         let lane = peer.lanes.get_mut(&lane).expect("a served lane is there");
         lane.give(bytes);
         peer.turns.serve(lane.rule.class, now.mono);

@@ -59,7 +59,7 @@ impl Scheduler {
                 .expect("the config names fewer nodes than the table holds");
             let bucket = Bucket::new(rule.rate, now.mono);
             let mut peer = Peer::new(no, name, bucket, now.mono);
-            (peer.configured, peer.dial) = (true, rule.dial);
+            (peer.configured, peer.dial, peer.lets_go) = (true, rule.dial, rule.lets_go);
             self.peers.insert(no, peer);
         }
         for (no, lane, state, depth) in &snapshot.depths {

@@ -332,7 +332,7 @@ impl Scheduler {
         self.enter_outbox(now, no, key);
     }
 
-    pub(super) fn on_taken(&mut self, now: Now, link: LinkId, due: Due, bytes: u64) {
+    pub(super) fn on_taken(&mut self, link: LinkId, due: Due, bytes: u64) {
         let Some(no) = self.peer_on(link).filter(|no| *no == due.peer) else {
             return;
         };
@@ -349,23 +349,5 @@ impl Scheduler {
         let class = peer.lanes[&parcel.row.lane].rule.class;
         peer.unsent.take(class, bytes);
         peer.unsent_chunks.take(class, 1);
-        // Members may have left the row since; the bytes are those handed over.
-        if parcel.phase == Phase::Leaving && parcel.taken == parcel.sent {
-            parcel.phase = Phase::Sent;
-            peer.await_ack(key, now.mono);
-        }
-    }
-
-    /// Fails what has awaited an ack too long, while the peer said nothing.
-    pub(super) fn time_out(&mut self, now: Now, no: NodeNo) {
-        let timeout = self.settings.limits.ack_timeout;
-        let over = |at: crate::time::Mono| now.mono.since(at) >= timeout;
-        while let Some((since, key)) = self.peers[&no].awaiting.first().copied() {
-            if !over(since) || !over(self.peers[&no].last_heard) {
-                break;
-            }
-            self.peer_mut(no).breaker.doubt();
-            self.fail(now, no, key, Outcome::Timeout, "no ack in time");
-        }
     }
 }

@@ -33,7 +33,6 @@ impl Scheduler {
 
     /// The moment has come, or was said to: whatever is due happens.
     pub(super) fn on_wake(&mut self, now: Now) {
-        self.end_pauses(now);
         while let Some(((at, _), index)) = self.wakes.first() {
             if at > now.mono {
                 break;
@@ -48,6 +47,8 @@ impl Scheduler {
             self.redial(now, *no);
             self.wake_resting(now, *no);
             self.time_out(now, *no);
+            self.give_up_waiting(now, *no);
+            self.let_go(now, *no);
         }
         self.dirty.extend(due);
         self.expire(now);
@@ -87,8 +88,17 @@ impl Scheduler {
             let heard = (*since).max(peer.last_heard);
             offer(heard + self.settings.limits.ack_timeout, Why::AckTimeout);
         }
+        if let Some(at) = self.lets_go_at(peer) {
+            offer(at, Why::Idle);
+        }
+        if let Some(at) = self.unadmitted_at(peer) {
+            offer(at, Why::Unadmitted);
+        }
         if self.draining.is_some() {
             return first;
+        }
+        if let Some(at) = peer.starved.filter(|at| *at > now.mono) {
+            offer(at, Why::Tokens);
         }
         // Noted even when it is over: the peer is asked again only once looked at.
         if let (Some((until, _)), Some(_)) = (peer.busy, peer.link.up()) {

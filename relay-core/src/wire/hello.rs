@@ -86,10 +86,12 @@ pub enum Goodbye {
     Kicked,
     /// Two machines speak under this name.
     IdentityCloned,
+    /// It was of no use for a while.
+    Idle,
 }
 
 impl Goodbye {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Duplicate,
         Self::UnknownPeer,
         Self::Protocol,
@@ -99,6 +101,7 @@ impl Goodbye {
         Self::Internal,
         Self::Kicked,
         Self::IdentityCloned,
+        Self::Idle,
     ];
 
     /// The name in logs and in the reason of the close.
@@ -114,6 +117,7 @@ impl Goodbye {
             Self::Internal => "internal",
             Self::Kicked => "kicked",
             Self::IdentityCloned => "identity_cloned",
+            Self::Idle => "idle",
         }
     }
 
@@ -141,6 +145,7 @@ impl From<CloseWhy> for Goodbye {
             CloseWhy::Draining => Self::Draining,
             CloseWhy::Kicked => Self::Kicked,
             CloseWhy::IdentityCloned => Self::IdentityCloned,
+            CloseWhy::Idle => Self::Idle,
         }
     }
 }

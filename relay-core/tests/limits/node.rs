@@ -323,6 +323,7 @@ fn settings() -> Settings {
             PeerRule {
                 dial: true,
                 rate: Rate::UNLIMITED,
+                lets_go: None,
             },
         )]),
         admit_any: false,

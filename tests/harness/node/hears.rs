@@ -134,6 +134,10 @@ impl World {
                     bytes,
                 },
             ),
+            Message::Delivered(due) => {
+                let dues = vec![due];
+                self.hear(n, Input::Delivered { link: id, dues });
+            }
             Message::Hello(_) | Message::Down(_) => {}
         }
     }

@@ -167,6 +167,10 @@ impl World {
             CloseWhy::Draining => "draining",
             CloseWhy::Kicked => "kicked",
             CloseWhy::IdentityCloned => "identity_cloned",
+            CloseWhy::Idle => {
+                self.tally.count("idle link let go");
+                "idle"
+            }
         };
         let within = self.latency() * 2;
         self.end_link(link, why, within);
@@ -297,6 +301,8 @@ impl World {
         if last {
             self.tally.count("pack sent");
             self.send(link, side, stream, taken, Message::Pack(Box::new(packed)));
+            let there = self.wire.links[link].arrives(side, stream, taken);
+            self.send(link, 1 - side, Stream::Quic, there, Message::Delivered(due));
         }
     }
 

@@ -215,6 +215,10 @@ impl Oracle {
                     !timeout || lasted >= least,
                     "[step] n{n} {due:?} times out after {lasted} ms"
                 );
+                if timeout {
+                    let bytes = nodes[n].disk.packs[&due.pack].info.bytes;
+                    self.judge_timeout(n, due, bytes > relay_core::limits::SMALL_SEGMENT);
+                }
                 let blamed = timeout || self.is_blamed(n, due, nodes);
                 assert!(blamed, "[step] n{n} {due:?} fails and no answer says so");
             }

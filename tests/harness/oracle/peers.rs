@@ -68,6 +68,17 @@ impl Oracle {
                 watch.ramps.insert(peer, Ramp { allowed, sent });
             }
         }
+        if let Input::Delivered { dues, .. } = input {
+            let whole = dues.iter().filter(|due| watch.gone_out.contains(due));
+            watch.delivered.extend(whole.map(|due| (*due, now)));
+        }
+        if let Input::Acked { link, .. } | Input::PeerBusy { link, .. } = input {
+            // Of two links one is passed over; which, the other end knows too.
+            let peer = watch.up[link];
+            if watch.up.values().filter(|to| **to == peer).count() == 1 {
+                watch.answered.insert(peer, now);
+            }
+        }
         if let Input::Acked { link, .. } | Input::Wanted { link, .. } = input {
             let peer = watch.up.get(link);
             if let Some(ramp) = peer.and_then(|peer| watch.ramps.get_mut(peer)) {
@@ -99,6 +110,35 @@ impl Oracle {
         if allowed > 4_096 {
             self.watches[n].ramps.remove(&peer);
         }
+    }
+
+    /// Bytes of `due` leave, or its offer does.
+    pub(super) fn bytes_asked(&mut self, n: usize, due: Due, last: bool) {
+        let watch = &mut self.watches[n];
+        watch.delivered.remove(&due);
+        if last {
+            watch.gone_out.insert(due);
+        } else {
+            watch.gone_out.remove(&due);
+        }
+    }
+
+    /// An attempt timed out: every byte of it was at the peer so long ago, or it is
+    /// an offer, and the peer has said nothing since.
+    pub(super) fn judge_timeout(&self, n: usize, due: Due, large: bool) {
+        let watch = &self.watches[n];
+        let peer = watch.peers[&due.peer];
+        let delivered = watch.delivered.get(&due).copied();
+        let since = delivered.max(watch.answered.get(&peer).copied());
+        assert!(
+            delivered.is_some() || large,
+            "[step] n{n} {due:?} times out and its bytes were not there"
+        );
+        let silent = Duration::from_micros(self.now - since.unwrap_or(0));
+        assert!(
+            silent >= self.limits.ack_timeout,
+            "[step] n{n} {due:?} times out after {silent:?} of silence"
+        );
     }
 
     /// A link is ended: nobody is called a clone who is none.

@@ -67,6 +67,7 @@ pub(super) fn limits(dice: &mut Dice) -> Limits {
         max_put: if dice.chance(100) { 100 << 10 } else { 2 << 30 },
         busy_retry: micros(dice.spread(SECOND / 10, 2 * SECOND)),
         bulk_rows: Limits::default().bulk_rows,
+        unadmitted: Limits::default().unadmitted,
     }
 }
 

@@ -4,6 +4,8 @@
 //! Drawn from a generator of its own, so that what other files draw stays the
 //! same world.
 
+use std::time::Duration;
+
 use super::{Act, Plan, SECOND};
 use crate::seeds::Dice;
 
@@ -41,6 +43,8 @@ pub enum PeerAct {
     Drop(usize, usize),
     /// A second machine speaks to a node under the name of a peer, so often.
     Clone(usize, usize, u64),
+    /// The network of a node changes.
+    NetworkChange(usize),
     /// A node is away for so long.
     Vanish(usize, u64),
 }
@@ -48,6 +52,9 @@ pub enum PeerAct {
 /// Adds what `seed` draws about peers to `plan`.
 pub fn add(seed: u64, plan: &mut Plan) {
     let mut dice = Dice::new(seed ^ APART);
+    if dice.chance(300) {
+        plan.limits.unadmitted = Duration::from_micros(dice.spread(SECOND / 2, 30 * SECOND));
+    }
     if dice.chance(350) {
         pauses(&mut dice, plan);
     }
@@ -59,6 +66,25 @@ pub fn add(seed: u64, plan: &mut Plan) {
     }
     if dice.chance(150) {
         clones(&mut dice, plan);
+    }
+    if dice.chance(150) {
+        let after = Duration::from_micros(dice.between(15, 60) * SECOND);
+        for a in 0..plan.nodes {
+            let all = plan.peers(a).collect::<Vec<_>>().into_iter();
+            // Who has work and no address waits to be dialled.
+            let both = all.filter(|b| [(a, *b), (*b, a)].iter().all(|p| plan.dials.contains(p)));
+            let both: Vec<usize> = both.collect();
+            plan.lets_go
+                .extend(both.into_iter().map(|b| ((a, b), after)));
+        }
+    }
+    if dice.chance(150) {
+        for _ in 0..dice.between(1, 5) {
+            let (node, _) = pair(&mut dice, plan);
+            let when = dice.between(0, plan.storm);
+            plan.acts
+                .push((when, Act::Peers(PeerAct::NetworkChange(node))));
+        }
     }
     if dice.chance(20) {
         week(&mut dice, plan);
@@ -118,7 +144,7 @@ fn week(dice: &mut Dice, plan: &mut Plan) {
     let node = dice.between(0, plan.nodes as u64 - 1) as usize;
     let when = dice.between(0, plan.storm);
     let away = dice.between(24, 7 * 24) * 3_600 * SECOND;
-    plan.redial.longest = std::time::Duration::from_secs(300);
+    plan.redial.longest = Duration::from_secs(300);
     plan.pace = 200;
     plan.storm += away;
     plan.acts

@@ -42,6 +42,12 @@ impl World {
                 }
             }
             PeerAct::Clone(n, peer, times) => self.clone_speaks(n, peer, times),
+            PeerAct::NetworkChange(n) => {
+                if self.nodes[n].scheduler.is_some() {
+                    self.tally.count("fault: network changed");
+                    self.hear(n, Input::NetworkChanged);
+                }
+            }
             PeerAct::Vanish(n, away) => {
                 self.tally.count("fault: away for days");
                 self.crash_for(n, true, away);
