@@ -27,8 +27,9 @@ impl Scheduler {
         for due in dues.iter().filter(|due| due.peer == no) {
             let key = (due.pack, due.part);
             let parcel = peer.parcels.get_mut(&key);
-            let Some(parcel) = parcel.filter(|p| p.phase == Phase::Leaving && p.chunks == 0) else {
-                // Answered already, or of an attempt that is over.
+            // One heard before may have been of an attempt that is over.
+            let flies = |p: &&mut Parcel| matches!(p.phase, Phase::Leaving | Phase::Sent);
+            let Some(parcel) = parcel.filter(|p| flies(p) && p.chunks == 0) else {
                 continue;
             };
             parcel.phase = Phase::Sent;
