@@ -94,6 +94,7 @@ const fn link_of(input: &Input) -> Option<LinkId> {
         | Input::LinkUp { .. }
         | Input::LinkDown { .. }
         | Input::NetworkChanged
+        | Input::SentOnWire { .. }
         | Input::Verified { .. }
         | Input::Trimmed { .. }
         | Input::Ordered { .. }
