@@ -16,12 +16,12 @@ use relay_core::id::{NodeId, PutId, StagedId};
 use relay_core::ledger::LedgerError;
 use relay_core::scheduler::Scheduler;
 use relay_core::time::Now;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, trace};
 
 use crate::clock;
-use crate::event::{Answer, Event, Local};
+use crate::event::{Answer, Event, HeldRoom, Local};
 use crate::journal::{Journal, Report};
 use crate::payloads::Payloads;
 use crate::readers::Readers;
@@ -79,7 +79,7 @@ pub struct Driver {
     /// Bytes that words have named and that have no place yet.
     staged: HashMap<StagedId, Staged>,
     /// Room held for bytes that are not yet durable.
-    rooms: HashMap<StagedId, OwnedSemaphorePermit>,
+    rooms: HashMap<StagedId, HeldRoom>,
     answers: HashMap<PutId, oneshot::Sender<Answer>>,
     orders: HashMap<OrderId, oneshot::Sender<Result<Done, OrderRefused>>>,
     last_order: OrderId,

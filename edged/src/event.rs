@@ -20,7 +20,35 @@ pub struct Event {
     /// The bytes it names, if it names any.
     pub staged: Option<(StagedId, Staged)>,
     /// Room held for those bytes until they are stored or dropped.
-    pub room: Option<OwnedSemaphorePermit>,
+    pub room: Option<HeldRoom>,
+}
+
+/// Room in memory for bytes that are on their way to disk; given back when dropped.
+#[derive(Debug)]
+pub struct HeldRoom {
+    _node: OwnedSemaphorePermit,
+    /// For what a peer sent: of the share of its link.
+    _link: Option<OwnedSemaphorePermit>,
+}
+
+impl HeldRoom {
+    /// Room of the node and of one link.
+    #[must_use]
+    pub const fn of_link(node: OwnedSemaphorePermit, link: OwnedSemaphorePermit) -> Self {
+        Self {
+            _node: node,
+            _link: Some(link),
+        }
+    }
+}
+
+impl From<OwnedSemaphorePermit> for HeldRoom {
+    fn from(node: OwnedSemaphorePermit) -> Self {
+        Self {
+            _node: node,
+            _link: None,
+        }
+    }
 }
 
 impl From<Input> for Event {

@@ -9,6 +9,8 @@
 //! against the ceiling before they are written: room for them is taken of the
 //! ledger, and given back with the file or by the commit that names it.
 
+mod partial;
+
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -20,6 +22,7 @@ use relay_core::id::StagedId;
 
 use crate::journal::Journal;
 
+pub use partial::{Moved, PartialFile};
 pub use relay_core::ledger::Staged;
 
 /// Hands out names for staged bytes and opens staged files.
@@ -29,6 +32,7 @@ pub struct Staging {
     next: Arc<AtomicU64>,
     run: u64,
     journal: Option<Journal>,
+    partials: partial::Shared,
 }
 
 /// Room taken at once for a file of which nobody has said how long it gets: few
@@ -45,6 +49,7 @@ impl Staging {
             next: Arc::new(AtomicU64::new(1)),
             run,
             journal: None,
+            partials: partial::Shared::default(),
         }
     }
 
@@ -99,8 +104,9 @@ impl Staging {
     pub fn discard(&self, name: &str) {
         let path = self.folder.join(name);
         let length = std::fs::metadata(&path).map_or(0, |file| file.len());
+        let own = !self.is_journaled(name);
         // A leftover is removed at the next start all the same.
-        if std::fs::remove_file(path).is_ok() {
+        if std::fs::remove_file(path).is_ok() && own {
             drop(Room {
                 journal: self.journal.clone(),
                 taken: length,

@@ -22,6 +22,7 @@
 //! | `control` | answers, both ways |
 //! | `lane` | the packs of one lane, both ways |
 //! | `upload`, `download` | one large segment, out and in |
+//! | `inflow` | the body of one on its way in, kept when it is cut off |
 //! | `arrival` | from the bytes of a pack to the words the core hears; pure |
 //! | `source` | where bytes to send come from |
 //! | `addresses` | where peers are dialled, and how long their links live |
@@ -57,6 +58,7 @@ mod download;
 mod endpoint;
 mod error;
 mod frames;
+mod inflow;
 mod lane;
 mod link;
 mod meet;

@@ -180,6 +180,7 @@ async fn deliver_large(
         link: b,
         sent: offer.heading.sent,
         from: 0,
+        partial: None,
     });
     let from = alpha
         .hear(|event| match event.input {
@@ -326,6 +327,7 @@ async fn a_reset_segment_is_lost_and_the_link_stays() {
         link: b,
         sent,
         from: 0,
+        partial: None,
     });
     alpha
         .hear(|event| matches!(event.input, Input::Wanted { .. }).then_some(()))

@@ -8,9 +8,11 @@
 use crate::audit::AuditRecord;
 use crate::delivery::{Attempt, Outcome, State};
 use crate::id::{
-    BootEpoch, LaneName, LaneNo, LedgerId, NodeId, NodeNo, PackNo, ReceiptNo, SegmentId, StagedId,
+    BootEpoch, LaneName, LaneNo, LedgerId, NodeId, NodeNo, PackNo, PartialNo, ReceiptNo, SegmentId,
+    StagedId,
 };
 use crate::meter::Metered;
+use crate::partial::PartialRow;
 use crate::segment::{Digest, PackInfo};
 use crate::setting::{Setting, Value};
 use crate::time::Unix;
@@ -306,6 +308,10 @@ pub enum Change {
     Settled(NodeNo, ReceiptNo),
     /// An idempotency key is taken.
     Key(KeyRow),
+    /// So much is here of a large segment.
+    Partial(PartialRow),
+    /// Nothing is kept of it any longer, or all of it is.
+    PartialGone(PartialNo),
     /// A setting is now this; `None`: it is not set.
     Set(Setting, Option<Value>),
     /// What was used in a minute is now this; older minutes that no longer count go.
@@ -362,6 +368,8 @@ pub struct Snapshot {
     pub stuck: u64,
     /// When the first waiting row stops being worth sending.
     pub expires: Option<Unix>,
+    /// Large segments of which only the beginning is here.
+    pub partials: Vec<PartialRow>,
 }
 
 /// A piece of work read back from the ledger.

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use crate::change::{Change, Due, KeyName, KeyRow, PagedRow, Part, ReceiptRow, Refused, Sent};
 use crate::id::{
-    BootEpoch, LaneName, LaneNo, LedgerId, LinkId, NodeId, NodeNo, PackNo, PutId, ReceiptNo,
-    SegmentId, StagedId, Ticket,
+    BootEpoch, LaneName, LaneNo, LedgerId, LinkId, NodeId, NodeNo, PackNo, PartialNo, PutId,
+    ReceiptNo, SegmentId, StagedId, Ticket,
 };
 pub use crate::segment::Shape;
 use crate::segment::{Digest, PackInfo};
@@ -285,6 +285,8 @@ pub enum Why {
     Gate,
     /// Something waiting stops being worth sending.
     Expiry,
+    /// The beginning of a segment has waited long enough for the rest.
+    Partial,
 }
 
 /// Where the scheduler stands, for status and simulator alike.

@@ -208,6 +208,11 @@ number! {
     StagedId(u64)
 }
 number! {
+    /// A large segment of which only the beginning is here, never used twice: the
+    /// boot epoch it was begun in stands in the upper half.
+    PartialNo(u64)
+}
+number! {
     /// One live connection to a peer, named by the shell, never used twice in
     /// one run.
     LinkId(u64)

@@ -37,6 +37,7 @@ mod log;
 mod meters;
 mod overdue;
 mod parked;
+mod partial;
 mod payload;
 mod place;
 mod reader;
@@ -76,6 +77,7 @@ use crate::time::Unix;
 use bodies::Bodies;
 use counters::Counters;
 use files::LogFiles;
+use partial::Partials;
 use payload::Payloads;
 
 #[cfg(doc)]
@@ -155,6 +157,7 @@ pub struct Ledger {
     last_receipt: ReceiptNo,
     log: LogFiles,
     payloads: Payloads,
+    partials: Partials,
     bodies: Bodies,
     counters: Counters,
     size: room::Size,
@@ -180,6 +183,7 @@ impl Ledger {
         let recovered = recovery::run(&mut conn, &mut counters, now)?;
         let log = LogFiles::open(&dir.join("log"), &conn, id, options.log_file_bytes)?;
         let payloads = Payloads::open(&dir.join("payload"), &conn, &mut counters)?;
+        let (partials, begun, unsound) = Partials::load(&conn, &payloads)?;
         let mut ledger = Self {
             bodies: Bodies::new(dir),
             dir: dir.to_path_buf(),
@@ -195,15 +199,19 @@ impl Ledger {
             options,
             log,
             payloads,
+            partials,
             counters,
             size: room::Size::default(),
             reserved: 0,
             sweep_after: PackNo(0),
-            damaged: recovered.damaged,
+            damaged: recovered.damaged + unsound,
             poisoned: false,
         };
         ledger.measure()?;
-        let snapshot = ledger.snapshot(recovered.rescued)?;
+        let snapshot = Snapshot {
+            partials: begun,
+            ..ledger.snapshot(recovered.rescued)?
+        };
         Ok((ledger, snapshot))
     }
 
@@ -225,6 +233,7 @@ impl Ledger {
             shelved: recovery::shelved(&self.conn)?,
             stuck,
             expires,
+            partials: Vec::new(),
         })
     }
 

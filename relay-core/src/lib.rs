@@ -25,6 +25,7 @@ pub mod id;
 pub mod limits;
 pub mod meter;
 pub mod pack;
+pub mod partial;
 pub mod segment;
 pub mod setting;
 pub mod time;

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::partial::Pace;
+
 /// The longest segment, 4 GiB (semantics 1).
 pub const MAX_SEGMENT: u64 = 4 << 30;
 /// A segment up to this length travels inside packs; a longer one is offered
@@ -102,6 +104,12 @@ pub struct Limits {
     /// Rows of one transaction of a bulk verb, so that nothing else is held up by
     /// it (semantics 8).
     pub bulk_rows: usize,
+    /// How what arrives of a large segment is written and journaled.
+    pub pace: Pace,
+    /// Beginnings of large segments kept for one peer (semantics 10).
+    pub partials: usize,
+    /// How long one is kept without progress (semantics 10).
+    pub keep_partials: Duration,
 }
 
 impl Limits {
@@ -137,6 +145,9 @@ impl Default for Limits {
             busy_retry: Duration::from_secs(1),
             unadmitted: Duration::from_secs(30),
             bulk_rows: 1_000,
+            pace: Pace::default(),
+            partials: 8,
+            keep_partials: Duration::from_secs(24 * 60 * 60),
         }
     }
 }

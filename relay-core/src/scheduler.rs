@@ -36,6 +36,7 @@ mod metering;
 mod orders;
 mod paging;
 mod pausing;
+mod partials;
 mod picture;
 mod puts;
 mod question;
@@ -175,6 +176,7 @@ pub struct Scheduler {
     drops: BTreeMap<NodeNo, dropping::Dropping>,
     /// Drops that wait for something to become durable.
     waiting_drops: BTreeSet<NodeNo>,
+    partials: partials::Partials,
     asks: BTreeMap<Due, Vec<paging::Ask>>,
     /// Asked for while enough rows are being fetched.
     overdue: VecDeque<(Due, paging::Ask)>,
@@ -234,6 +236,7 @@ impl Scheduler {
             pauses: pausing::Pauses::new(&snapshot, now),
             drops: BTreeMap::new(),
             waiting_drops: BTreeSet::new(),
+            partials: partials::Partials::new(&snapshot, settings.limits.keep_partials, now),
             asks: BTreeMap::new(),
             overdue: VecDeque::new(),
             orders: decided::Orders::default(),
@@ -314,7 +317,9 @@ impl Scheduler {
             Input::NetworkChanged => self.on_network_changed(now),
             Input::Arrived { link, arrival } => self.on_arrived(now, link, *arrival),
             Input::Offered { link, offer } => self.on_offered(now, link, *offer),
-            Input::OfferLost { link, sent } => self.on_offer_lost(link, sent),
+            Input::OfferLost { link, sent } => self.on_offer_lost(now, link, sent),
+            Input::Progressed { partial, bytes } => self.on_progressed(now, partial, bytes),
+            Input::Kept { partial, bytes } => self.on_kept(now, partial, bytes),
             Input::Wanted { link, due, from } => self.on_wanted(now, link, due, from),
             Input::Acked { link, ack } => self.on_acked(now, link, ack),
             Input::PeerBusy {

@@ -8,6 +8,7 @@
 //! is [`crate::node`]'s; whether they may is [`crate::oracle`]'s.
 
 pub mod content;
+pub mod partials;
 mod reads;
 mod real;
 mod recover;
@@ -21,8 +22,8 @@ use relay_core::change::{Book, Change, Due, KeyName, KeyRow, OwedRow, Part, Rece
 use relay_core::delivery::State;
 use relay_core::event::Space;
 use relay_core::id::{
-    BootEpoch, LaneName, LaneNo, LedgerId, NodeId, NodeNo, PackNo, ReceiptNo, SegmentId, StagedId,
-    Ticket,
+    BootEpoch, LaneName, LaneNo, LedgerId, NodeId, NodeNo, PackNo, PartialNo, ReceiptNo, SegmentId,
+    StagedId, Ticket,
 };
 use relay_core::meter::{Meter, Metered};
 use relay_core::segment::{Digest, PackInfo};
@@ -102,6 +103,8 @@ pub struct Disk {
     pub audit: Vec<AuditRecord>,
     /// The books.
     pub books: BTreeMap<(NodeNo, LaneNo, Book), i64>,
+    /// Beginnings of large segments.
+    pub partials: partials::Partials,
     /// Whether every pack is refused for now.
     pub full: bool,
     /// The ceiling.
@@ -141,6 +144,7 @@ impl Disk {
             meters: BTreeMap::new(),
             audit: Vec::new(),
             books: BTreeMap::new(),
+            partials: partials::Partials::default(),
             full: false,
             ceiling,
             keep_known,
@@ -216,7 +220,28 @@ impl Disk {
             .iter()
             .map(|(_, content)| content.shape().bytes)
             .sum();
-        job.contents.is_empty() || (!self.full && self.used + wanted <= self.ceiling)
+        // A file becomes a pack where it lies.
+        let ended = job.changes.iter().filter_map(|change| match change {
+            Change::PartialGone(no) => self.partials.files.get(no).map(|file| file.of.3),
+            _ => None,
+        });
+        let taken = (self.used + self.partials.room()).saturating_sub(ended.sum());
+        job.contents.is_empty() || (!self.full && taken + wanted <= self.ceiling)
+    }
+
+    /// Whether a row names this file, or is about to.
+    #[must_use]
+    pub fn names_partial(&self, no: PartialNo) -> bool {
+        let asked = self.waiting.iter().chain(&self.group);
+        let names = |change: &Change| matches!(change, Change::Partial(row) if row.no == no);
+        let mut changes = asked.flat_map(|job| &job.changes);
+        self.partials.rows.contains_key(&no) || changes.any(names)
+    }
+
+    /// Whether a file may be written that will be so long.
+    #[must_use]
+    pub fn has_room_for_file(&self, length: u64) -> bool {
+        !self.full && self.used + self.partials.room() + length <= self.ceiling
     }
 
     fn apply_all(&mut self, job: &Job, now: u64) {
@@ -258,6 +283,8 @@ impl Disk {
             }
             Change::Settled(peer, upto) => self.forget(*peer, *upto, now),
             Change::Key(row) => drop(self.keys.insert(row.name.clone(), row.clone())),
+            Change::Partial(row) => drop(self.partials.rows.insert(row.no, row.clone())),
+            Change::PartialGone(no) => self.partials.remove(*no),
             Change::Set(setting, Some(value)) => drop(self.settings.insert(*setting, *value)),
             Change::Set(setting, None) => drop(self.settings.remove(setting)),
             Change::Metered(row) => self.meter(*row),
@@ -368,9 +395,10 @@ impl Disk {
 
     /// How full it is.
     #[must_use]
-    pub const fn space(&self) -> Space {
+    pub fn space(&self) -> Space {
+        let taken = self.used + self.partials.room();
         Space {
-            used: if self.full { self.ceiling } else { self.used },
+            used: if self.full { self.ceiling } else { taken },
             ceiling: self.ceiling,
             inbox: self.inbox,
             inbox_ceiling: self.ceiling / 2,

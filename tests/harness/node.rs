@@ -7,13 +7,14 @@
 
 mod clients;
 mod hears;
+pub mod inflow;
 mod links;
 mod reads;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use relay_core::change::{Due, KeyName, Sent};
+use relay_core::change::{Due, KeyName};
 use relay_core::delivery::StateName;
 use relay_core::event::{Deadline, Effect, Input, Put};
 use relay_core::id::{LinkId, NodeId, NodeNo, PutId, StagedId, Ticket};
@@ -74,8 +75,6 @@ pub struct Node {
     pub announced: BTreeMap<PutId, Put>,
     /// Keys used so far.
     keys: Vec<(KeyName, Digest, Vec<NodeId>, Arc<Content>)>,
-    /// Bytes of large segments here in part, by sender.
-    partials: BTreeMap<(usize, Sent), u64>,
     numbers: BTreeMap<NodeId, NodeNo>,
     born: u64,
     issued: Ticket,
@@ -114,7 +113,6 @@ impl Node {
             staged: BTreeMap::new(),
             announced: BTreeMap::new(),
             keys: Vec::new(),
-            partials: BTreeMap::new(),
             numbers: BTreeMap::new(),
             born: 0,
             issued: Ticket(0),
@@ -165,7 +163,6 @@ impl Node {
         self.links.clear();
         self.staged.clear();
         self.announced.clear();
-        self.partials.clear();
     }
 
     /// Whether something here has not come to its end.
@@ -181,6 +178,7 @@ impl Node {
             || self.disk.is_busy()
             || links_are_kept && !self.disk.receipts.is_empty()
             || !self.staged.is_empty()
+            || !self.disk.partials.files.is_empty()
             || owed.any(|row| waits(row.state.name()))
     }
 
@@ -203,10 +201,11 @@ impl Node {
             .next()
             .map(|row| (row.no, row.peer));
         format!(
-            "up: {}, commit busy: {}, first unsettled receipt: {receipts:?}, staged: {:?}, open: {rows:?}, deadline: {:?}",
+            "up: {}, commit busy: {}, first unsettled receipt: {receipts:?}, staged: {:?}, partial: {:?}, open: {rows:?}, deadline: {:?}",
             self.scheduler.is_some(),
             self.disk.is_busy(),
             self.staged.keys().next(),
+            self.disk.partials.files.iter().next(),
             self.deadline,
         )
     }
@@ -314,6 +313,8 @@ impl World {
             }
             Effect::Dial(peer) => self.dial(n, &peer),
             Effect::Answer(id, outcome) => self.oracle.answered(n, id, &outcome, &self.nodes),
+            Effect::Journaled { partial, bytes } => self.journaled(n, partial, bytes),
+            Effect::Forget(no) => drop(self.nodes[n].disk.partials.files.remove(&no)),
             Effect::Drained => {
                 // The daemon ends after this step, not within it.
                 let run = self.nodes[n].run;

@@ -12,6 +12,7 @@ mod moves;
 mod orders;
 mod pauses;
 mod peers;
+mod partials;
 mod rest;
 mod turns;
 mod why;
@@ -82,6 +83,8 @@ struct Watch {
     seats: BTreeMap<(NodeNo, PackNo), Vec<Seat>>,
     /// Committed: the books as they should be.
     columns: BTreeMap<(NodeNo, LaneNo), Column>,
+    /// How far large segments were taken in, by sender and id.
+    tracks: BTreeMap<(usize, SegmentId), partials::Track>,
     whole: Window,
     each: BTreeMap<usize, Window>,
     /// Whether an operator ever set a rate.
@@ -192,6 +195,7 @@ impl Oracle {
         watch.answered.clear();
         watch.hellos.clear();
         watch.closing.clear();
+        self.forget_unwritten(n);
     }
 
     /// A client of `n` is about to put.
@@ -343,6 +347,7 @@ impl Oracle {
                 self.ack_asked(n, *link, *sent, &ack, nodes);
             }
             Effect::Settle { link, receipt } => self.settle_asked(n, *link, *receipt, nodes),
+            Effect::Forget(no) => self.forget_asked(n, *no, nodes),
             Effect::Want { link, .. }
             | Effect::Have { link, .. }
             | Effect::Busy { link, .. }
@@ -366,6 +371,7 @@ impl Oracle {
             | Effect::Recall { .. }
             | Effect::Dial(_)
             | Effect::Verify(_)
+            | Effect::Journaled { .. }
             | Effect::Answer(..)
             | Effect::Drained => {}
         }
@@ -408,6 +414,9 @@ impl Oracle {
     /// What `n` asked for in these jobs is durable.
     pub fn durable(&mut self, n: usize, jobs: &[Job], nodes: &[Node]) {
         self.enter(n, jobs.iter().flat_map(|job| &job.changes), nodes);
+        for job in jobs {
+            self.partials_durable(n, &job.changes, nodes);
+        }
     }
 
     /// What `n` asked for in this job found no room: as if never asked.

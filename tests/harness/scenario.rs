@@ -23,6 +23,9 @@ use crate::seeds::Dice;
 /// One second of the virtual clock, in microseconds.
 pub const SECOND: u64 = 1_000_000;
 
+/// Tells the dice of beginnings from those of the rest of a world.
+const PARTIALS: u64 = 0x7061_7274_6961_6c73;
+
 /// Everything a seed draws before its run.
 #[derive(Debug)]
 pub struct Plan {
@@ -187,6 +190,11 @@ impl Plan {
             pace: 1,
             small_only: rated,
         }
+    }
+
+    /// Draws how beginnings of large segments are kept, from dice of their own.
+    pub fn draw_partials(&mut self, seed: u64) {
+        bounds::partials(&mut Dice::new(seed ^ PARTIALS), &mut self.limits);
     }
 
     /// The peers of a node.

@@ -6,14 +6,17 @@
 //! its ends learn of it late. What an end does with a message is
 //! [`crate::node`]'s.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use relay_core::change::{Due, Part, Sent};
 use relay_core::event::{Ack, BusyWhy, Greeting, Heading};
 use relay_core::id::{LaneNo, LinkId, PackNo, ReceiptNo};
+use relay_core::limits;
 
 use crate::disk::content::Content;
+use crate::disk::partials::Whole;
+use crate::node::inflow::Inflow;
 
 /// What keeps its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +44,8 @@ pub enum Message {
     Offer(Box<Packed>),
     /// So many bytes of a large segment are here.
     Piece(Sent, u64),
+    /// More of a large segment may be taken in.
+    More(Sent),
     /// The bytes of an offer are not to come.
     Lost(Sent),
     /// An offer is wanted from this byte on.
@@ -72,6 +77,14 @@ pub struct Packed {
     pub bad: Vec<u16>,
 }
 
+impl Packed {
+    /// Whether it travels on a stream of its own.
+    #[must_use]
+    pub fn is_large(&self) -> bool {
+        self.content.shape().bytes > limits::SMALL_SEGMENT && self.content.members.len() == 1
+    }
+}
+
 /// Where a link stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
@@ -100,8 +113,11 @@ pub struct End {
     pub early: Vec<Message>,
     /// Parcels being sent: bytes so far and the members meant.
     pub sending: BTreeMap<Due, (u64, Vec<u16>)>,
-    /// Offers wanted here whose bytes are not all here.
-    pub wanted: BTreeSet<Sent>,
+    /// Large segments offered here and not yet wanted.
+    /// And whether the sender still stands by it.
+    pub offered: BTreeMap<Sent, (Whole, bool)>,
+    /// Those wanted whose bytes are not all here.
+    pub inflows: BTreeMap<Sent, Inflow>,
     taken: BTreeMap<Stream, u64>,
     arrives: BTreeMap<Stream, u64>,
 }
@@ -127,7 +143,8 @@ impl End {
             told: false,
             early: Vec::new(),
             sending: BTreeMap::new(),
-            wanted: BTreeSet::new(),
+            offered: BTreeMap::new(),
+            inflows: BTreeMap::new(),
             taken: BTreeMap::new(),
             arrives: BTreeMap::new(),
         }

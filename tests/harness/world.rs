@@ -14,7 +14,9 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
+use relay_core::change::Sent;
 use relay_core::event::{Effect, Input};
+use relay_core::id::PartialNo;
 
 use crate::node::Node;
 use crate::oracle::Oracle;
@@ -46,6 +48,10 @@ pub enum Event {
     Act(Act),
     /// Commits of a node are quick again, or its disk has room again.
     Mend(usize),
+    /// A sync of the beginning of a segment has ended.
+    Synced(usize, u32, PartialNo, u64),
+    /// A while has passed for a large segment on its way in.
+    Pace(usize, u32, usize, usize, Sent),
     /// A drain has taken too long.
     Kill(usize, u32),
     /// A node starts.
@@ -132,6 +138,7 @@ impl World {
         let mut dice = Dice::new(seed);
         let mut plan = Plan::drawn(&mut dice);
         crate::scenario::peers::add(seed, &mut plan);
+        plan.draw_partials(seed);
         if trace == Trace::Print {
             say(&format!("seed {seed}: {plan:#?}"));
         }
@@ -226,6 +233,16 @@ impl World {
                 }
             }
             Event::Act(act) => self.act(act),
+            Event::Synced(n, run, no, bytes) => {
+                if self.nodes[n].is_run(run) {
+                    self.synced(n, no, bytes);
+                }
+            }
+            Event::Pace(n, run, link, side, sent) => {
+                if self.nodes[n].is_run(run) {
+                    self.pace(n, link, side, sent);
+                }
+            }
             Event::Mend(n) => self.mend(n),
             Event::Kill(n, run) => {
                 if self.nodes[n].is_run(run) {

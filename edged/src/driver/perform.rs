@@ -105,6 +105,13 @@ impl Driver {
                     let _ = waiting.send(outcome);
                 }
             }
+            Effect::Journaled { partial, bytes } => {
+                self.hands.staging.journaled(partial, bytes);
+            }
+            Effect::Forget(partial) => {
+                let staging = self.hands.staging.clone();
+                tokio::task::spawn_blocking(move || staging.forget(partial));
+            }
             Effect::Drained => self.drained = true,
             Effect::Close { .. }
             | Effect::Offer { .. }
@@ -133,6 +140,8 @@ impl Driver {
                 }
                 Change::Node(no, name) => self.hands.payloads.name_node(*no, name.clone()),
                 Change::Lane(no, name) => self.hands.payloads.name_lane(*no, name.clone()),
+                Change::Partial(row) => self.hands.staging.journal_keeps(row.no),
+                Change::PartialGone(no) => self.hands.staging.journal_forgets(*no),
                 Change::Owed(_)
                 | Change::Gone(_)
                 | Change::Attempt(_)

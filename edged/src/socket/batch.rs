@@ -165,7 +165,7 @@ async fn begin(
     let event = Event {
         input,
         staged: Some((staged, Staged::Memory(built.bytes))),
-        room,
+        room: room.map(Into::into),
     };
     let answer = desk.begin_put(event, put).await;
     PendingPack {

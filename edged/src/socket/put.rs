@@ -163,7 +163,7 @@ async fn begin(
     let event = Event {
         input,
         staged: Some((staged, bytes)),
-        room,
+        room: room.map(Into::into),
     };
     let answer = desk.begin_put(event, put).await;
     let answer = answer.map_err(|_| refusal::draining())?;

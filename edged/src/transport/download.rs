@@ -1,38 +1,49 @@
 //! One large segment on its way in, on a stream of its own: offer, answer, body.
 //!
-//! Up to 1 MiB the body waits in memory, in room taken for it; above that it goes to a
-//! staged file, hashed as it is written and fsynced before the core hears of it. A body
-//! that does not match its digest is refused, and nothing of it is kept.
+//! The core says from which byte a body is wanted and whether its beginning is kept when
+//! it is cut off; `inflow` keeps it. Without that a body up to 1 MiB waits in memory, in
+//! room taken for it, and a longer one goes to a staged file. A file is fsynced before
+//! the core hears of it. A body that does not match its digest is refused, and nothing of
+//! it is kept; one that was resumed begins anew instead, since the fault may be ours.
 
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use quinn::{RecvStream, SendStream, VarInt};
+use relay_core::change::Sent;
 use relay_core::event::{Arrival, Input, Offer};
+use relay_core::id::PartialNo;
 use relay_core::limits;
 use relay_core::pack::Table;
 use relay_core::segment::Digest;
 use relay_core::wire::{Frame, Goodbye, PackHeader};
 use tokio::sync::{mpsc, oneshot};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::arrival::{self, arrival, ids, shape};
 use super::error::LinkError;
 use super::frames;
+use super::inflow::{Inflow, Whole};
 use super::link::Ended;
 use super::order::Name;
+use super::room::Taken;
 use super::shared::Line;
 use crate::event::Event;
-use crate::staging::Staged;
+use crate::staging::{PartialFile, Staged};
 
 /// Bytes written to a staged file at once.
-const CHUNK: u64 = 256 << 10;
+pub(super) const CHUNK: u64 = 256 << 10;
 
 /// The core's answer to an offer.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// Its body is wanted from this byte on.
-    Want(u64),
+    /// Its body is wanted.
+    Want {
+        /// From this byte on.
+        from: u64,
+        /// Under which number it is kept when it is cut off.
+        partial: Option<PartialNo>,
+    },
     /// Its segment is here.
     Have,
 }
@@ -84,9 +95,8 @@ pub(crate) async fn hear(
     .await?;
 
     let (pack, part) = name;
-    match answered.await {
-        Ok(Answer::Want(0)) => {}
-        Ok(Answer::Want(_)) => return Err(LinkError::Broken("a part of a body is wanted")),
+    let (from, partial) = match answered.await {
+        Ok(Answer::Want { from, partial }) => (from, partial),
         Ok(Answer::Have) => {
             send.write_chunk(frames::bytes(&Frame::Have { pack, part })?)
                 .await?;
@@ -98,39 +108,39 @@ pub(crate) async fn hear(
             let _ = recv.stop(VarInt::from_u32(Goodbye::Internal.code()));
             return Ok(Ended::Heard);
         }
-    }
-    send.write_chunk(frames::bytes(&Frame::Want {
-        pack,
-        part,
-        from: 0,
-    })?)
-    .await?;
-    match body(&line, &mut recv, &header, &table).await {
+    };
+    let offer = Offered {
+        line: &line,
+        header: &header,
+        table: &table,
+        partial,
+    };
+    let want = frames::bytes(&Frame::Want { pack, part, from })?;
+    let asked = send.write_chunk(want).await;
+    let taken = match asked {
+        Ok(()) => offer.body(&mut recv, from).await,
+        Err(error) => Err(Trouble::Cut(error.into(), from)),
+    };
+    match taken {
         Ok(event) => line.shared.tell(event).await?,
-        Err(error) => {
-            if let Trouble::Disk(error) = &error {
-                warn!(%error, peer = %line.peer, "Large segment cannot be staged");
-            }
+        Err(trouble) => {
             let _ = recv.stop(VarInt::from_u32(Goodbye::Internal.code()));
-            line.tell(Input::OfferLost {
-                link: line.link,
-                sent,
-            })
-            .await?;
-            if let Trouble::Link(error) = error {
-                return Err(error);
-            }
+            offer.cut_off(sent, trouble).await?;
         }
     }
     Ok(Ended::Heard)
 }
 
 /// Why a body did not arrive.
-enum Trouble {
-    /// The stream or the peer.
+pub(super) enum Trouble {
+    /// The stream or the peer; nothing of it is kept.
     Link(LinkError),
+    /// The stream or the peer; so many bytes of it are kept.
+    Cut(LinkError, u64),
     /// Our own disk.
     Disk(std::io::Error),
+    /// It was resumed, and is not what was offered: the bytes kept may be at fault.
+    Spoiled,
 }
 
 impl<E: Into<LinkError>> From<E> for Trouble {
@@ -139,82 +149,148 @@ impl<E: Into<LinkError>> From<E> for Trouble {
     }
 }
 
-async fn body(
-    line: &Line,
-    recv: &mut RecvStream,
-    header: &PackHeader,
-    table: &Table,
-) -> Result<Event, Trouble> {
-    if header.body_len <= limits::ARRIVAL_IN_MEMORY {
-        in_memory(line, recv, header, table).await
-    } else {
-        in_file(line, recv, header, table).await
-    }
+/// An offer that is wanted.
+struct Offered<'o> {
+    line: &'o Line,
+    header: &'o PackHeader,
+    table: &'o Table,
+    partial: Option<PartialNo>,
 }
 
-async fn in_memory(
-    line: &Line,
-    recv: &mut RecvStream,
-    header: &PackHeader,
-    table: &Table,
-) -> Result<Event, Trouble> {
-    let table_len = table.bytes().len();
-    let length = table_len as u64 + header.body_len;
-    let room = line.room.take(length).await?;
-    let mut bytes = BytesMut::zeroed(length as usize);
-    bytes[..table_len].copy_from_slice(table.bytes());
-    recv.read_exact(&mut bytes[table_len..]).await?;
-    ended(recv).await?;
-    let name = line.shared.staging.fresh();
-    let (arrival, bytes) =
-        arrival(header, line.ledger, bytes.freeze(), name).map_err(LinkError::from)?;
-    let room = bytes.is_some().then_some(room.node);
-    Ok(Event {
-        staged: bytes.map(|bytes| (name, Staged::Memory(bytes))),
-        room,
-        ..heard(line, arrival)
-    })
-}
+impl Offered<'_> {
+    async fn body(&self, recv: &mut RecvStream, from: u64) -> Result<Event, Trouble> {
+        let length = self.header.body_len;
+        let line = self.line;
+        if let Some(no) = self.partial {
+            let inflow = Inflow { line, no, length };
+            return match inflow.take(recv, self.table, from).await? {
+                Whole::Memory(bytes, room) => self.in_memory(bytes, room),
+                Whole::File(file) => self.in_partial(no, file, from).await,
+            };
+        }
+        if length <= limits::ARRIVAL_IN_MEMORY {
+            let head = self.table.bytes().len();
+            let room = line.room.take(head as u64 + length).await?;
+            let mut bytes = BytesMut::zeroed(head + length as usize);
+            bytes[..head].copy_from_slice(self.table.bytes());
+            recv.read_exact(&mut bytes[head..]).await?;
+            ended(recv).await?;
+            self.in_memory(bytes.freeze(), room)
+        } else {
+            self.in_file(recv).await
+        }
+    }
 
-async fn in_file(
-    line: &Line,
-    recv: &mut RecvStream,
-    header: &PackHeader,
-    table: &Table,
-) -> Result<Event, Trouble> {
-    let staging = &line.shared.staging;
-    let mut file = staging
-        .create(header.body_len)
-        .await
-        .map_err(Trouble::Disk)?;
-    // One chunk is written while the next is read.
-    let _room = line.room.take(2 * CHUNK).await?;
-    let mut left = header.body_len;
-    let mut chunk = next(recv, &mut left).await?;
-    while !chunk.is_empty() {
-        let write = async { file.write(chunk).await.map_err(Trouble::Disk) };
-        let read = async { next(recv, &mut left).await.map_err(Trouble::Link) };
-        ((), chunk) = tokio::try_join!(write, read)?;
+    fn in_memory(&self, bytes: Bytes, room: Taken) -> Result<Event, Trouble> {
+        let name = self.line.shared.staging.fresh();
+        let (arrival, bytes) =
+            arrival(self.header, self.line.ledger, bytes, name).map_err(LinkError::from)?;
+        let room = bytes.is_some().then_some(room.into());
+        Ok(Event {
+            staged: bytes.map(|bytes| (name, Staged::Memory(bytes))),
+            room,
+            ..self.heard(arrival)
+        })
     }
-    ended(recv).await?;
-    let name = line.shared.staging.fresh();
-    let wanted = table.members().first().map(|member| member.digest);
-    if wanted != Some(file.digest()) {
-        return Ok(heard(
-            line,
-            arrival::refused(header, line.ledger, table, name),
-        ));
+
+    async fn in_partial(
+        &self,
+        no: PartialNo,
+        file: PartialFile,
+        from: u64,
+    ) -> Result<Event, Trouble> {
+        if self.is_wanted(file.digest()) {
+            let name = file.finish().await.map_err(Trouble::Disk)?;
+            return Ok(self.filed(name));
+        }
+        if from > 0 {
+            return Err(Trouble::Spoiled);
+        }
+        drop(file);
+        self.line.shared.staging.forget(no);
+        Ok(self.refused())
     }
-    let file = file.finish().await.map_err(Trouble::Disk)?;
-    let arrival = arrival::whole(header, line.ledger, table, Digest::of(table.bytes()), name);
-    let staged = Staged::File {
-        table: table.bytes().clone(),
-        name: file,
-    };
-    Ok(Event {
-        staged: Some((name, staged)),
-        ..heard(line, arrival)
-    })
+
+    /// To a file that goes when it is cut off.
+    async fn in_file(&self, recv: &mut RecvStream) -> Result<Event, Trouble> {
+        let staging = &self.line.shared.staging;
+        let mut left = self.header.body_len;
+        let mut file = staging.create(left).await.map_err(Trouble::Disk)?;
+        // One chunk is written while the next is read.
+        let _room = self.line.room.take(2 * CHUNK).await?;
+        let mut chunk = next(recv, &mut left).await?;
+        while !chunk.is_empty() {
+            let write = async { file.write(chunk).await.map_err(Trouble::Disk) };
+            let read = async { next(recv, &mut left).await.map_err(Trouble::Link) };
+            ((), chunk) = tokio::try_join!(write, read)?;
+        }
+        ended(recv).await?;
+        if !self.is_wanted(file.digest()) {
+            return Ok(self.refused());
+        }
+        let name = file.finish().await.map_err(Trouble::Disk)?;
+        Ok(self.filed(name))
+    }
+
+    fn is_wanted(&self, digest: Digest) -> bool {
+        let wanted = self.table.members().first().map(|member| member.digest);
+        wanted == Some(digest)
+    }
+
+    /// The whole body is in the file called `file`.
+    fn filed(&self, file: String) -> Event {
+        let (header, ledger, table) = (self.header, self.line.ledger, self.table);
+        let name = self.line.shared.staging.fresh();
+        let arrival = arrival::whole(header, ledger, table, Digest::of(table.bytes()), name);
+        let staged = Staged::File {
+            table: table.bytes().clone(),
+            name: file,
+        };
+        Event {
+            staged: Some((name, staged)),
+            ..self.heard(arrival)
+        }
+    }
+
+    /// The body is not what the table says.
+    fn refused(&self) -> Event {
+        let name = self.line.shared.staging.fresh();
+        let arrival = arrival::refused(self.header, self.line.ledger, self.table, name);
+        self.heard(arrival)
+    }
+
+    fn heard(&self, arrival: Arrival) -> Event {
+        Input::Arrived {
+            link: self.line.link,
+            arrival: Box::new(arrival),
+        }
+        .into()
+    }
+
+    /// Tells the core what is kept of a body that did not arrive, then that it did not.
+    async fn cut_off(&self, sent: Sent, trouble: Trouble) -> Result<(), LinkError> {
+        let line = self.line;
+        let (error, bytes) = match trouble {
+            Trouble::Link(error) => (Some(error), 0),
+            Trouble::Cut(error, bytes) => (Some(error), bytes),
+            Trouble::Disk(error) => {
+                warn!(%error, peer = %line.peer, "Large segment cannot be staged");
+                (None, 0)
+            }
+            Trouble::Spoiled => {
+                warn!(peer = %line.peer, "Large segment is not what was offered, and begins anew");
+                (None, 0)
+            }
+        };
+        if let Some(partial) = self.partial {
+            let of = self.header.body_len;
+            info!(peer = %line.peer, %partial, bytes, of, "Large segment was cut off");
+            line.tell(Input::Kept { partial, bytes }).await?;
+        }
+        let link = line.link;
+        line.tell(Input::OfferLost { link, sent }).await?;
+        error.map_or(Ok(()), Err)
+    }
 }
 
 /// The next chunk of a body of which `left` bytes are to come; empty at its end.
@@ -230,12 +306,4 @@ async fn ended(recv: &mut RecvStream) -> Result<(), LinkError> {
         None => Ok(()),
         Some(_) => Err(LinkError::protocol("body is longer than its offer")),
     }
-}
-
-fn heard(line: &Line, arrival: Arrival) -> Event {
-    Input::Arrived {
-        link: line.link,
-        arrival: Box::new(arrival),
-    }
-    .into()
 }

@@ -100,7 +100,7 @@ pub(crate) async fn hear_packs(
                 link: line.link,
                 arrival: Box::new(arrival),
             },
-            room: bytes.is_some().then_some(room.node),
+            room: bytes.is_some().then(|| room.into()),
             staged: bytes.map(|bytes| (name, Staged::Memory(bytes))),
         };
         line.shared.tell(event).await?;

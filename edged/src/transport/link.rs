@@ -70,6 +70,7 @@ pub(crate) async fn serve(
     let mut link = Link {
         line,
         tasks,
+        arriving: JoinSet::new(),
         say: Some(say),
         desk,
         lanes: BTreeMap::new(),
@@ -84,6 +85,9 @@ pub(crate) async fn serve(
 struct Link {
     line: Arc<Line>,
     tasks: JoinSet<Result<Ended, LinkError>>,
+    /// Those of large segments on their way in: they are not cut short, and end by
+    /// themselves when the connection is closed, with what they have kept.
+    arriving: JoinSet<Result<Ended, LinkError>>,
     /// To the writer of control; closed once we have said Bye.
     say: Option<mpsc::Sender<Frame>>,
     /// Where tasks announce offers that wait for an answer.
@@ -132,6 +136,7 @@ impl Link {
                 biased;
                 Some(offer) = waiting.recv() => Heard::Waiting(offer),
                 Some(ended) = self.tasks.join_next() => Heard::Ended(ended),
+                Some(ended) = self.arriving.join_next() => Heard::Ended(ended),
                 order = orders.recv() => order.map_or(Heard::Stop, Heard::Order),
                 stream = connection.accept_uni() => stream.map_or_else(Heard::Lost, Heard::Packs),
                 streams = connection.accept_bi() => {
@@ -166,7 +171,8 @@ impl Link {
             }
             Heard::Segment(send, recv) => {
                 let (line, desk) = (Arc::clone(&self.line), self.desk.clone());
-                self.tasks.spawn(download::hear(line, (send, recv), desk));
+                self.arriving
+                    .spawn(download::hear(line, (send, recv), desk));
                 None
             }
             Heard::Ended(ended) => self.on_ended(ended),
@@ -234,8 +240,12 @@ impl Link {
                     upload.reset.cancel();
                 }
             }
-            Order::Want { sent, from } => {
-                self.on_answer((sent.pack, sent.part), Answer::Want(from));
+            Order::Want {
+                sent,
+                from,
+                partial,
+            } => {
+                self.on_answer((sent.pack, sent.part), Answer::Want { from, partial });
             }
             Order::Have(sent) => self.on_answer((sent.pack, sent.part), Answer::Have),
             Order::Close(why) => {
@@ -328,6 +338,9 @@ impl Link {
         };
         // Closed first: a stream dropped on an open connection would seem to end well.
         self.tasks.shutdown().await;
+        // Offers without an answer get none; what was wanted is kept.
+        self.downloads.clear();
+        while self.arriving.join_next().await.is_some() {}
         self.odometer.end(&self.line).await;
         why
     }

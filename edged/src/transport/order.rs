@@ -2,7 +2,7 @@
 
 use relay_core::change::{Due, Part, Sent};
 use relay_core::event::{CloseWhy, Effect, Parcel};
-use relay_core::id::{LinkId, PackNo};
+use relay_core::id::{LinkId, PackNo, PartialNo};
 use relay_core::wire::{Ack, Durability, Frame};
 
 /// One thing for a link to do.
@@ -16,8 +16,13 @@ pub(crate) enum Order {
     Send(Box<Piece>),
     /// Stop sending a large segment.
     Reset(Due),
-    /// Ask for the body of an offer.
-    Want { sent: Sent, from: u64 },
+    /// Ask for the body of an offer, from this byte on; what came before is kept under
+    /// this number.
+    Want {
+        sent: Sent,
+        from: u64,
+        partial: Option<PartialNo>,
+    },
     /// Answer an offer that is not needed.
     Have(Sent),
     /// End the link.
@@ -61,7 +66,19 @@ pub(crate) fn order(effect: Effect, durability: Durability) -> Option<(LinkId, O
             })),
         ),
         Effect::Reset { link, due } => (link, Order::Reset(due)),
-        Effect::Want { link, sent, from } => (link, Order::Want { sent, from }),
+        Effect::Want {
+            link,
+            sent,
+            from,
+            partial,
+        } => (
+            link,
+            Order::Want {
+                sent,
+                from,
+                partial,
+            },
+        ),
         Effect::Have { link, sent } => (link, Order::Have(sent)),
         Effect::Ack {
             link,
@@ -128,6 +145,8 @@ pub(crate) fn order(effect: Effect, durability: Durability) -> Option<(LinkId, O
         | Effect::Recall { .. }
         | Effect::Dial(_)
         | Effect::Verify(_)
+        | Effect::Journaled { .. }
+        | Effect::Forget(_)
         | Effect::Answer(..)
         | Effect::Drained => return None,
     })

@@ -4,18 +4,20 @@
 //! Whoever finds no room waits in line and so stops reading, and QUIC's flow control
 //! stops the sender. The line is first come, first served: a peer that floods waits
 //! behind its own bytes, and others pass between them. A link takes at most
-//! [`LINK_BYTES`] for what it is reading, so that no single one holds the node.
+//! [`LINK_BYTES`], read and not yet stored, so that no single one holds the node however
+//! slow its disk is (INV-13).
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::LinkError;
+use crate::event::HeldRoom;
 
 /// Bytes of arrivals in memory, all links together. The peak of a node is held to
 /// 40 MiB at full load, and this is the largest part of it.
 pub(crate) const NODE_BYTES: usize = 32 << 20;
-/// Bytes one link may be reading: every lane's pack and a few large segments.
+/// Bytes of one link, until they are stored: every lane's pack and a few large segments.
 pub(crate) const LINK_BYTES: usize = 8 << 20;
 
 /// Room for the arrivals of one link.
@@ -28,10 +30,14 @@ pub(crate) struct Room {
 /// Room taken for one arrival.
 #[derive(Debug)]
 pub(crate) struct Taken {
-    /// Held until the bytes are stored or dropped.
-    pub(crate) node: OwnedSemaphorePermit,
-    /// Held until they are read and handed on.
-    pub(crate) _link: OwnedSemaphorePermit,
+    node: OwnedSemaphorePermit,
+    link: OwnedSemaphorePermit,
+}
+
+impl From<Taken> for HeldRoom {
+    fn from(taken: Taken) -> Self {
+        Self::of_link(taken.node, taken.link)
+    }
 }
 
 impl Room {
@@ -53,6 +59,6 @@ impl Room {
         let link = link.map_err(|_| LinkError::Gone)?;
         let node = Arc::clone(&self.node).acquire_many_owned(bytes).await;
         let node = node.map_err(|_| LinkError::Gone)?;
-        Ok(Taken { node, _link: link })
+        Ok(Taken { node, link })
     }
 }

@@ -141,7 +141,20 @@ pub enum Effect {
         sent: Sent,
         /// First byte of the body wanted.
         from: u64,
+        /// Under which number its beginning is kept if it is cut off; `None`: it is
+        /// not. Answered once, [`Input::Arrived`] or [`Input::Kept`], before the link
+        /// is heard to be down.
+        partial: Option<PartialNo>,
     },
+    /// So much of a segment is in the journal: more may arrive.
+    Journaled {
+        /// Of which.
+        partial: PartialNo,
+        /// From its first byte on.
+        bytes: u64,
+    },
+    /// Drop what is kept of a segment; nothing is arriving of it.
+    Forget(PartialNo),
     /// Answer an offer whose segment is here: no bytes, the ack follows.
     Have {
         /// On which link.

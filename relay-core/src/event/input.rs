@@ -126,6 +126,20 @@ pub enum Input {
         /// Which.
         sent: Sent,
     },
+    /// So many bytes of a segment that is arriving are on stable storage.
+    Progressed {
+        /// Of which.
+        partial: PartialNo,
+        /// From its first byte on.
+        bytes: u64,
+    },
+    /// A segment was cut off, or its bytes are bad; no more of it arrives.
+    Kept {
+        /// Which.
+        partial: PartialNo,
+        /// Bytes of it that the shell holds, from its first on; 0: none.
+        bytes: u64,
+    },
     /// A peer wants the bytes of a large segment, from here on.
     Wanted {
         /// On which link.

@@ -72,6 +72,8 @@ pub(super) fn apply<'a>(
             Change::Receipt(row) => group.receipt(row)?,
             Change::Settled(peer, no) => group.settled(*peer, *no)?,
             Change::Key(row) => group.key(row)?,
+            Change::Partial(row) => super::partial::write(conn, row)?,
+            Change::PartialGone(no) => super::partial::remove(conn, *no)?,
             Change::Set(setting, value) => super::settings::write(conn, *setting, *value)?,
             Change::Metered(row) => super::meters::write(conn, *row)?,
             Change::Audit(record) => super::audit::append(conn, record)?,

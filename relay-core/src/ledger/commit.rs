@@ -127,7 +127,7 @@ impl Ledger {
             }
             other => other?,
         };
-        self.settle_memory(&applied, &placed)?;
+        self.settle_memory(&applied, items, &placed)?;
         self.drop_refused(&placed);
         Ok(Report {
             refused: placed.refused.into_iter().collect(),
@@ -144,7 +144,8 @@ impl Ledger {
     /// Files of refused items are named by nobody: they go, and so does their room.
     fn drop_refused(&mut self, placed: &Placed) {
         for (ticket, name, length) in &placed.staged {
-            if placed.refused.contains(ticket) {
+            // That of a partial row goes with its row.
+            if placed.refused.contains(ticket) && !self.partials.holds(name) {
                 self.payloads.discard(name);
                 self.unreserve(*length);
             }
@@ -225,7 +226,7 @@ impl Ledger {
             }
             Staged::File { table, name } => {
                 let missing = info.bytes.saturating_sub(self.reserved);
-                if missing > 0 && !self.reserve(missing, now)? {
+                if missing > 0 && !self.partials.holds(&name) && !self.reserve(missing, now)? {
                     return Ok(false);
                 }
                 Place::Payload { name, table }
@@ -261,16 +262,11 @@ impl Ledger {
     }
 
     fn transact(&mut self, items: Items<'_>, placed: &Placed) -> LedgerResult<Applied> {
-        let kept = || {
-            items
-                .iter()
-                .filter(|(ticket, _)| !placed.refused.contains(ticket))
-        };
-        let changes: usize = kept().map(|(_, changes)| changes.len()).sum();
+        let changes = kept(items, placed).count();
         self.make_wal_room(64 + changes as u64 * CHANGE_BYTES / PAGE)?;
         self.bound_database()?;
         let transaction = self.conn.unchecked_transaction()?;
-        let all = kept().flat_map(|(_, changes)| changes);
+        let all = kept(items, placed);
         let applied = apply(&transaction, &self.counters, &placed.packs, all)?;
         self.log.write_rows(&transaction)?;
         transaction
@@ -280,21 +276,46 @@ impl Ledger {
     }
 
     /// Memory follows what has become durable.
-    fn settle_memory(&mut self, applied: &Applied, placed: &Placed) -> LedgerResult<()> {
+    fn settle_memory(
+        &mut self,
+        applied: &Applied,
+        items: Items<'_>,
+        placed: &Placed,
+    ) -> LedgerResult<()> {
         self.counters.merge(&applied.deltas);
         self.log.committed();
         self.last_pack = self.last_pack.max(applied.last_pack);
         self.last_receipt = self.last_receipt.max(applied.last_receipt);
+        let begun = self.partials.begun(kept(items, placed));
+        self.unreserve(begun);
         for pack in &placed.packs {
-            if matches!(pack.place, Place::Payload { .. }) {
+            if let Place::Payload { name, .. } = &pack.place {
                 self.counters.note_payload(pack.no, pack.info.bytes);
                 self.payloads.adopted(pack.info.bytes);
-                self.unreserve(pack.info.bytes);
+                if !self.partials.holds(name) {
+                    self.unreserve(pack.info.bytes);
+                }
             }
         }
+        let is_adopted = |file: &str| {
+            placed
+                .packs
+                .iter()
+                .any(|pack| matches!(&pack.place, Place::Payload { name, .. } if name == file))
+        };
+        let ended = kept(items, placed);
+        self.partials.ended(ended, is_adopted, &self.payloads);
         self.measure()?;
         self.fill_ahead(placed.bytes)
     }
+}
+
+/// The changes of the group that are not refused, in order.
+fn kept<'a>(items: Items<'a>, placed: &'a Placed) -> impl Iterator<Item = &'a Change> {
+    items
+        .iter()
+        .filter(|(ticket, _)| !placed.refused.contains(ticket))
+        .flat_map(|(_, changes)| changes)
 }
 
 fn check_length(staged: StagedId, bytes: &Staged, info: &PackInfo) -> LedgerResult<()> {

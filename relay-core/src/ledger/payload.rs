@@ -14,6 +14,7 @@ use super::LedgerResult;
 use super::counters::Counters;
 use super::error::LedgerError;
 use super::files::sync_dir;
+use super::partial;
 use crate::id::PackNo;
 
 /// The folder and what it holds.
@@ -23,7 +24,8 @@ pub(super) struct Payloads {
 }
 
 impl Payloads {
-    /// Opens the folder; what no row names is removed, what one names is noted.
+    /// Opens the folder; what no row names is removed, what one of a pack names is
+    /// noted.
     pub(super) fn open(
         dir: &Path,
         conn: &Connection,
@@ -48,7 +50,7 @@ impl Payloads {
                     .len();
                 counters.note_payload(PackNo(pack as u64), length);
                 bytes += length;
-            } else {
+            } else if !partial::names(conn, &entry.file_name().to_string_lossy())? {
                 fs::remove_file(&path).map_err(LedgerError::io("remove", &path))?;
             }
         }
@@ -58,7 +60,13 @@ impl Payloads {
         })
     }
 
-    /// Bytes of files that rows name.
+    /// How long a file is, if it is there.
+    pub(super) fn length(&self, name: &str) -> Option<u64> {
+        let file = fs::metadata(self.dir.join(name)).ok()?;
+        Some(file.len())
+    }
+
+    /// Bytes of files that rows of packs name.
     pub(super) const fn bytes(&self) -> u64 {
         self.bytes
     }

@@ -1,7 +1,7 @@
 //! How much room there is, and how more is made.
 //!
-//! Allocated space is log files at their full length, payload files, the database
-//! file, the WAL and its index at their bounds, and what callers have reserved.
+//! Allocated space is log files at their full length, payload files, partial files at
+//! the length they will have, the database file, the WAL and its index at their bounds, and what callers have reserved.
 //! It never passes `max_bytes`: before a group is taken, room is made by using
 //! settled log files again, oldest first, by making new ones while the ceiling
 //! allows, and by dropping settled payload files. What finds none is refused. A
@@ -55,7 +55,8 @@ impl Ledger {
 
     fn outside_database(&self) -> u64 {
         let wal = wal_bytes(&self.options);
-        self.log.allocated() + self.payloads.bytes() + self.reserved + wal + index_bytes(wal)
+        let files = self.log.allocated() + self.payloads.bytes() + self.partials.bytes();
+        files + self.reserved + wal + index_bytes(wal)
     }
 
     /// What the ceiling leaves unallocated.

@@ -144,6 +144,13 @@ CREATE TABLE meter (
   kind INTEGER NOT NULL, who INTEGER NOT NULL, minute INTEGER NOT NULL,
   amount INTEGER NOT NULL, PRIMARY KEY (kind, who, minute)
 ) WITHOUT ROWID;
+
+-- Large segments of which the first `bytes` bytes are here, in a file that `no` names.
+CREATE TABLE partial (
+  no INTEGER PRIMARY KEY, peer INTEGER NOT NULL, origin INTEGER NOT NULL,
+  id BLOB NOT NULL, digest BLOB NOT NULL, length INTEGER NOT NULL,
+  bytes INTEGER NOT NULL, at INTEGER NOT NULL, sum INTEGER NOT NULL
+);
 ";
 
 /// The one writing connection, migrated to the newest schema.

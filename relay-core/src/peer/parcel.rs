@@ -66,12 +66,15 @@ pub struct Parcel {
     pub throttled: bool,
     /// Whether it was put before its turn in the lane, and is not yet durable.
     pub fresh: bool,
-    /// Bytes given to the transport in this attempt.
+    /// Bytes before this are given to the transport, or not wanted again.
     pub sent: u64,
     /// Of these, taken by the connection.
     pub taken: u64,
     /// Chunks of these not yet taken.
     pub chunks: u32,
+    /// Bytes given to the transport in this attempt: without those before the place
+    /// where a segment was resumed.
+    pub given: u64,
     /// When the ack began to be awaited; orders the timeouts.
     pub awaiting: Option<Mono>,
 }
@@ -92,6 +95,7 @@ impl Parcel {
             sent: 0,
             taken: 0,
             chunks: 0,
+            given: 0,
             awaiting: None,
         }
     }

@@ -71,10 +71,13 @@ impl Arrivals {
 
 impl Scheduler {
     pub(super) fn on_arrived(&mut self, now: Now, link: LinkId, arrival: Arrival) {
-        let Some(peer) = self.peer_on(link) else {
-            return self.effects.push_back(Effect::Discard(arrival.staged));
-        };
         let sent = arrival.heading.sent;
+        let partial = self.end_partial(link, sent);
+        let Some(peer) = self.peer_on(link) else {
+            self.effects.push_back(Effect::Discard(arrival.staged));
+            self.partial_gone(partial);
+            return self.release_stale(link, sent);
+        };
         if let Some(mut question) = self.arrivals.wanted.remove(&(link, sent)) {
             // Its ids were asked about when it was offered, and are still held.
             question.refused.extend(arrival.refused.iter().copied());
@@ -82,9 +85,10 @@ impl Scheduler {
             question.item = Item::Pack(Box::new(arrival));
             if question.shape().count == 0 {
                 self.arrivals.release(question.origin, &offered);
+                self.partial_gone(partial);
                 return self.answer(question);
             }
-            return self.store_arrival(now, question, Some(offered));
+            return self.store_arrival(now, question, (Some(offered), partial));
         }
         let refused = arrival.refused.clone();
         if let Some(question) = self.admit(peer, link, Item::Pack(Box::new(arrival)), refused) {
@@ -186,9 +190,9 @@ impl Scheduler {
         }
         if matches!(question.item, Item::Offer(_)) {
             self.arrivals.hold(question.origin, question.ids());
-            return self.want(question);
+            return self.want(now, question);
         }
-        self.store_arrival(now, question, None);
+        self.store_arrival(now, question, (None, None));
     }
 
     /// Asks about what waits, peer by peer, in order.
@@ -255,10 +259,10 @@ impl Scheduler {
             return self.pump_arrivals();
         }
         match &question.item {
-            Item::Offer(_) => self.want(question),
+            Item::Offer(_) => self.want(now, question),
             Item::Pack(_) if keep.len() == known.len() => {
                 let ids = question.ids().clone();
-                self.store_arrival(now, question, Some(ids));
+                self.store_arrival(now, question, (Some(ids), None));
             }
             Item::Pack(arrival) => {
                 let (staged, shape) = (arrival.staged, arrival.shape);
@@ -285,20 +289,31 @@ impl Scheduler {
             return self.drop_question(&question);
         }
         let ids = question.ids().clone();
-        self.store_arrival(now, question, Some(ids));
+        self.store_arrival(now, question, (Some(ids), None));
     }
 
-    fn want(&mut self, question: Question) {
+    fn want(&mut self, now: Now, question: Question) {
         let (link, sent) = (question.link, question.heading().sent);
+        // A peer that offers two things under one name is heard once.
+        let twice = self.arrivals.wanted.contains_key(&(link, sent));
+        let begun = match twice {
+            true => Err(BusyWhy::Io),
+            false => self.begin_partial(now, &question),
+        };
+        let (from, partial) = match begun {
+            Ok(begun) => begun,
+            Err(why) => {
+                self.send_busy(&question, why);
+                return self.drop_question(&question);
+            }
+        };
         self.effects.push_back(Effect::Want {
             link,
             sent,
-            from: 0,
+            from,
+            partial,
         });
-        if let Some(earlier) = self.arrivals.wanted.insert((link, sent), question) {
-            let ids = earlier.ids().clone();
-            self.arrivals.release(earlier.origin, &ids);
-        }
+        self.arrivals.wanted.insert((link, sent), question);
     }
 
     /// Answers without storing anything.
@@ -336,7 +351,8 @@ impl Scheduler {
         self.pump_arrivals();
     }
 
-    pub(super) fn on_offer_lost(&mut self, link: LinkId, sent: Sent) {
+    pub(super) fn on_offer_lost(&mut self, now: Now, link: LinkId, sent: Sent) {
+        self.let_go_partial(now, link, sent);
         if let Some(question) = self.arrivals.wanted.remove(&(link, sent)) {
             // A receiver's own trouble is never the segment's: the sender waits.
             if self.peer_on(link) == Some(question.peer) {
@@ -346,14 +362,25 @@ impl Scheduler {
         }
     }
 
+    /// Nothing is written any longer of what was wanted on a link that has gone.
+    pub(super) fn release_stale(&mut self, link: LinkId, sent: Sent) {
+        if self.peer_on(link).is_some() {
+            return;
+        }
+        if let Some(question) = self.arrivals.wanted.remove(&(link, sent)) {
+            self.drop_question(&question);
+        }
+    }
+
     /// A link is gone: what was only promised on it is dropped; what is on its
     /// way to disk goes on.
     pub(super) fn forget_arrivals(&mut self, link: LinkId) {
+        // What is still being written holds its ids until the shell lets go of it.
         let gone: Vec<(LinkId, Sent)> = self
             .arrivals
             .wanted
             .keys()
-            .filter(|(l, _)| *l == link)
+            .filter(|(l, sent)| *l == link && !self.partials.is_arriving(link, *sent))
             .copied()
             .collect();
         for key in gone {

@@ -21,6 +21,7 @@ impl Scheduler {
             check_windows(peer);
             self.check_deadline(peer);
         }
+        self.partials.check(&self.settings.limits);
         assert!(self.batch.is_empty(), "every change has a ticket");
         assert!(
             self.durable <= self.issued,

@@ -212,8 +212,11 @@ impl Scheduler {
         if let Some(error) = error {
             parcel.row.error = Some(error.to_owned());
         }
-        let sent = parcel.sent;
-        let closed = outcome.and_then(|outcome| close(&mut parcel.row, now.unix, outcome, sent));
+        let given = parcel.given;
+        let closed = outcome.and_then(|outcome| close(&mut parcel.row, now.unix, outcome, given));
+        if outcome.is_some() {
+            parcel.given = 0;
+        }
         parcel.row.state = to;
         parcel.row.updated = now.unix;
         let unstuck = std::mem::take(&mut parcel.row.stuck);

@@ -6,7 +6,7 @@ use super::question::{Item, Question};
 use super::tickets::Pending;
 use crate::change::{Change, Due, OwedRow, Part, ReceiptRow};
 use crate::event::{BusyWhy, Effect, Ids};
-use crate::id::{LinkId, NodeNo, StagedId};
+use crate::id::{LinkId, NodeNo, PartialNo, StagedId};
 use crate::time::Now;
 
 /// An arrival whose rows are on their way to disk.
@@ -18,10 +18,19 @@ pub(super) struct Stored {
     origin: NodeNo,
     /// Ids held in `asked`; empty if it was new without a look-up.
     ids: Option<Ids>,
+    /// Under which number the ledger has its beginning.
+    partial: Option<PartialNo>,
 }
 
 impl Scheduler {
-    pub(super) fn store_arrival(&mut self, now: Now, question: Question, ids: Option<Ids>) {
+    /// Files what has arrived, with the ids held for it and the number under which the
+    /// ledger has its beginning.
+    pub(super) fn store_arrival(
+        &mut self,
+        now: Now,
+        question: Question,
+        (ids, partial): (Option<Ids>, Option<PartialNo>),
+    ) {
         let receipt = self.number_receipt(&question);
         let Item::Pack(arrival) = question.item else {
             unreachable!("only what is here is stored")
@@ -56,12 +65,14 @@ impl Scheduler {
         // Written each time: what raised it in memory may have found no room.
         *heard = sent.pack.max(*heard);
         changes.push(Change::Heard(sent.ledger, question.lane, *heard));
+        changes.extend(partial.map(Change::PartialGone));
         let stored = Stored {
             link: question.link,
             staged: arrival.staged,
             receipt,
             origin: question.origin,
             ids,
+            partial,
         };
         let ticket = self.persist_alone(changes, Pending::Arrival(stored));
         self.arrivals.latest.insert(question.peer, ticket);
@@ -96,6 +107,7 @@ impl Scheduler {
             .known
             .remove(&stored.receipt.no);
         self.effects.push_back(Effect::Discard(stored.staged));
+        self.partial_gone(stored.partial);
         if self.peer_on(stored.link) == Some(peer) {
             let retry_after = self.settings.limits.busy_retry;
             let (link, why) = (stored.link, BusyWhy::StorageFull);

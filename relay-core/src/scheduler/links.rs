@@ -122,6 +122,9 @@ impl Scheduler {
         };
         let drawn = self.draw();
         let backoff = self.settings.redial;
+        if let Some(link) = link {
+            self.let_go_link(now, link);
+        }
         match link {
             None => {
                 let peer = self.peer_mut(no);

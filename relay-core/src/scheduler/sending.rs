@@ -118,6 +118,7 @@ impl Scheduler {
         let head = if first { HEADER } else { 0 };
         let bytes = (parcel.length() - from).min(chunk.saturating_sub(head).max(1));
         parcel.sent += bytes;
+        parcel.given += bytes;
         parcel.chunks += 1;
         let last = parcel.sent == parcel.length();
         if last {

@@ -3,7 +3,7 @@
 use super::{Scheduler, filing, puts};
 use crate::change::Change;
 use crate::event::{Done, Effect, OrderId, OrderRefused, Space};
-use crate::id::{LinkId, NodeNo, Ticket};
+use crate::id::{LinkId, NodeNo, PartialNo, Ticket};
 use crate::queue::Key;
 use crate::time::Now;
 
@@ -24,6 +24,7 @@ pub(super) enum Pending {
     /// A part of a drop.
     Dropped(NodeNo),
     Order(OrderId, Result<Done, OrderRefused>),
+    Partial(PartialNo, u64),
 }
 
 impl Scheduler {
@@ -44,10 +45,14 @@ impl Scheduler {
                     Pending::Order(id, outcome) => {
                         self.effects.push_back(Effect::Answer(id, outcome));
                     }
+                    Pending::Partial(partial, bytes) => {
+                        self.effects.push_back(Effect::Journaled { partial, bytes });
+                    }
                 }
             }
         }
         self.resume_drops();
+        self.relieve();
         self.pump_arrivals();
     }
 
@@ -65,7 +70,7 @@ impl Scheduler {
                 }
                 // So does a parcel that is shelved as it was read.
                 Pending::Settled { peer, key } => self.on_settled(ticket, peer, key),
-                Pending::Marked { .. } | Pending::Dropped(_) => {
+                Pending::Marked { .. } | Pending::Dropped(_) | Pending::Partial(..) => {
                     panic!("only a put or an arrival may find no room")
                 }
             }

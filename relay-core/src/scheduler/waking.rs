@@ -26,13 +26,22 @@ impl Scheduler {
         let of_meters = saves.map(|at| (at, Why::Meters));
         let expires = self.expiry.at.filter(|_| self.draining.is_none());
         let of_expiry = expires.map(|at| (at, Why::Expiry));
-        let all = [of_drain, of_pauses, of_meters, of_expiry, of_peers];
+        let of_partials = self.partials.first_expiry().map(|at| (at, Why::Partial));
+        let all = [
+            of_drain,
+            of_pauses,
+            of_meters,
+            of_expiry,
+            of_partials,
+            of_peers,
+        ];
         let first = all.into_iter().flatten().min_by_key(|(at, _)| *at);
         first.map(|(at, why)| Deadline { at, why })
     }
 
     /// The moment has come, or was said to: whatever is due happens.
     pub(super) fn on_wake(&mut self, now: Now) {
+        self.expire_partials(now);
         while let Some(((at, _), index)) = self.wakes.first() {
             if at > now.mono {
                 break;

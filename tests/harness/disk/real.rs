@@ -10,7 +10,7 @@
 //! digests. Nothing is swept here, so what the model has forgotten the ledger may
 //! still know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use relay_core::change::{Change, Due, KeyName, KeyRow, PagedRow, Part, ReceiptRow, Snapshot};
 use relay_core::event::{Ids, Known};
-use relay_core::id::{LaneNo, NodeId, NodeNo, PackNo, ReceiptNo, StagedId, Ticket};
+use relay_core::id::{LaneNo, NodeId, NodeNo, PackNo, PartialNo, ReceiptNo, StagedId, Ticket};
 use relay_core::ledger::{Durability, Ledger, Options, Reader, Staged};
 use relay_core::segment::Digest;
 use relay_core::time::Unix;
@@ -36,6 +36,8 @@ pub(super) struct Real {
     options: Options,
     open: Option<(Ledger, Reader)>,
     files: u64,
+    /// Partial files there have been.
+    partials: BTreeSet<PartialNo>,
 }
 
 impl std::fmt::Debug for Real {
@@ -62,12 +64,20 @@ impl Real {
             options,
             open: None,
             files: 0,
+            partials: BTreeSet::new(),
         }
     }
 
-    /// The process is gone, and starts again: what start-up reads back.
-    pub(super) fn restart(&mut self, at: Unix) -> Snapshot {
+    /// The process is gone, and starts again: what start-up reads back. Of partial
+    /// files those that `stand` are there.
+    pub(super) fn restart(&mut self, at: Unix, stand: &[PartialNo]) -> Snapshot {
         self.open = None;
+        let gone = self.partials.iter().filter(|no| !stand.contains(no));
+        for no in gone {
+            // It may have gone with its row.
+            let _ = std::fs::remove_file(self.path(&no.file_name()));
+        }
+        self.partials.retain(|no| stand.contains(no));
         let (ledger, snapshot) = Ledger::open(self.dir.path(), self.options.clone(), at)
             .unwrap_or_else(|error| panic!("[sqlite] it does not open: {error}"));
         assert_eq!(ledger.damaged(), 0, "[sqlite] damaged rows at start");
@@ -82,7 +92,16 @@ impl Real {
         let mut items = Vec::with_capacity(jobs.len());
         for job in jobs {
             let contents: BTreeMap<_, _> = job.contents.iter().cloned().collect();
+            let whole = job.changes.iter().find_map(|change| match change {
+                Change::PartialGone(no) if self.partials.contains(no) => Some(*no),
+                _ => None,
+            });
             let changes = job.changes.iter().map(|change| {
+                if let Change::Partial(row) = change
+                    && self.partials.insert(row.no)
+                {
+                    self.file(&row.no.file_name(), row.length);
+                }
                 let Change::Pack {
                     no,
                     staged: name,
@@ -94,7 +113,15 @@ impl Real {
                 let table = table_of(&contents[name]);
                 let mut info = info.clone();
                 info.table = Digest::of(&table);
-                staged.insert(*name, self.stage(table, info.bytes));
+                let bytes = match whole {
+                    // Its file becomes the pack's.
+                    Some(no) => Staged::File {
+                        table,
+                        name: no.file_name(),
+                    },
+                    None => self.stage(table, info.bytes),
+                };
+                staged.insert(*name, bytes);
                 Change::Pack {
                     no: *no,
                     staged: *name,
@@ -135,10 +162,17 @@ impl Real {
         }
         self.files += 1;
         let name = format!("body-{}", self.files);
-        let folder = self.dir.path().join("payload");
-        let file = File::create(folder.join(&name)).expect("a payload file");
-        file.set_len(bytes).expect("a sparse file");
+        self.file(&name, bytes);
         Staged::File { table, name }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join("payload").join(name)
+    }
+
+    fn file(&self, name: &str, bytes: u64) {
+        let file = File::create(self.path(name)).expect("a payload file");
+        file.set_len(bytes).expect("a sparse file");
     }
 
     fn reader(&mut self) -> &mut Reader {

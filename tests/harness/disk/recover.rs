@@ -30,6 +30,7 @@ impl Disk {
     /// their deliveries return. Answers the rows so returned as well.
     pub fn restart(&mut self, at: Unix) -> (Snapshot, Vec<Due>) {
         self.epoch = BootEpoch(self.epoch.0 + 1);
+        self.partials.restart();
         let open: Vec<Due> = self
             .owed
             .iter()
@@ -53,7 +54,9 @@ impl Disk {
         let snapshot = self.snapshot(rescued);
         self.clock = at;
         if let Some(real) = &self.real {
-            same_snapshot(&snapshot, &real.borrow_mut().restart(at));
+            let stand: Vec<_> = self.partials.files.keys().copied().collect();
+            let found = real.borrow_mut().restart(at, &stand);
+            same_snapshot(&snapshot, &found);
         }
         (snapshot, open)
     }
@@ -122,6 +125,7 @@ impl Disk {
                 .collect(),
             stuck: self.stuck(None, usize::MAX).len() as u64,
             expires: self.expired(Unix(0), None, 0).1,
+            partials: self.partials.rows.values().cloned().collect(),
         }
     }
 }

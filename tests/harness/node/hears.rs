@@ -56,6 +56,7 @@ impl World {
 
     fn link_down(&mut self, link: usize, side: usize, why: &str) {
         let peer = node_name(self.peer_of(link, side));
+        self.cut_all(link, side);
         let end = &mut self.wire.links[link].ends[side];
         end.told = true;
         let (n, id) = (end.node, end.id);
@@ -78,18 +79,20 @@ impl World {
     fn take_in(&mut self, n: usize, link: usize, side: usize, message: Message) {
         let id = self.wire.links[link].ends[side].id;
         match message {
+            Message::Pack(packed) if packed.is_large() => {
+                self.flow_in(n, link, side, Message::Pack(packed));
+            }
             Message::Pack(packed) => self.pack_in(n, link, side, &packed),
             Message::Offer(packed) => self.offer_in(n, link, side, &packed),
-            Message::Piece(sent, upto) => {
-                if self.wire.links[link].ends[side].wanted.contains(&sent) {
-                    let sender = self.peer_of(link, side);
-                    self.nodes[n].partials.insert((sender, sent), upto);
-                }
-            }
+            piece @ Message::Piece(..) => self.flow_in(n, link, side, piece),
+            Message::More(sent) => self.flow(n, link, side, sent, false),
             Message::Lost(sent) => {
-                if self.wire.links[link].ends[side].wanted.remove(&sent) {
-                    self.tally.count("offer lost");
-                    self.hear(n, Input::OfferLost { link: id, sent });
+                let end = &mut self.wire.links[link].ends[side];
+                if let Some((_, stands)) = end.offered.get_mut(&sent) {
+                    *stands = false;
+                }
+                if end.inflows.contains_key(&sent) {
+                    self.cut_off(link, side, sent, true);
                 }
             }
             Message::Want(sent, from) => {
@@ -171,16 +174,11 @@ impl World {
         refused
     }
 
-    fn pack_in(&mut self, n: usize, link: usize, side: usize, packed: &Packed) {
+    pub(super) fn pack_in(&mut self, n: usize, link: usize, side: usize, packed: &Packed) {
         let id = self.wire.links[link].ends[side].id;
         let sent = packed.heading.sent;
         let sender = self.peer_of(link, side);
-        let large = packed.content.shape().bytes > 16 << 10 && packed.content.members.len() == 1;
-        if large && !self.wire.links[link].ends[side].wanted.remove(&sent) {
-            return;
-        }
-        self.nodes[n].partials.remove(&(sender, sent));
-        if !large && self.answers_busy(n, id, sent) {
+        if !packed.is_large() && self.answers_busy(n, id, sent) {
             return;
         }
         let refused = self.refusals(n, packed);
@@ -234,6 +232,10 @@ impl World {
             shape,
             ids,
         };
+        let body = &packed.content.members[0];
+        let whole = (sender, body.id, body.digest, body.length);
+        let end = &mut self.wire.links[link].ends[side];
+        end.offered.insert(sent, (whole, true));
         self.oracle.offered(n, sender, &offer);
         self.hear(
             n,

@@ -86,7 +86,12 @@ impl World {
                 self.send_bytes(n, link, &parcel, from, bytes, last);
             }
             Effect::Reset { link, due } => self.reset(n, link, due),
-            Effect::Want { link, sent, from } => self.want(n, link, sent, from),
+            Effect::Want {
+                link,
+                sent,
+                from,
+                partial,
+            } => self.want(n, link, sent, (from, partial)),
             Effect::Have { link, sent } => self.say(n, link, large(sent), Message::Have(sent)),
             Effect::Ack {
                 link,
@@ -148,6 +153,8 @@ impl World {
             | Effect::Recall { .. }
             | Effect::Dial(_)
             | Effect::Verify(_)
+            | Effect::Journaled { .. }
+            | Effect::Forget(_)
             | Effect::Answer(..)
             | Effect::Drained => unreachable!("nothing of this goes on a link"),
         }
@@ -176,7 +183,7 @@ impl World {
         self.end_link(link, why, within);
     }
 
-    fn say(&mut self, n: usize, link: LinkId, stream: Stream, message: Message) {
+    pub(super) fn say(&mut self, n: usize, link: LinkId, stream: Stream, message: Message) {
         if let Some((link, side)) = self.nodes[n].links.get(&link).copied() {
             self.send(link, side, stream, 0, message);
         }
@@ -361,26 +368,8 @@ impl World {
         };
         self.say(n, id, large(sent), Message::Lost(sent));
     }
-
-    fn want(&mut self, n: usize, id: LinkId, sent: Sent, from: u64) {
-        let Some((link, side)) = self.nodes[n].links.get(&id).copied() else {
-            return;
-        };
-        self.tally.count("wanted");
-        let sender = self.wire.links[link].ends[1 - side].node;
-        let held = self.nodes[n]
-            .partials
-            .get(&(sender, sent))
-            .copied()
-            .unwrap_or(0);
-        if held > from {
-            self.tally.count("offset kept");
-        }
-        self.wire.links[link].ends[side].wanted.insert(sent);
-        self.say(n, id, large(sent), Message::Want(sent, from.max(held)));
-    }
 }
 
-const fn large(sent: Sent) -> Stream {
+pub(super) const fn large(sent: Sent) -> Stream {
     Stream::Large(sent.pack, sent.part)
 }

@@ -198,6 +198,8 @@ impl World {
             | Effect::Ack { .. }
             | Effect::Busy { .. }
             | Effect::Settle { .. }
+            | Effect::Journaled { .. }
+            | Effect::Forget(_)
             | Effect::Answer(..)
             | Effect::Drained => unreachable!("nothing of this is a question"),
         }

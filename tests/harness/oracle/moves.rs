@@ -56,6 +56,8 @@ impl Oracle {
                 | Change::Heard(..)
                 | Change::Receipt(_)
                 | Change::Key(_)
+                | Change::Partial(_)
+                | Change::PartialGone(_)
                 | Change::Set(..)
                 | Change::Metered(_)
                 | Change::Audit(_)

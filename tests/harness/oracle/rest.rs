@@ -28,6 +28,7 @@ pub(super) fn judge(oracle: &Oracle, nodes: &[Node], plan: &Plan) {
         let open = watch.puts.keys().next();
         assert!(open.is_none(), "[rest] n{n} never answered {open:?}");
         oracle.no_order_open(n);
+        oracle.no_partial_left(n, nodes);
         let disk = &nodes[n].disk;
         for row in disk
             .owed

@@ -6,6 +6,7 @@ use std::time::Duration;
 use relay_core::backoff::Backoff;
 use relay_core::id::LaneName;
 use relay_core::limits::Limits;
+use relay_core::partial::Pace;
 use relay_core::segment::{Class, LaneRule};
 use relay_core::units::Rate;
 
@@ -68,7 +69,22 @@ pub(super) fn limits(dice: &mut Dice) -> Limits {
         busy_retry: micros(dice.spread(SECOND / 10, 2 * SECOND)),
         bulk_rows: Limits::default().bulk_rows,
         unadmitted: Limits::default().unadmitted,
+        ..Limits::default()
     }
+}
+
+/// Segments are short here: so are the steps in which they are journaled.
+pub(super) fn partials(dice: &mut Dice, limits: &mut Limits) {
+    let step = dice.spread(2 << 10, 64 << 10);
+    limits.pace = Pace {
+        keep_over: dice.spread(1 << 10, 64 << 10),
+        in_memory: dice.spread(16 << 10, 256 << 10),
+        step,
+        every: micros(dice.spread(SECOND / 10, 5 * SECOND)),
+        ahead: 2 * step,
+    };
+    limits.partials = dice.between(1, 8) as usize;
+    limits.keep_partials = micros(dice.spread(20 * SECOND, 300 * SECOND));
 }
 
 pub(super) fn retry(dice: &mut Dice) -> Backoff {

@@ -124,6 +124,9 @@ impl World {
             "fault: power loss"
         });
         let group = self.nodes[n].disk.crash();
+        if !lucky {
+            self.nodes[n].disk.partials.lose_power();
+        }
         if lucky && !group.is_empty() && self.dice.chance(500) {
             self.tally.count("fault: durable but unheard");
             let done = self.nodes[n].disk.keep(group, self.now);

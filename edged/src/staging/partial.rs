@@ -1,0 +1,339 @@
+//! The files of large segments on their way in from a peer: written, synced in steps,
+//! left lying when the peer is cut off, taken up again where they end.
+//!
+//! A file has the number the core gave it, and room for the whole from its first byte.
+//! What lies in it is ours while the process lives, with its hash so far; after a
+//! restart as much as the journal says, hashed anew. Which one is resumed and which one
+//! goes is the core's to say.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use relay_core::id::PartialNo;
+use relay_core::partial::Pace;
+use relay_core::segment::Digest;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::{Room, Staging, blocking};
+
+/// What is known of partial files beside what lies in them. Its lock is held for a
+/// look-up, never across an `.await`.
+#[derive(Debug, Default)]
+pub(super) struct Registry {
+    /// Those nobody writes to.
+    resting: HashMap<PartialNo, Resting>,
+    /// Those being written: how much of each the journal has.
+    arriving: HashMap<PartialNo, watch::Sender<u64>>,
+    /// Room of those that no row names yet.
+    rooms: HashMap<PartialNo, Room>,
+    /// Those that a row names: their room is the ledger's.
+    journaled: HashSet<PartialNo>,
+}
+
+/// What is known of a file that was left.
+#[derive(Debug, Default)]
+struct Resting {
+    /// The hash of what lies in it.
+    hasher: Box<blake3::Hasher>,
+    /// How much that is.
+    held: u64,
+    /// How much of it the journal has.
+    journaled: u64,
+}
+
+/// A file being written; it stays when dropped, until it is forgotten.
+#[derive(Debug)]
+pub struct PartialFile {
+    no: PartialNo,
+    staging: Staging,
+    pace: Pace,
+    file: Arc<File>,
+    hasher: Box<blake3::Hasher>,
+    held: u64,
+    /// Bytes whose sync has begun, and when that was.
+    begun: (u64, Instant),
+    syncing: Option<JoinHandle<std::io::Result<()>>>,
+    journaled: watch::Receiver<u64>,
+    /// Whether its name is durable.
+    named: bool,
+}
+
+/// What has become of a file while its bytes were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moved {
+    /// So many bytes are on stable storage.
+    Synced(u64),
+    /// The journal has more of it.
+    Journaled,
+    /// A sync is due by time.
+    Late,
+}
+
+impl Staging {
+    /// An empty file with room for `length` bytes.
+    ///
+    /// # Errors
+    /// As for [`Staging::create`].
+    pub async fn begin_partial(&self, no: PartialNo, length: u64) -> std::io::Result<PartialFile> {
+        let mut room = Room::of(self.journal.clone());
+        room.cover(length).await?;
+        let path = self.folder.join(no.file_name());
+        let mut open = File::options();
+        open.read(true).write(true).create_new(true);
+        let file = blocking(move || open.open(path)).await?;
+        self.registry().rooms.insert(no, room);
+        Ok(self.arriving(no, file, Resting::default()))
+    }
+
+    /// The file as it was left, to go on after its first `from` bytes.
+    ///
+    /// # Errors
+    /// What the file system said; [`ErrorKind::UnexpectedEof`] if it is shorter.
+    pub async fn resume_partial(&self, no: PartialNo, from: u64) -> std::io::Result<PartialFile> {
+        let rested = self.registry().resting.remove(&no);
+        let path = self.folder.join(no.file_name());
+        let known = rested.filter(|resting| resting.held == from);
+        let earlier = known.is_none();
+        let (file, resting) = blocking(move || {
+            let file = File::options().read(true).write(true).open(path)?;
+            if file.metadata()?.len() < from {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+            // What lies beyond is not known to be sound.
+            file.set_len(from)?;
+            let resting = match known {
+                Some(resting) => resting,
+                // As a row of an earlier run says.
+                None => Resting {
+                    hasher: hash(&file, from)?,
+                    held: from,
+                    journaled: from,
+                },
+            };
+            Ok((file, resting))
+        })
+        .await?;
+        if earlier {
+            self.registry().journaled.insert(no);
+        }
+        let mut file = self.arriving(no, file, resting);
+        file.sync_if_due();
+        Ok(file)
+    }
+
+    fn arriving(&self, no: PartialNo, file: File, resting: Resting) -> PartialFile {
+        let Resting {
+            hasher,
+            held,
+            journaled,
+        } = resting;
+        let (tell, told) = watch::channel(journaled);
+        self.registry().arriving.insert(no, tell);
+        PartialFile {
+            no,
+            staging: self.clone(),
+            pace: Pace::default(),
+            file: Arc::new(file),
+            hasher,
+            held,
+            begun: (journaled, Instant::now()),
+            syncing: None,
+            journaled: told,
+            named: journaled > 0,
+        }
+    }
+
+    /// The journal has so much of a file: more may be written.
+    pub fn journaled(&self, no: PartialNo, bytes: u64) {
+        let mut registry = self.registry();
+        if let Some(arriving) = registry.arriving.get(&no) {
+            // Whoever wrote it may just have ended.
+            let _ = arriving.send(bytes);
+        } else if let Some(resting) = registry.resting.get_mut(&no) {
+            resting.journaled = resting.journaled.max(bytes);
+        }
+    }
+
+    /// A row is about to name a file: its room becomes the ledger's.
+    pub fn journal_keeps(&self, no: PartialNo) {
+        let mut registry = self.registry();
+        registry.journaled.insert(no);
+        if let Some(mut room) = registry.rooms.remove(&no) {
+            room.taken = 0;
+        }
+    }
+
+    /// A row that named a file goes.
+    pub fn journal_forgets(&self, no: PartialNo) {
+        self.registry().journaled.remove(&no);
+    }
+
+    /// Removes a file that is not wanted any longer; waits for the disk.
+    pub fn forget(&self, no: PartialNo) {
+        // A leftover is removed at the next start all the same.
+        let _ = std::fs::remove_file(self.folder.join(no.file_name()));
+        let mut registry = self.registry();
+        registry.resting.remove(&no);
+        let room = registry.rooms.remove(&no);
+        drop(registry);
+        drop(room);
+    }
+
+    /// Whether the room of this file is the ledger's.
+    pub(super) fn is_journaled(&self, name: &str) -> bool {
+        let no = PartialNo::of_file_name(name);
+        no.is_some_and(|no| self.registry().journaled.contains(&no))
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.partials.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PartialFile {
+    /// Appends `chunk` and hashes it, off the async threads; begins a sync if one is
+    /// due.
+    ///
+    /// # Errors
+    /// What the file system said; the file is of no use then.
+    pub async fn write(&mut self, chunk: Bytes) -> std::io::Result<()> {
+        let (at, length) = (self.held, chunk.len() as u64);
+        let (file, mut hasher) = (Arc::clone(&self.file), std::mem::take(&mut self.hasher));
+        self.hasher = blocking(move || {
+            hasher.update(&chunk);
+            file.write_all_at(&chunk, at)?;
+            Ok(hasher)
+        })
+        .await?;
+        self.held += length;
+        self.sync_if_due();
+        Ok(())
+    }
+
+    /// Begins a sync if one is due and none is under way.
+    pub fn sync_if_due(&mut self) {
+        let since = self.begun.1.elapsed();
+        let due = self.pace.sync_is_due(self.held, self.begun.0, since);
+        if !due || self.syncing.is_some() {
+            return;
+        }
+        self.begun = (self.held, Instant::now());
+        let named = std::mem::replace(&mut self.named, true);
+        let (file, folder) = (Arc::clone(&self.file), Arc::clone(&self.staging.folder));
+        self.syncing = Some(tokio::task::spawn_blocking(move || {
+            file.sync_data()?;
+            match named {
+                true => Ok(()),
+                false => sync_folder(&folder),
+            }
+        }));
+    }
+
+    /// Waits until a sync has ended, the journal has more, or a sync is due by time.
+    ///
+    /// # Errors
+    /// What the file system said of a sync; the file is of no use then.
+    pub async fn moved(&mut self) -> std::io::Result<Moved> {
+        let late = self.begun.1 + self.pace.every;
+        let quiet = self.syncing.is_none();
+        let syncing = &mut self.syncing;
+        let ended = async {
+            match syncing.as_mut() {
+                Some(handle) => handle.await.map_err(std::io::Error::other)?,
+                None => std::future::pending().await,
+            }
+        };
+        let done = tokio::select! {
+            ended = ended => ended.map(|()| Moved::Synced(self.begun.0)),
+            Ok(()) = self.journaled.changed() => return Ok(Moved::Journaled),
+            () = tokio::time::sleep_until(late), if quiet => {
+                // With nothing to sync it is looked at again after as long.
+                if self.held == self.begun.0 {
+                    self.begun.1 = Instant::now();
+                }
+                return Ok(Moved::Late);
+            }
+        };
+        self.syncing = None;
+        let moved = done?;
+        self.sync_if_due();
+        Ok(moved)
+    }
+
+    /// Bytes written so far.
+    #[must_use]
+    pub const fn held(&self) -> u64 {
+        self.held
+    }
+
+    /// How many more may be written before the journal has more of them.
+    #[must_use]
+    pub fn room(&self) -> u64 {
+        self.pace.room(self.held, *self.journaled.borrow())
+    }
+
+    /// The digest of the bytes written so far.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest(*self.hasher.finalize().as_bytes())
+    }
+
+    /// Leaves the file as it is, to be resumed.
+    pub fn rest(self) {
+        let mut registry = self.staging.registry();
+        registry.arriving.remove(&self.no);
+        let resting = Resting {
+            journaled: *self.journaled.borrow(),
+            hasher: self.hasher,
+            held: self.held,
+        };
+        registry.resting.insert(self.no, resting);
+    }
+
+    /// Syncs the file and its folder, and answers the file's name: it is whole.
+    ///
+    /// # Errors
+    /// What the file system said.
+    pub async fn finish(self) -> std::io::Result<String> {
+        let (file, folder) = (Arc::clone(&self.file), Arc::clone(&self.staging.folder));
+        blocking(move || {
+            file.sync_all()?;
+            sync_folder(&folder)
+        })
+        .await?;
+        let mut registry = self.staging.registry();
+        registry.arriving.remove(&self.no);
+        if let Some(mut room) = registry.rooms.remove(&self.no) {
+            room.leave(self.held);
+        }
+        Ok(self.no.file_name())
+    }
+}
+
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// The hash of the first `length` bytes of a file.
+fn hash(file: &File, length: u64) -> std::io::Result<Box<blake3::Hasher>> {
+    let mut hasher: Box<blake3::Hasher> = Box::default();
+    let mut buffer = vec![0; 1 << 20];
+    let mut at = 0;
+    while at < length {
+        let run = (length - at).min(buffer.len() as u64) as usize;
+        file.read_exact_at(&mut buffer[..run], at)?;
+        hasher.update(&buffer[..run]);
+        at += run as u64;
+    }
+    Ok(hasher)
+}
+
+/// The registry of one folder's files.
+pub(super) type Shared = Arc<Mutex<Registry>>;
