@@ -26,18 +26,17 @@ pub struct Event {
 /// Room in memory for bytes that are on their way to disk; given back when dropped.
 #[derive(Debug)]
 pub struct HeldRoom {
-    _node: OwnedSemaphorePermit,
-    /// For what a peer sent: of the share of its link.
-    _link: Option<OwnedSemaphorePermit>,
+    /// Of the node, and for what a peer sent of the share of its link. Behind one
+    /// pointer, since most events hold none.
+    _permits: Box<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>)>,
 }
 
 impl HeldRoom {
     /// Room of the node and of one link.
     #[must_use]
-    pub const fn of_link(node: OwnedSemaphorePermit, link: OwnedSemaphorePermit) -> Self {
+    pub fn of_link(node: OwnedSemaphorePermit, link: OwnedSemaphorePermit) -> Self {
         Self {
-            _node: node,
-            _link: Some(link),
+            _permits: Box::new((node, Some(link))),
         }
     }
 }
@@ -45,8 +44,7 @@ impl HeldRoom {
 impl From<OwnedSemaphorePermit> for HeldRoom {
     fn from(node: OwnedSemaphorePermit) -> Self {
         Self {
-            _node: node,
-            _link: None,
+            _permits: Box::new((node, None)),
         }
     }
 }

@@ -221,10 +221,9 @@ impl Disk {
             .map(|(_, content)| content.shape().bytes)
             .sum();
         // A file becomes a pack where it lies.
-        let ended = job.changes.iter().filter_map(|change| match change {
-            Change::PartialGone(no) => self.partials.files.get(no).map(|file| file.of.3),
-            _ => None,
-        });
+        let ended = job.changes.iter().filter_map(ended_partial);
+        let ended = ended.filter_map(|no| self.partials.files.get(&no));
+        let ended = ended.map(|file| file.of.3);
         let taken = (self.used + self.partials.room()).saturating_sub(ended.sum());
         job.contents.is_empty() || (!self.full && taken + wanted <= self.ceiling)
     }
@@ -426,6 +425,15 @@ impl Disk {
             real.borrow_mut().set(taken, self.clock);
         }
         !ready.is_empty()
+    }
+}
+
+/// The beginning of a segment that is over with this change.
+fn ended_partial(change: &Change) -> Option<PartialNo> {
+    if let Change::PartialGone(no) = change {
+        Some(*no)
+    } else {
+        None
     }
 }
 

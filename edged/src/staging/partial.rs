@@ -17,11 +17,12 @@ use bytes::Bytes;
 use relay_core::id::PartialNo;
 use relay_core::partial::Pace;
 use relay_core::segment::Digest;
+use relay_core::time::Mono;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use super::{Room, Staging, blocking};
+use crate::clock;
 
 /// What is known of partial files beside what lies in them. Its lock is held for a
 /// look-up, never across an `.await`.
@@ -58,7 +59,7 @@ pub struct PartialFile {
     hasher: Box<blake3::Hasher>,
     held: u64,
     /// Bytes whose sync has begun, and when that was.
-    begun: (u64, Instant),
+    begun: (u64, Mono),
     syncing: Option<JoinHandle<std::io::Result<()>>>,
     journaled: watch::Receiver<u64>,
     /// Whether its name is durable.
@@ -143,7 +144,7 @@ impl Staging {
             file: Arc::new(file),
             hasher,
             held,
-            begun: (journaled, Instant::now()),
+            begun: (journaled, clock::now().mono),
             syncing: None,
             journaled: told,
             named: journaled > 0,
@@ -219,12 +220,12 @@ impl PartialFile {
 
     /// Begins a sync if one is due and none is under way.
     pub fn sync_if_due(&mut self) {
-        let since = self.begun.1.elapsed();
+        let since = clock::now().mono.since(self.begun.1);
         let due = self.pace.sync_is_due(self.held, self.begun.0, since);
         if !due || self.syncing.is_some() {
             return;
         }
-        self.begun = (self.held, Instant::now());
+        self.begun = (self.held, clock::now().mono);
         let named = std::mem::replace(&mut self.named, true);
         let (file, folder) = (Arc::clone(&self.file), Arc::clone(&self.staging.folder));
         self.syncing = Some(tokio::task::spawn_blocking(move || {
@@ -241,7 +242,8 @@ impl PartialFile {
     /// # Errors
     /// What the file system said of a sync; the file is of no use then.
     pub async fn moved(&mut self) -> std::io::Result<Moved> {
-        let late = self.begun.1 + self.pace.every;
+        let since = clock::now().mono.since(self.begun.1);
+        let late = self.pace.every.saturating_sub(since);
         let quiet = self.syncing.is_none();
         let syncing = &mut self.syncing;
         let ended = async {
@@ -253,10 +255,10 @@ impl PartialFile {
         let done = tokio::select! {
             ended = ended => ended.map(|()| Moved::Synced(self.begun.0)),
             Ok(()) = self.journaled.changed() => return Ok(Moved::Journaled),
-            () = tokio::time::sleep_until(late), if quiet => {
+            () = tokio::time::sleep(late), if quiet => {
                 // With nothing to sync it is looked at again after as long.
                 if self.held == self.begun.0 {
-                    self.begun.1 = Instant::now();
+                    self.begun.1 = clock::now().mono;
                 }
                 return Ok(Moved::Late);
             }

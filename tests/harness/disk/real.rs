@@ -24,8 +24,8 @@ use relay_core::segment::Digest;
 use relay_core::time::Unix;
 use tempfile::TempDir;
 
-use super::Job;
 use super::content::Content;
+use super::{Job, ended_partial};
 
 /// Above this a body is a file without a block on disk.
 const IN_MEMORY: u64 = 64 << 10;
@@ -92,10 +92,8 @@ impl Real {
         let mut items = Vec::with_capacity(jobs.len());
         for job in jobs {
             let contents: BTreeMap<_, _> = job.contents.iter().cloned().collect();
-            let whole = job.changes.iter().find_map(|change| match change {
-                Change::PartialGone(no) if self.partials.contains(no) => Some(*no),
-                _ => None,
-            });
+            let mut ended = job.changes.iter().filter_map(ended_partial);
+            let whole = ended.find(|no| self.partials.contains(no));
             let changes = job.changes.iter().map(|change| {
                 if let Change::Partial(row) = change
                     && self.partials.insert(row.no)

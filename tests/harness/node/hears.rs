@@ -80,11 +80,14 @@ impl World {
         let id = self.wire.links[link].ends[side].id;
         match message {
             Message::Pack(packed) if packed.is_large() => {
-                self.flow_in(n, link, side, Message::Pack(packed));
+                let sent = packed.heading.sent;
+                self.flow_in(n, (link, side), sent, Message::Pack(packed));
             }
             Message::Pack(packed) => self.pack_in(n, link, side, &packed),
             Message::Offer(packed) => self.offer_in(n, link, side, &packed),
-            piece @ Message::Piece(..) => self.flow_in(n, link, side, piece),
+            Message::Piece(sent, upto) => {
+                self.flow_in(n, (link, side), sent, Message::Piece(sent, upto));
+            }
             Message::More(sent) => self.flow(n, link, side, sent, false),
             Message::Lost(sent) => {
                 let end = &mut self.wire.links[link].ends[side];

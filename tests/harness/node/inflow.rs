@@ -105,12 +105,13 @@ impl World {
     }
 
     /// Bytes of a large segment, or its last: taken in as the journal allows.
-    pub(super) fn flow_in(&mut self, n: usize, link: usize, side: usize, message: Message) {
-        let sent = match &message {
-            Message::Piece(sent, _) => *sent,
-            Message::Pack(packed) => packed.heading.sent,
-            _ => return,
-        };
+    pub(super) fn flow_in(
+        &mut self,
+        n: usize,
+        (link, side): (usize, usize),
+        sent: Sent,
+        message: Message,
+    ) {
         if let Some(inflow) = self.wire.links[link].ends[side].inflows.get_mut(&sent) {
             inflow.waiting.push_back(message);
             self.flow(n, link, side, sent, false);
