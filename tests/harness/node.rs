@@ -30,7 +30,7 @@ use crate::seeds::Dice;
 use crate::world::{Event, World};
 
 /// The wall clock when a world begins: late in 2023.
-const UNIX: u64 = 1_700_000_000_000;
+pub const UNIX: u64 = 1_700_000_000_000;
 
 /// One node.
 #[derive(Debug)]
