@@ -42,6 +42,8 @@ pub(super) fn placed(
             | Change::Receipt(_)
             | Change::Settled(..)
             | Change::Key(_)
+            | Change::Partial(_)
+            | Change::PartialGone(_)
             | Change::Set(..)
             | Change::Metered(_)
             | Change::Audit(_)
