@@ -12,10 +12,12 @@
 //! | `process` | one running daemon: start, signals, its words, its end |
 //! | `witness` | what a stopped node's disk holds, bytes hashed anew |
 //! | `rows` | raw rows of a ledger, read past everything the ledger does at start |
+//! | `cuts` | cutting off a large segment, and seeing where it goes on |
 //! | `load` | producers that outlive the daemon they put to |
 //! | `refuser` | a peer of the test's own making that refuses what it is told to |
 //! | `trace`, `order` | a recording of system calls, and what must come before what |
 
+mod cuts;
 mod home;
 mod load;
 mod order;
@@ -29,6 +31,7 @@ use std::time::{Duration, Instant};
 
 use edged_rpc::{BookView, Client, PutOptions, RelayStatus, StatusView};
 
+pub use cuts::{Cut, resumed_at};
 pub use home::{Home, Site};
 pub use load::{Fate, Journal, Producers, Shape};
 pub use order::{Verdict, judge};

@@ -12,6 +12,7 @@ use relay_core::event::Input;
 use relay_core::id::PartialNo;
 use relay_core::pack::Table;
 use relay_core::partial::Pace;
+use tracing::info;
 
 use super::download::{CHUNK, Trouble};
 use super::error::LinkError;
@@ -44,6 +45,8 @@ impl Inflow<'_> {
     ) -> Result<Whole, Trouble> {
         let staging = &self.line.shared.staging;
         let whole = if from > 0 {
+            let (peer, of) = (&self.line.peer, self.length);
+            info!(%peer, partial = %self.no, from, of, "Large segment goes on");
             let file = staging.resume_partial(self.no, from).await;
             let file = file.map_err(Trouble::Disk)?;
             self.to_file(recv, file, BytesMut::new()).await?

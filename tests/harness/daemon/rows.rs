@@ -152,6 +152,29 @@ impl Rows {
             .expect("rows can be counted")
     }
 
+    /// Bytes given to the transport in attempts that ended so.
+    ///
+    /// # Panics
+    /// If the rows cannot be read.
+    #[must_use]
+    pub fn sent_in(&self, outcome: Outcome) -> i64 {
+        let sql = "SELECT coalesce(sum(sent), 0) FROM attempt WHERE outcome = ?1";
+        self.conn
+            .query_row(sql, [outcome as i64], |row| row.get(0))
+            .expect("rows can be summed")
+    }
+
+    /// Large segments of which the ledger has a beginning.
+    ///
+    /// # Panics
+    /// If the rows cannot be read.
+    #[must_use]
+    pub fn partials(&self) -> i64 {
+        self.conn
+            .query_row("SELECT count(*) FROM partial", [], |row| row.get(0))
+            .expect("rows can be counted")
+    }
+
     /// The most any delivery has spent of its budget.
     ///
     /// # Panics
