@@ -153,6 +153,8 @@ impl Inflow<'_> {
                     Ok(None) => Some(LinkError::protocol("body is shorter than its offer")),
                     Err(error) => Some(error.into()),
                 },
+                // Nobody may be left to journal what would make room for more.
+                () = self.line.shared.stopping.cancelled() => Some(LinkError::Gone),
             };
             if let Some(trouble) = cut {
                 buffer.truncate(filled);
