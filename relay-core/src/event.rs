@@ -271,8 +271,8 @@ pub enum Why {
     Drain,
     /// The bucket holds enough again.
     Tokens,
-    /// A contact window opens or shuts, or the wall clock is to be looked at.
-    Window,
+    /// A quota, a budget or a contact window may open or shut.
+    Limits,
     /// What was used is to be written down.
     Meters,
     /// A pause ends by itself.

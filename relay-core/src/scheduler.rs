@@ -162,8 +162,10 @@ pub struct Scheduler {
     meters: metering::Meters,
     /// What the contact windows of peers that have some said last.
     sights: BTreeMap<NodeNo, limiting::Seen>,
-    /// Limits of more than one peer that are used up.
-    shared: allowance::Shared,
+    /// Quotas and budgets that are used up.
+    spent: allowance::Spent,
+    /// When limits are to be looked at though nothing happens.
+    limit_wake: Option<Mono>,
     /// Whether what flies to one peer keeps another from beginning.
     tight: bool,
     /// What a quota refused last, so that it counts once.
@@ -222,7 +224,8 @@ impl Scheduler {
             standing: limiting::Standing::new(&snapshot),
             meters: metering::Meters::new(&snapshot, now),
             sights: BTreeMap::new(),
-            shared: allowance::Shared::new(),
+            spent: allowance::Spent::new(),
+            limit_wake: None,
             tight: false,
             refused: BTreeMap::new(),
             questions: 0,
@@ -252,6 +255,7 @@ impl Scheduler {
         };
         scheduler.take_up(&snapshot, now);
         scheduler.note_wakes(now);
+        scheduler.note_limit_wake(now);
         scheduler
     }
 
@@ -272,6 +276,7 @@ impl Scheduler {
         self.forget_idle();
         self.finish_drain(now);
         self.note_wakes(now);
+        self.note_limit_wake(now);
     }
 
     fn dispatch(&mut self, now: Now, input: Input) {

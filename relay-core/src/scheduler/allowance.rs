@@ -13,7 +13,7 @@ use super::limiting::OnExhausted;
 use crate::delivery::{Cause, Outcome, WaitingOn};
 use crate::id::{LaneNo, NodeNo};
 use crate::limits;
-use crate::meter::{Meter, start_of};
+use crate::meter::{Meter, minute_of, start_of};
 use crate::peer::{Peer, Phase};
 use crate::queue::{Key, Lane};
 use crate::quota;
@@ -28,8 +28,11 @@ pub(super) struct Room {
     attempts: u64,
 }
 
-/// Limits that hold for more than one peer and are used up.
-pub(super) type Shared = BTreeSet<Setting>;
+/// Quotas and budgets that are used up.
+pub(super) type Spent = BTreeSet<Setting>;
+/// With more limits than this used up they are looked at every minute, which is
+/// when one may open.
+const LOOKED_AT_EACH: usize = 16;
 
 impl Room {
     pub(super) const ALL: Self = Self {
@@ -112,9 +115,12 @@ impl Scheduler {
     }
 
     fn opens(&self, now: Now, meter: Meter, below: u64) -> Option<Mono> {
-        let at = start_of(self.meters.opens(meter, below)?);
-        let wait = std::time::Duration::from_millis(at.0.saturating_sub(now.unix.0));
-        Some(now.mono + wait)
+        let opens = self.meters.opens(meter, below)?;
+        Some(Self::mono_of_age(now, start_of(opens)))
+    }
+
+    fn mono_of_age(now: Now, at: crate::time::Unix) -> Mono {
+        now.mono + std::time::Duration::from_millis(at.0.saturating_sub(now.unix.0))
     }
 
     fn mono_of_wall(now: Now, at: crate::time::Unix) -> Mono {
@@ -180,8 +186,8 @@ impl Scheduler {
         room
     }
 
-    /// Sees which windows are open, and who else is concerned when a limit of
-    /// more than one peer shuts or opens.
+    /// Sees which windows are open and which limits are used up, and who is
+    /// concerned when that changes.
     pub(super) fn look_at_limits(&mut self, now: Now) {
         self.meters.roll(now);
         for (no, sight) in &mut self.sights {
@@ -195,34 +201,78 @@ impl Scheduler {
                 self.dirty.insert(*no);
             }
         }
-        if self.standing.is_open() && self.shared.is_empty() {
+        if self.standing.is_open() && self.spent.is_empty() {
             return;
         }
-        let shut: Shared = self
-            .standing
-            .shared()
+        let settings = self.standing.caps();
+        let spent: Spent = settings
             .filter(|setting| self.is_spent(now, *setting))
             .collect();
-        if shut != self.shared || std::mem::take(&mut self.tight) {
-            self.shared = shut;
+        for setting in spent.symmetric_difference(&self.spent) {
+            match setting {
+                Setting::Quota(Some(no)) => drop(self.dirty.insert(*no)),
+                Setting::Quota(None)
+                | Setting::LaneBytes(_)
+                | Setting::LaneAttempts(_)
+                | Setting::Rate(_)
+                | Setting::Pause(..) => self.tight = true,
+            }
+        }
+        self.spent = spent;
+        if std::mem::take(&mut self.tight) {
             self.dirty.extend(self.peers.keys());
         }
     }
 
-    /// Whether a limit of more than one peer is used up.
+    /// Whether a quota or budget is used up.
     fn is_spent(&self, now: Now, setting: Setting) -> bool {
+        let beyond = |meter| {
+            let cap = self.standing.cap(setting);
+            cap.is_some_and(|cap| self.meters.used(meter) >= cap)
+        };
         match setting {
-            Setting::Quota(None) => self.quota_shut(now, None).is_some(),
-            Setting::LaneBytes(lane) => {
-                let cap = self.standing.cap(setting);
-                cap.is_some_and(|cap| self.meters.used(Meter::LaneBytes(lane)) >= cap)
-            }
-            Setting::LaneAttempts(lane) => {
-                let cap = self.standing.cap(setting);
-                cap.is_some_and(|cap| self.meters.used(Meter::LaneAttempts(lane)) >= cap)
-            }
-            Setting::Quota(Some(_)) | Setting::Rate(_) | Setting::Pause(..) => false,
+            Setting::Quota(whose) => self.quota_shut(now, whose).is_some(),
+            Setting::LaneBytes(lane) => beyond(Meter::LaneBytes(lane)),
+            Setting::LaneAttempts(lane) => beyond(Meter::LaneAttempts(lane)),
+            Setting::Rate(_) | Setting::Pause(..) => false,
         }
+    }
+
+    /// Notes when limits are to be looked at though nothing happens: when one
+    /// opens, when a window changes, and now and then, since the wall clock may be
+    /// put.
+    pub(super) fn note_limit_wake(&mut self, now: Now) {
+        self.limit_wake = None;
+        if self.draining.is_some() {
+            return;
+        }
+        let mut first: Option<Mono> = None;
+        let mut offer = |at: Mono| first = Some(first.map_or(at, |held| held.min(at)));
+        if !self.sights.is_empty() {
+            offer(now.mono + limits::LOOK_AT_WALL);
+        }
+        for sight in self.sights.values() {
+            sight
+                .until
+                .into_iter()
+                .for_each(|until| offer(Self::mono_of_wall(now, until)));
+        }
+        if self.spent.len() > LOOKED_AT_EACH {
+            offer(Self::mono_of_age(now, start_of(minute_of(now.unix) + 1)));
+            self.limit_wake = first;
+            return;
+        }
+        for setting in &self.spent {
+            let opens = match setting {
+                Setting::Quota(whose) => self.quota_shut(now, *whose).flatten(),
+                Setting::LaneBytes(lane) | Setting::LaneAttempts(lane) => {
+                    self.budget_gate(now, *lane).and_then(|gate| gate.until)
+                }
+                Setting::Rate(_) | Setting::Pause(..) => None,
+            };
+            opens.into_iter().for_each(&mut offer);
+        }
+        self.limit_wake = first;
     }
 
     /// Returns to its queue what is in flight to `no` and may not go on.
@@ -273,16 +323,6 @@ impl Scheduler {
         while let Some(key) = first_ready(&self.peers[&no].lanes[&lane]) {
             self.park(now, no, key, Cause::Forced, Outcome::Interrupted, Some(why));
         }
-    }
-
-    /// When the windows of `peer` are to be looked at though nothing happens.
-    pub(super) fn window_wakes(&self, now: Now, peer: &Peer) -> Option<Mono> {
-        let sight = self.sights.get(&peer.no)?;
-        let works = |lane: &Lane| lane.unloaded > 0 || lane.loaded() > 0 || lane.flying > 0;
-        peer.link.up().filter(|_| peer.lanes.values().any(works))?;
-        let look = now.mono + limits::LOOK_AT_WALL;
-        let until = sight.until.map(|until| Self::mono_of_wall(now, until));
-        Some(until.map_or(look, |until| until.min(look)))
     }
 }
 

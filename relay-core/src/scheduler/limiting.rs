@@ -121,16 +121,9 @@ impl Standing {
         self.caps.get(&setting).copied()
     }
 
-    /// Those of them that hold for more than one peer.
-    pub(super) fn shared(&self) -> impl Iterator<Item = Setting> {
-        let shared = |setting: &Setting| match setting {
-            Setting::Quota(None) | Setting::LaneBytes(_) | Setting::LaneAttempts(_) => true,
-            Setting::Quota(Some(_)) | Setting::Rate(_) | Setting::Pause(..) => false,
-        };
-        self.caps
-            .keys()
-            .copied()
-            .filter(move |setting| shared(setting))
+    /// All of them.
+    pub(super) fn caps(&self) -> impl Iterator<Item = Setting> {
+        self.caps.keys().copied()
     }
 }
 

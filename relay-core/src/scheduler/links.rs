@@ -155,7 +155,6 @@ impl Scheduler {
     pub(super) fn drop_link(&mut self, now: Now, no: NodeNo, link: LinkId) {
         self.links.remove(&link);
         self.forget_arrivals(link);
-        self.meters.link_gone(no);
         self.forget_covers(no);
         let peer = self.peer_mut(no);
         peer.unsent = ByClass::default();

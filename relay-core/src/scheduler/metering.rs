@@ -162,14 +162,8 @@ impl Meters {
     /// Nothing flies to `no`: once its link was heard, nothing is pending.
     pub(super) fn landed(&mut self, no: NodeNo) {
         if self.pending.get(&no).is_some_and(|pending| pending.heard) {
-            self.link_gone(no);
-        }
-    }
-
-    /// What the link of `no` did not report it will not.
-    pub(super) fn link_gone(&mut self, no: NodeNo) {
-        if let Some(pending) = self.pending.remove(&no) {
-            self.pending_all -= pending.bytes;
+            let gone = self.pending.remove(&no).unwrap_or_default();
+            self.pending_all -= gone.bytes;
         }
     }
 

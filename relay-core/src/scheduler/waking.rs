@@ -27,12 +27,14 @@ impl Scheduler {
         let expires = self.expiry.at.filter(|_| self.draining.is_none());
         let of_expiry = expires.map(|at| (at, Why::Expiry));
         let of_partials = self.partials.first_expiry().map(|at| (at, Why::Partial));
+        let of_limits = self.limit_wake.map(|at| (at, Why::Limits));
         let all = [
             of_drain,
             of_pauses,
             of_meters,
             of_expiry,
             of_partials,
+            of_limits,
             of_peers,
         ];
         let first = all.into_iter().flatten().min_by_key(|(at, _)| *at);
@@ -113,9 +115,6 @@ impl Scheduler {
         if let (Some((until, _)), Some(_)) = (peer.busy, peer.link.up()) {
             offer(until, Why::PeerBusy);
         }
-        if let Some(at) = self.window_wakes(now, peer) {
-            offer(at, Why::Window);
-        }
         let mut open = true;
         self.peer_gates(now, peer, &mut |gate| {
             open &= gate.lets_go_on();
@@ -130,7 +129,11 @@ impl Scheduler {
         let waiting = |lane: &Lane| lane.loaded() > 0 || lane.unloaded > 0;
         for (no, _) in peer.lanes.iter().filter(|(_, lane)| waiting(lane)) {
             self.lane_gates(now, peer, *no, &mut |gate| {
-                if let Some(until) = gate.until.filter(|until| *until > now.mono) {
+                // Limits have a moment of their own, the same for all peers.
+                let ours = gate
+                    .until
+                    .filter(|until| *until > now.mono && !is_limit(gate.on));
+                if let Some(until) = ours {
                     offer(until, why_of(gate.on));
                 }
             });
@@ -140,6 +143,14 @@ impl Scheduler {
         }
         first
     }
+}
+
+/// Whether a gate is a limit's.
+const fn is_limit(gate: WaitingOn) -> bool {
+    matches!(
+        gate,
+        WaitingOn::Window | WaitingOn::LaneBudget | WaitingOn::Quota
+    )
 }
 
 /// What is said to wait for a gate.
