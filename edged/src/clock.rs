@@ -1,20 +1,86 @@
 //! The only reader of the operating system's clocks.
+//!
+//! A [`Clock`] is a moment at which the age clock was set; from there it follows
+//! CLOCK_BOOTTIME, which counts suspended time and never jumps, whatever becomes of
+//! the wall clock. [`start`] sets that of this process, once, before anything runs;
+//! who asks earlier is told the wall clock, as at a first start.
+
+use std::sync::OnceLock;
 
 use nix::time::{ClockId, clock_gettime};
+use relay_core::age::{self, Gap, Stamp};
 use relay_core::time::{Mono, Now, Unix};
 
-/// Both clocks, read once: CLOCK_BOOTTIME, which counts suspended time, for
-/// timers, and the wall clock for rows and people.
+/// No build of this source is older: a wall clock that stands before it is wrong.
+/// `SOURCE_DATE_EPOCH`, in seconds, raises it to the day of the build.
+const FLOOR: Unix = match option_env!("SOURCE_DATE_EPOCH") {
+    Some(seconds) => match u64::from_str_radix(seconds, 10) {
+        Ok(seconds) => Unix(seconds.saturating_mul(1_000)),
+        Err(_) => panic!("SOURCE_DATE_EPOCH is a number of seconds since 1970"),
+    },
+    // 2025-01-01.
+    None => Unix(1_735_689_600_000),
+};
+
+/// The clock of this process. Set once: what has aged does not grow younger.
+static CLOCK: OnceLock<Clock> = OnceLock::new();
+
+/// An age clock: where it stood when, and how fast the rest is (one second a second).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clock {
+    since: Mono,
+    age: Unix,
+}
+
+impl Clock {
+    /// The age clock that stood at `age` when the timer clock stood at `since`.
+    #[must_use]
+    pub const fn set(since: Mono, age: Unix) -> Self {
+        Self { since, age }
+    }
+
+    /// All clocks, given what the system's two say.
+    #[must_use]
+    pub fn read(self, mono: Mono, wall: Unix) -> Now {
+        Now {
+            mono,
+            unix: self.age + mono.since(self.since),
+            wall,
+        }
+    }
+}
+
+/// Sets this process's age clock to go on from what the last run kept, and answers
+/// how long it was away and what to keep of this moment. Only the first call sets it.
+pub fn start(last: Option<Stamp>) -> (Gap, Now) {
+    let (mono, wall) = system();
+    let (age, gap) = age::resume(last, wall, FLOOR);
+    let clock = *CLOCK.get_or_init(|| Clock::set(mono, age));
+    (gap, clock.read(mono, wall))
+}
+
+/// All clocks, read once.
 #[must_use]
 pub fn now() -> Now {
+    let (mono, wall) = system();
+    let clock = CLOCK.get().copied();
+    clock.unwrap_or(Clock::set(mono, wall)).read(mono, wall)
+}
+
+/// What to keep of `now` for the next start.
+#[must_use]
+pub fn stamp(now: Now) -> Stamp {
+    Stamp::of(now, FLOOR)
+}
+
+/// CLOCK_BOOTTIME, for timers, and the wall clock.
+fn system() -> (Mono, Unix) {
     let mono = read(ClockId::CLOCK_BOOTTIME);
     let wall = read(ClockId::CLOCK_REALTIME);
-    let wall = Unix(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
-    Now {
-        mono: Mono(u64::try_from(mono.as_micros()).unwrap_or(u64::MAX)),
-        unix: wall,
-        wall,
-    }
+    (
+        Mono(u64::try_from(mono.as_micros()).unwrap_or(u64::MAX)),
+        Unix(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)),
+    )
 }
 
 /// How long this machine has been awake (CLOCK_MONOTONIC): what it lacks to the timer
@@ -31,4 +97,39 @@ fn read(clock: ClockId) -> std::time::Duration {
         let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
         std::time::Duration::new(seconds, u32::try_from(time.tv_nsec()).unwrap_or(0))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: u64 = 3_600_000;
+
+    #[test]
+    fn a_wall_clock_that_jumps_ages_nothing() {
+        let clock = Clock::set(Mono(5_000_000), Unix(1_000 * HOUR));
+        let later = Mono(5_000_000 + HOUR * 1_000);
+
+        for wall in [0, 1_001 * HOUR, 90_000 * HOUR] {
+            let now = clock.read(later, Unix(wall));
+            assert_eq!((now.unix, now.wall), (Unix(1_001 * HOUR), Unix(wall)));
+        }
+    }
+
+    #[test]
+    fn the_first_to_set_the_clock_of_a_process_sets_it_for_good() {
+        let kept = |age| {
+            Some(Stamp {
+                age: Unix(age),
+                wall: None,
+            })
+        };
+
+        let (_, first) = start(kept(7 * HOUR));
+        let (_, second) = start(kept(9_000 * HOUR));
+
+        assert!(second.unix >= first.unix);
+        assert!(second.unix.0 - first.unix.0 < HOUR);
+        assert!(now().unix >= second.unix);
+    }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use certs::{DefaultTimeProvider, Identity};
+use relay_core::age::Gap;
 use relay_core::backoff::Backoff;
 use relay_core::change::Snapshot;
 use relay_core::ledger::{Ledger, Options};
@@ -20,7 +21,7 @@ use relay_core::scheduler::{Bounds, OnExhausted, PeerBounds, PeerRule, Scheduler
 use relay_core::segment::LaneRule;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::clock;
 use crate::config::{Config, Durability, Effective, Peer, PeerName};
@@ -199,8 +200,27 @@ fn open_ledger(config: &Config) -> anyhow::Result<(Ledger, Snapshot)> {
     options.keep_acked = config.storage.keep_acked;
     options.keep_acked_rows = u64::from(config.storage.keep_acked_rows);
     options.keep_known = config.inbox.keep_known;
-    let now = clock::now().unix;
-    Ok(Ledger::open(&config.node.state_dir, options, now)?)
+    let mut away = Gap::First;
+    let opened = Ledger::open_at(&config.node.state_dir, options, |last| {
+        let (gap, now) = clock::start(last);
+        away = gap;
+        (now, Some(clock::stamp(now)))
+    })?;
+    tell_gap(away);
+    Ok(opened)
+}
+
+/// How long we were away, and whether that is believed.
+fn tell_gap(away: Gap) {
+    match away {
+        Gap::First => {}
+        Gap::Passed(time) => info!(seconds = time.as_secs(), "Was away"),
+        Gap::Clamped => warn!(
+            counted = ?relay_core::limits::LONGEST_GAP,
+            "The wall clock says that we were away for longer than what lives here is aged by"
+        ),
+        Gap::Untrusted => warn!("The wall clock stands in the past: nothing here has aged since"),
+    }
 }
 
 /// Where payloads that are files lie: the ledger's own folder for them.

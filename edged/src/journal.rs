@@ -304,7 +304,9 @@ impl Worker {
             return Ok(());
         };
         let upto = *upto;
-        let now = clock::now().unix;
+        let now = clock::now();
+        self.ledger.keep_time(clock::stamp(now));
+        let now = now.unix;
         let report = self
             .ledger
             .commit(items, &mut |id| bytes.remove(&id), now)?;

@@ -14,12 +14,13 @@
 //! commit   → apply, rows          a group of changes becomes rows
 //! files    → log                  where packs lie; payload for large ones
 //! room     → retire, sweep        what may go, and when
-//! recovery                        boot epoch, ABANDONED
+//! recovery, age                   boot epoch, ABANDONED; how long we were away
 //! inbox                           take and confirm
 //! reader   → bodies, known, list  everything that is read
 //! parked                          what bulk orders are about
 //! ```
 
+mod age;
 mod apply;
 mod audit;
 mod bodies;
@@ -69,11 +70,12 @@ pub use parked::Parked;
 pub use reader::Reader;
 pub use sweep::Swept;
 
+use crate::age::Stamp;
 use crate::change::{Book, Depth, Snapshot};
 use crate::delivery::StateName;
 use crate::event::Space;
 use crate::id::{BootEpoch, LaneNo, LedgerId, NodeId, NodeNo, PackNo, ReceiptNo};
-use crate::time::Unix;
+use crate::time::{Now, Unix};
 use bodies::Bodies;
 use counters::Counters;
 use files::LogFiles;
@@ -165,6 +167,8 @@ pub struct Ledger {
     sweep_after: PackNo,
     damaged: u64,
     poisoned: bool,
+    /// What the clocks say, to be kept with the next group.
+    stamp: Option<Stamp>,
 }
 
 impl Ledger {
@@ -175,12 +179,31 @@ impl Ledger {
     /// [`LedgerError`]: a newer schema, another node's ledger, SQLite, the file
     /// system.
     pub fn open(dir: &Path, options: Options, now: Unix) -> LedgerResult<(Self, Snapshot)> {
+        let now = Now {
+            unix: now,
+            wall: now,
+            ..Now::default()
+        };
+        Self::open_at(dir, options, |_| (now, None))
+    }
+
+    /// [`Ledger::open`], where `clock` says what time it is from what the last run
+    /// kept of its clocks ([`crate::age::resume`]), and what is kept of it here.
+    ///
+    /// # Errors
+    /// As for [`Ledger::open`].
+    pub fn open_at(
+        dir: &Path,
+        options: Options,
+        clock: impl FnOnce(Option<Stamp>) -> (Now, Option<Stamp>),
+    ) -> LedgerResult<(Self, Snapshot)> {
         fs::create_dir_all(dir).map_err(LedgerError::io("create", dir))?;
         let wal_bytes = room::wal_bytes(&options);
         let mut conn = schema::open_writer(&dir.join(DATABASE), options.durability, wal_bytes)?;
         let id = identity(&conn, &options)?;
         let mut counters = Counters::load(&conn)?;
-        let recovered = recovery::run(&mut conn, &mut counters, now)?;
+        let (now, stamp) = clock(age::read(&conn)?);
+        let recovered = recovery::run(&mut conn, &mut counters, now, stamp)?;
         let log = LogFiles::open(&dir.join("log"), &conn, id, options.log_file_bytes)?;
         let payloads = Payloads::open(&dir.join("payload"), &conn, &mut counters)?;
         let (partials, begun, unsound) = Partials::load(&conn, &payloads)?;
@@ -206,6 +229,7 @@ impl Ledger {
             sweep_after: PackNo(0),
             damaged: recovered.damaged + unsound,
             poisoned: false,
+            stamp: None,
         };
         ledger.measure()?;
         let snapshot = Snapshot {
@@ -235,6 +259,11 @@ impl Ledger {
             expires,
             partials: Vec::new(),
         })
+    }
+
+    /// Keeps `stamp` with the next group, for the next start to go on from.
+    pub const fn keep_time(&mut self, stamp: Stamp) {
+        self.stamp = Some(stamp);
     }
 
     /// A reader of its own: a read-only connection and handles, free to move to

@@ -31,6 +31,7 @@ pub mod setting;
 pub mod time;
 pub mod units;
 // rules
+pub mod age;
 pub mod backoff;
 pub mod bandwidth;
 pub mod breaker;

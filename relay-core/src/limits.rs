@@ -40,6 +40,9 @@ pub const LONGEST_SLOTS: usize = 8;
 pub const ORDER_TARGETS: usize = 1_000;
 /// A frame of words on the wire: a pack's header, an ack with refusals.
 pub const MAX_FRAME: usize = 64 << 10;
+/// A node that was away longer than this ages by this much: a wall clock set wrong
+/// by years costs at most a month of every lifetime (semantics 6).
+pub const LONGEST_GAP: Duration = Duration::from_secs(30 * 86_400);
 
 /// What was used is written down at most this often: a crash forgets at most so
 /// much of it, 2 % of a quota that lasts four minutes.

@@ -34,6 +34,25 @@ pub struct Now {
     pub wall: Unix,
 }
 
+impl Now {
+    /// What the wall clock would have said when the age clock said `at`, as far as
+    /// anyone knows today. The two clocks count seconds a little differently, which
+    /// is nobody's business: whole seconds between them are shown, no less.
+    #[must_use]
+    pub const fn on_the_wall(self, at: Unix) -> Unix {
+        if self.wall.0 >= self.unix.0 {
+            Unix(at.0.saturating_add(whole_seconds(self.wall.0 - self.unix.0)))
+        } else {
+            Unix(at.0.saturating_sub(whole_seconds(self.unix.0 - self.wall.0)))
+        }
+    }
+}
+
+/// The nearest whole second, in milliseconds.
+const fn whole_seconds(millis: u64) -> u64 {
+    millis.saturating_add(500) / 1_000 * 1_000
+}
+
 impl Mono {
     /// How long ago `earlier` was; zero if it is not earlier.
     #[must_use]
@@ -67,5 +86,39 @@ impl Add<Duration> for Unix {
     fn add(self, wait: Duration) -> Self {
         let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(millis))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn apart(unix: u64, wall: u64) -> Now {
+        Now {
+            mono: Mono(0),
+            unix: Unix(unix),
+            wall: Unix(wall),
+        }
+    }
+
+    #[test]
+    fn a_row_shows_the_wall_clock_of_today() {
+        assert_eq!(
+            apart(5_000, 905_000).on_the_wall(Unix(4_321)),
+            Unix(904_321)
+        );
+        assert_eq!(
+            apart(905_000, 5_000).on_the_wall(Unix(904_321)),
+            Unix(4_321)
+        );
+        assert_eq!(apart(905_000, 5_000).on_the_wall(Unix(1)), Unix(0));
+    }
+
+    #[test]
+    fn two_looks_at_a_row_show_the_same_time() {
+        for drift in 0..500 {
+            assert_eq!(apart(5_000, 5_000 + drift).on_the_wall(Unix(7)), Unix(7));
+            assert_eq!(apart(5_000, 5_000 - drift).on_the_wall(Unix(7)), Unix(7));
+        }
     }
 }

@@ -25,7 +25,7 @@ use relay_core::time::{Now, Unix};
 use crate::desk::Desk;
 use crate::transport::Source as _;
 
-pub(super) use words::{age, core_state, durability, in_inbox};
+pub(super) use words::{age, core_state, durability, in_inbox, moment};
 use words::{lease, link_state, outcome, state};
 
 /// Seconds the oldest waits, per peer with something waiting.
@@ -49,6 +49,11 @@ impl<'a> Painter<'a> {
             now,
             peers: peers.collect(),
         }
+    }
+
+    /// A moment of the age clock as the wall clock says it today.
+    fn moment(&self, at: Unix) -> Moment {
+        moment(self.now, at)
     }
 
     /// A peer by name; the inbox is one, too (semantics 1).
@@ -83,8 +88,8 @@ impl<'a> Painter<'a> {
             labels: item.meta.labels.iter().cloned().collect(),
             len: item.length,
             digest: Digest(item.digest.0),
-            queued_at: moment(item.received),
-            expires_at: item.expires.map(moment),
+            queued_at: self.moment(item.received),
+            expires_at: item.expires.map(|at| self.moment(at)),
             // A row goes no later than its bytes.
             payload_kept: true,
             success_condition: "all_peers".to_owned(),
@@ -104,7 +109,7 @@ impl<'a> Painter<'a> {
             .iter()
             .map(|(row, history)| DeliveryDetail {
                 delivery: self.delivery(&found.segment, row),
-                attempts: attempts(&found.segment, row, history),
+                attempts: attempts(self.now, &found.segment, row, history),
             });
         SegmentDetail {
             segment: self.segment(&found.segment, &rows),
@@ -132,8 +137,8 @@ impl<'a> Painter<'a> {
             waiting_until,
             attempt_count: row.spent,
             len: item.length,
-            first_queued: moment(row.queued),
-            last_updated: moment(row.updated),
+            first_queued: self.moment(row.queued),
+            last_updated: self.moment(row.updated),
             rescued: row.rescued,
         }
     }
@@ -149,12 +154,12 @@ impl<'a> Painter<'a> {
                 let busy = all.contains(&WaitingOn::PeerBusy);
                 let until = peer.and_then(|peer| peer.busy).filter(|_| busy);
                 let until = until.map(|(until, _)| self.now.unix + until.since(self.now.mono));
-                (words(&all), until.map(moment))
+                (words(&all), until.map(|at| self.moment(at)))
             }
             State::Failed { until } => {
                 let before = on_peer.filter(|on| *on < WaitingOn::Backoff);
                 let all: Vec<WaitingOn> = before.into_iter().chain([WaitingOn::Backoff]).collect();
-                (words(&all), Some(moment(until)))
+                (words(&all), Some(self.moment(until)))
             }
             State::Inflight | State::Acked | State::Deadletter { .. } => (Vec::new(), None),
         }
@@ -171,7 +176,7 @@ impl<'a> Painter<'a> {
 
     /// One arrival.
     pub(super) fn inbox(&self, item: &InboxItem) -> InboxView {
-        let (state, leased_until) = lease(item.state);
+        let (state, leased_until) = lease(item.state, self.now);
         let origin = self.node_name(item.origin);
         InboxView {
             segment_id: Id(item.id.0),
@@ -185,7 +190,7 @@ impl<'a> Painter<'a> {
             labels: item.meta.labels.iter().cloned().collect(),
             len: item.length,
             digest: Digest(item.digest.0),
-            received_at: moment(item.received),
+            received_at: self.moment(item.received),
             state,
             leased_until,
             takes: u32::from(matches!(item.state, InboxState::Leased { .. })),
@@ -252,14 +257,14 @@ impl<'a> Painter<'a> {
             oldest_age_seconds: oldest.values().copied().max(),
             rescued_at_start: node.rescued,
             bandwidth: BandwidthView {
-                since: band.since.map(moment).or(Some(moment(started))),
+                since: Some(self.moment(band.since.unwrap_or(started))),
                 ..self.bandwidth(band)
             },
             peers: self.peers(oldest),
             paused: node.pauses.iter().any(whole),
             pauses: self.pauses(),
             storage: self.storage(),
-            queried_at: moment(self.now.unix),
+            queried_at: Moment(self.now.wall.0),
         }
     }
 }
@@ -269,11 +274,6 @@ fn topic(item: &InboxItem) -> Option<String> {
         .topic
         .as_ref()
         .map(|topic: &Topic| topic.as_str().to_owned())
-}
-
-/// The wall-clock time of a row, for people.
-const fn moment(at: Unix) -> Moment {
-    Moment(at.0)
 }
 
 fn by_state<'a>(
@@ -301,10 +301,10 @@ fn add(sum: &mut ByState, name: StateName, number: u64) {
 
 /// The history, and the latest attempt where it stands in the row alone: while it is
 /// open, and when it ended `ACKED`.
-fn attempts(item: &InboxItem, row: &OwedRow, history: &[AttemptRow]) -> Vec<AttemptView> {
+fn attempts(now: Now, item: &InboxItem, row: &OwedRow, history: &[AttemptRow]) -> Vec<AttemptView> {
     let mut views: Vec<AttemptView> = history
         .iter()
-        .map(|kept| attempt(&kept.attempt, kept.sent, kept.error.clone()))
+        .map(|kept| attempt(now, &kept.attempt, kept.sent, kept.error.clone()))
         .collect();
     if let Some(latest) = &row.attempt {
         let sent = match latest.ended {
@@ -313,18 +313,18 @@ fn attempts(item: &InboxItem, row: &OwedRow, history: &[AttemptRow]) -> Vec<Atte
         };
         let told = views.iter().any(|view| view.number == latest.number);
         if !told {
-            views.push(attempt(latest, sent, None));
+            views.push(attempt(now, latest, sent, None));
         }
     }
     views
 }
 
-fn attempt(attempt: &Attempt, sent: u64, error: Option<String>) -> AttemptView {
+fn attempt(now: Now, attempt: &Attempt, sent: u64, error: Option<String>) -> AttemptView {
     AttemptView {
         number: attempt.number,
         boot_epoch: attempt.epoch.0,
-        started_at: moment(attempt.started),
-        completed_at: attempt.ended.map(|(at, _)| moment(at)),
+        started_at: moment(now, attempt.started),
+        completed_at: attempt.ended.map(|(at, _)| moment(now, at)),
         outcome: attempt.ended.map(|(_, ended)| outcome(ended)),
         error,
         bytes_sent: sent,

@@ -269,6 +269,9 @@ impl Ledger {
         let all = kept(items, placed);
         let applied = apply(&transaction, &self.counters, &placed.packs, all)?;
         self.log.write_rows(&transaction)?;
+        if let Some(stamp) = self.stamp {
+            super::age::write(&transaction, stamp)?;
+        }
         transaction
             .commit()
             .map_err(LedgerError::unknown("commit ledger"))?;

@@ -44,6 +44,9 @@ const LOG_PINS: i64 = 3;
 const PAYLOAD_PINS: i64 = 4;
 const UNSETTLED: i64 = 5;
 const TOTAL: i64 = 6;
+/// Rows of `age`, which keeps the clocks here: these pages are written with every
+/// group anyhow.
+pub(super) const CLOCKS: i64 = 7;
 
 /// A number the ledger keeps of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,11 +12,12 @@ use super::counters::{Counters, Deltas, bump_depth};
 use super::error::LedgerError;
 use super::rows::{OWED, Stored, part_code, read_owed, write_owed};
 use super::{LedgerResult, meta, set_meta};
+use crate::age::Stamp;
 use crate::audit::{AuditEvent, AuditRecord};
 use crate::change::{Depth, Due, Part, close_attempt};
 use crate::delivery::{Outcome, State, StateName};
 use crate::id::{BootEpoch, LaneName, LaneNo, LedgerId, NodeId, NodeNo, PackNo};
-use crate::time::Unix;
+use crate::time::{Now, Unix};
 
 /// What recovery found.
 #[derive(Default)]
@@ -36,7 +37,8 @@ const BATCH: usize = 1024;
 pub(super) fn run(
     conn: &mut Connection,
     counters: &mut Counters,
-    now: Unix,
+    now: Now,
+    stamp: Option<Stamp>,
 ) -> LedgerResult<Recovered> {
     let epoch = meta(conn, "epoch")?.unwrap_or(0) + 1;
     let mut found = Recovered {
@@ -46,12 +48,15 @@ pub(super) fn run(
     let mut deltas = Deltas::new();
     let change = conn.transaction()?;
     set_meta(&change, "epoch", epoch)?;
+    if let Some(stamp) = stamp {
+        super::age::write(&change, stamp)?;
+    }
     let mut after = (0, i64::MIN, 0);
     loop {
         let (rows, last) = open_rows(&change, after, &mut found.damaged)?;
         for stored in rows {
             found.rescued += u64::from(stored.row.count);
-            give_back(&change, stored, now, &mut deltas)?;
+            give_back(&change, stored, now.unix, &mut deltas)?;
         }
         match last {
             Some(last) => after = last,
@@ -59,7 +64,7 @@ pub(super) fn run(
         }
     }
     counters.write(&change, &deltas)?;
-    let record = |event, kind| AuditRecord::own(now, event, kind, found.epoch.0.to_string());
+    let record = |event, kind| AuditRecord::own(now.wall, event, kind, found.epoch.0.to_string());
     super::audit::append(&change, &record(AuditEvent::SystemStarted, "boot_epoch"))?;
     let recovered = record(AuditEvent::RecoveryCompleted, "boot_epoch");
     super::audit::append(&change, &recovered.with("rescued", found.rescued))?;

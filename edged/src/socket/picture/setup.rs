@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use edged_rpc::{
-    BandwidthView, ByState, KeyView, Ladder, LaneView, Moment, PauseView, Pausing, PeerDetail,
+    BandwidthView, ByState, KeyView, Ladder, LaneView, PauseView, Pausing, PeerDetail,
     PeerLaneView, StorageView,
 };
 use relay_core::change::Depth;
@@ -11,9 +11,9 @@ use relay_core::delivery::StateName;
 use relay_core::event;
 use relay_core::id::{LaneName, NodeId};
 use relay_core::scheduler::{BandwidthPicture, Bound, LanePicture, PausePicture, SetBy};
-use relay_core::time::{Mono, Now, Unix};
+use relay_core::time::Mono;
 
-use super::{Oldest, Painter, add, moment};
+use super::{Oldest, Painter, add};
 use crate::config::{Peer, PeerName};
 
 impl Painter<'_> {
@@ -26,12 +26,12 @@ impl Painter<'_> {
             available_tokens: of.tokens,
             daily_quota_bytes: of.quota.value,
             daily_used_bytes: of.used,
-            quota_opens_at: of.opens_at.map(moment),
+            quota_opens_at: of.opens_at.map(|at| self.moment(at)),
             throttle_count: of.throttled,
             quota_drops: of.quota_drops,
             rate_set_by: of.rate.by.as_str().to_owned(),
             quota_set_by: of.quota.by.as_str().to_owned(),
-            since: of.since.map(moment),
+            since: of.since.map(|at| self.moment(at)),
         }
     }
 
@@ -88,16 +88,10 @@ impl Painter<'_> {
                 event::Pausing::Drain => Pausing::Drain,
                 event::Pausing::Now => Pausing::Now,
             },
-            since: self.on_the_wall(pause.since),
-            until: pause.until.map(|until| self.on_the_wall(until)),
+            since: self.moment(pause.since),
+            until: pause.until.map(|until| self.moment(until)),
         });
         pauses.collect()
-    }
-
-    /// A moment of the age clock as the wall clock says it.
-    fn on_the_wall(&self, at: Unix) -> Moment {
-        let Now { unix, wall, .. } = self.now;
-        Moment((wall.0 + at.0).saturating_sub(unix.0))
     }
 
     /// How full the node is.
@@ -158,7 +152,7 @@ impl Painter<'_> {
             bytes_used: lane.bytes_used,
             attempts_per_hour: lane.attempts_per_hour.value,
             attempts_used: lane.attempts_used,
-            opens_at: lane.opens_at.map(moment),
+            opens_at: lane.opens_at.map(|at| self.moment(at)),
             paused: self.node.pauses.iter().any(whole),
         }
     }
@@ -171,7 +165,7 @@ impl Painter<'_> {
     ) -> Option<PeerDetail> {
         let peer = self.peers.get(name.as_str())?;
         let config = self.configured(name);
-        let at = |mono: Mono| moment(self.now.unix + mono.since(self.now.mono));
+        let at = |mono: Mono| self.moment(self.now.unix + mono.since(self.now.mono));
         let windows = config.map(|config| config.windows.iter().map(ToString::to_string));
         let lanes = sums(&peer.depths).into_iter();
         Some(PeerDetail {

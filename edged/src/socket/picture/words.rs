@@ -46,10 +46,10 @@ pub(super) const fn outcome(outcome: delivery::Outcome) -> Outcome {
 }
 
 /// Where an inbox item stands, and until when.
-pub(super) const fn lease(state: InboxState) -> (LeaseState, Option<Moment>) {
+pub(super) const fn lease(state: InboxState, now: Now) -> (LeaseState, Option<Moment>) {
     match state {
         InboxState::Ready => (LeaseState::Ready, None),
-        InboxState::Leased { until } => (LeaseState::Leased, Some(Moment(until.0))),
+        InboxState::Leased { until } => (LeaseState::Leased, Some(moment(now, until))),
         InboxState::Confirmed => (LeaseState::Confirmed, None),
         InboxState::Refused => (LeaseState::Refused, None),
     }
@@ -76,7 +76,13 @@ pub(in crate::socket) const fn durability(promise: config::Durability) -> Durabi
     }
 }
 
-/// Seconds since `at`; zero if the wall clock went back.
+/// A moment of the age clock as the wall clock says it today: the one place where
+/// rows become times for people.
+pub(in crate::socket) const fn moment(now: Now, at: Unix) -> Moment {
+    Moment(now.on_the_wall(at).0)
+}
+
+/// Seconds since `at`.
 pub(in crate::socket) const fn age(at: Unix, now: Now) -> u64 {
     now.unix.0.saturating_sub(at.0) / 1_000
 }

@@ -15,6 +15,7 @@ use relay_core::units::Rate;
 use super::Answered;
 use super::clerk::Clerk;
 use crate::clock;
+use crate::socket::picture;
 use crate::socket::refusal::{self, draining, invalid};
 
 /// Who orders, and where.
@@ -47,7 +48,7 @@ impl Orders<'_> {
         let done = self.give(order).await?;
         Ok(Paused {
             changed: done.changed,
-            until: until.map(|until| Moment(on_the_wall(until, now).0)),
+            until: until.map(|until| picture::moment(now, until)),
         })
     }
 
@@ -158,8 +159,4 @@ fn end(until: Until, now: Now) -> Answered<Unix> {
         ));
     }
     Ok(now.unix + wait)
-}
-
-fn on_the_wall(at: Unix, now: Now) -> Unix {
-    now.wall + Duration::from_millis(at.0.saturating_sub(now.unix.0))
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use edged_rpc::{
-    BookView, CountersView, Moment, Page, Paging, PeerView, ReceivedView, StatusReport, VERSION,
+    BookView, CountersView, Page, Paging, PeerView, ReceivedView, StatusReport, VERSION,
     VersionView,
 };
 use relay_core::change::Book;
@@ -17,6 +17,7 @@ use relay_core::time::{Now, Unix};
 
 use super::clerk::Clerk;
 use super::{Answered, find};
+use crate::clock;
 use crate::journal::Books;
 use crate::socket::picture::{self, Oldest, Painter};
 use crate::socket::refusal::{draining, failed};
@@ -66,7 +67,7 @@ pub(super) fn version(clerk: &Clerk<'_>, started: Unix) -> VersionView {
         rpc_version: VERSION,
         node: clerk.config.node.id.as_str().to_owned(),
         boot_epoch: clerk.epoch.0,
-        started_at: Moment(started.0),
+        started_at: picture::moment(clock::now(), started),
     }
 }
 
