@@ -7,6 +7,7 @@
 //! must do (semantics 4) by the core's own `close_attempt`. When things happen
 //! is [`crate::node`]'s; whether they may is [`crate::oracle`]'s.
 
+mod clocks;
 pub mod content;
 pub mod partials;
 mod reads;
@@ -123,6 +124,7 @@ pub struct Disk {
     real: Option<RefCell<Real>>,
     /// When the node last looked at its clock.
     clock: Unix,
+    clocks: clocks::Kept,
     waiting: VecDeque<Job>,
     group: Vec<Job>,
 }
@@ -158,6 +160,7 @@ impl Disk {
             pins: BTreeMap::new(),
             real: None,
             clock: Unix(0),
+            clocks: clocks::Kept::default(),
             waiting: VecDeque::new(),
             group: Vec::new(),
         }
@@ -198,7 +201,11 @@ impl Disk {
                 refused.push(job);
             }
         }
+        if !done.is_empty() {
+            self.clocks.commit();
+        }
         if let (Some(real), false) = (&self.real, done.is_empty()) {
+            real.borrow_mut().keep_time(self.clocks.next);
             real.borrow_mut().commit(&done, self.clock);
         }
         Some(Committed {

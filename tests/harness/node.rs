@@ -6,6 +6,7 @@
 //! ends the run: answers still under way are for nobody.
 
 mod clients;
+pub mod clocks;
 mod hears;
 pub mod inflow;
 mod links;
@@ -20,17 +21,15 @@ use relay_core::event::{Deadline, Effect, Input, Put};
 use relay_core::id::{LinkId, NodeId, NodeNo, PutId, StagedId, Ticket};
 use relay_core::scheduler::{Bounds, PeerRule, Scheduler, Settings};
 use relay_core::segment::Digest;
-use relay_core::time::{Mono, Now, Unix};
+use relay_core::time::{Mono, Now};
 use relay_core::units::Rate;
 
+use self::clocks::Clocks;
 use crate::disk::Disk;
 use crate::disk::content::Content;
-use crate::scenario::{Plan, SECOND, node_name};
+use crate::scenario::{Plan, node_name};
 use crate::seeds::Dice;
 use crate::world::{Event, World};
-
-/// The wall clock when a world begins: late in 2023.
-pub const UNIX: u64 = 1_700_000_000_000;
 
 /// One node.
 #[derive(Debug)]
@@ -76,7 +75,8 @@ pub struct Node {
     /// Keys used so far.
     keys: Vec<(KeyName, Digest, Vec<NodeId>, Arc<Content>)>,
     numbers: BTreeMap<NodeId, NodeNo>,
-    born: u64,
+    /// What time it is there.
+    pub clocks: Clocks,
     issued: Ticket,
     given: u64,
 }
@@ -114,7 +114,7 @@ impl Node {
             announced: BTreeMap::new(),
             keys: Vec::new(),
             numbers: BTreeMap::new(),
-            born: 0,
+            clocks: Clocks::default(),
             issued: Ticket(0),
             given: 0,
         }
@@ -128,18 +128,14 @@ impl Node {
 
     /// What its clocks say when the world's says `now`.
     #[must_use]
-    pub const fn clock(&self, now: u64) -> Now {
-        Now {
-            mono: Mono(SECOND + now - self.born),
-            unix: Unix(UNIX + now / 1_000),
-            wall: Unix(UNIX + now / 1_000),
-        }
+    pub fn clock(&self, now: u64) -> Now {
+        self.clocks.read(now)
     }
 
     /// When the world's clock says what this node's timer clock will.
     #[must_use]
     pub const fn world_time(&self, at: Mono) -> u64 {
-        at.0.saturating_sub(SECOND).saturating_add(self.born)
+        self.clocks.world_time(at)
     }
 
     /// A number never given before at this node.
@@ -246,7 +242,8 @@ impl World {
         }
         self.note(&format!("n{n} starts"));
         let node = &mut self.nodes[n];
-        node.born = self.now;
+        node.clocks.begin(self.now, node.disk.stamp());
+        node.disk.keep_time(node.clocks.stamp(self.now));
         node.issued = Ticket(0);
         node.deadline = None;
         let now = node.clock(self.now);
@@ -257,6 +254,7 @@ impl World {
             .iter()
             .map(|(no, name)| (name.clone(), *no))
             .collect();
+        self.oracle.time_resumed(n, &self.nodes, self.now);
         self.tally.add("outcome: Abandoned", abandoned.len() as u64);
         self.oracle
             .started(n, &snapshot, &abandoned, &self.nodes, self.now);

@@ -8,6 +8,7 @@
 
 mod answers;
 mod books;
+mod clocks;
 mod moves;
 mod orders;
 mod partials;
@@ -108,6 +109,8 @@ struct Watch {
     dropped: BTreeSet<usize>,
     /// Whether a link went or rows became durable in this step.
     look_at_flight: bool,
+    /// What its disk kept of its clocks.
+    kept: Option<clocks::Kept>,
 }
 
 /// An arrival as seen: its table, its count, its members by index.

@@ -8,6 +8,7 @@
 //! [`crate::world`]'s.
 
 mod bounds;
+pub mod clocks;
 pub mod peers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -141,6 +142,8 @@ pub enum Act {
     Purge(usize),
     /// An operator sets a rate.
     SetRate(usize),
+    /// The wall clock of this node is set by so many milliseconds.
+    Jump(usize, i64),
     /// Something about peers: pauses, kicks, clones.
     Peers(peers::PeerAct),
 }

@@ -139,6 +139,7 @@ impl World {
         let mut plan = Plan::drawn(&mut dice);
         crate::scenario::peers::add(seed, &mut plan);
         plan.draw_partials(seed);
+        crate::scenario::clocks::add(seed, &mut plan);
         if trace == Trace::Print {
             say(&format!("seed {seed}: {plan:#?}"));
         }

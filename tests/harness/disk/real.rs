@@ -16,14 +16,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use relay_core::age::Stamp;
 use relay_core::change::{Change, Due, KeyName, KeyRow, PagedRow, Part, ReceiptRow, Snapshot};
 use relay_core::event::{Ids, Known};
 use relay_core::id::{LaneNo, NodeId, NodeNo, PackNo, PartialNo, ReceiptNo, StagedId, Ticket};
 use relay_core::ledger::{Durability, Ledger, Options, Reader, Staged};
 use relay_core::segment::Digest;
-use relay_core::time::Unix;
+use relay_core::time::{Now, Unix};
 use tempfile::TempDir;
 
+use super::clocks::Kept;
 use super::content::Content;
 use super::{Job, ended_partial};
 
@@ -70,7 +72,7 @@ impl Real {
 
     /// The process is gone, and starts again: what start-up reads back. Of partial
     /// files those that `stand` are there.
-    pub(super) fn restart(&mut self, at: Unix, stand: &[PartialNo]) -> Snapshot {
+    pub(super) fn restart(&mut self, at: Unix, stand: &[PartialNo], clocks: Kept) -> Snapshot {
         self.open = None;
         let gone = self.partials.iter().filter(|no| !stand.contains(no));
         for no in gone {
@@ -78,12 +80,28 @@ impl Real {
             let _ = std::fs::remove_file(self.path(&no.file_name()));
         }
         self.partials.retain(|no| stand.contains(no));
-        let (ledger, snapshot) = Ledger::open(self.dir.path(), self.options.clone(), at)
+        let clock = |last| {
+            assert_eq!(last, clocks.durable, "[sqlite] what was kept of the clocks");
+            let now = Now {
+                unix: at,
+                wall: at,
+                ..Now::default()
+            };
+            (now, clocks.next)
+        };
+        let (ledger, snapshot) = Ledger::open_at(self.dir.path(), self.options.clone(), clock)
             .unwrap_or_else(|error| panic!("[sqlite] it does not open: {error}"));
         assert_eq!(ledger.damaged(), 0, "[sqlite] damaged rows at start");
         let reader = ledger.reader().expect("a second connection");
         self.open = Some((ledger, reader));
         snapshot
+    }
+
+    /// The next group keeps this.
+    pub(super) fn keep_time(&mut self, stamp: Option<Stamp>) {
+        if let (Some((ledger, _)), Some(stamp)) = (&mut self.open, stamp) {
+            ledger.keep_time(stamp);
+        }
     }
 
     /// One group.

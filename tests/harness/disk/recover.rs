@@ -55,9 +55,10 @@ impl Disk {
         self.clock = at;
         if let Some(real) = &self.real {
             let stand: Vec<_> = self.partials.files.keys().copied().collect();
-            let found = real.borrow_mut().restart(at, &stand);
+            let found = real.borrow_mut().restart(at, &stand, self.clocks);
             same_snapshot(&snapshot, &found);
         }
+        self.clocks.commit();
         (snapshot, open)
     }
 

@@ -50,9 +50,11 @@ impl World {
     /// The group of `n` is durable: the answers go out.
     pub fn commit(&mut self, n: usize) {
         let now = self.now;
+        self.keep_time(n);
         let Some(committed) = self.nodes[n].disk.commit(now) else {
             return;
         };
+        self.time_kept(n, &committed.done);
         for job in &committed.done {
             for (staged, _) in &job.contents {
                 self.nodes[n].staged.remove(staged);
@@ -68,6 +70,20 @@ impl World {
         }
         self.hear(n, Input::Persisted(committed.upto, space));
         self.begin_commit(n);
+    }
+
+    /// The jobs of a group are durable, and with them what its clocks said.
+    pub fn time_kept(&mut self, n: usize, done: &[Job]) {
+        if !done.is_empty() {
+            self.oracle.time_kept(n, &self.nodes, self.now);
+        }
+    }
+
+    /// What is committed next keeps what the clocks of `n` say.
+    pub fn keep_time(&mut self, n: usize) {
+        let node = &mut self.nodes[n];
+        let stamp = node.clocks.stamp(self.now);
+        node.disk.keep_time(stamp);
     }
 
     /// In some worlds bytes rot or vanish once they are durable.

@@ -43,6 +43,10 @@ impl World {
             }),
             Act::Purge(n) => self.operate(n, "verb: purge", Order::Purge),
             Act::SetRate(n) => self.set_rate(n),
+            Act::Jump(n, by) => {
+                self.tally.count("fault: clock jumps");
+                self.nodes[n].clocks.ahead += by;
+            }
             Act::Peers(act) => self.peer_act(act),
         }
     }
@@ -129,7 +133,9 @@ impl World {
         }
         if lucky && !group.is_empty() && self.dice.chance(500) {
             self.tally.count("fault: durable but unheard");
+            self.keep_time(n);
             let done = self.nodes[n].disk.keep(group, self.now);
+            self.time_kept(n, &done);
             self.oracle.durable(n, &done, &self.nodes);
         }
         let idle = self.plan.path.idle;
