@@ -254,7 +254,11 @@ impl World {
             .iter()
             .map(|(no, name)| (name.clone(), *no))
             .collect();
-        self.oracle.time_resumed(n, &self.nodes, self.now);
+        if self.oracle.time_resumed(n, &self.nodes, self.now) {
+            // A put under a key that is too old is a put of something new, and no
+            // client gives that an old name.
+            self.nodes[n].keys.clear();
+        }
         self.tally.add("outcome: Abandoned", abandoned.len() as u64);
         self.oracle
             .started(n, &snapshot, &abandoned, &self.nodes, self.now);

@@ -41,8 +41,9 @@ impl Oracle {
         });
     }
 
-    /// Node `n` starts with these clocks.
-    pub fn time_resumed(&mut self, n: usize, nodes: &[Node], now: u64) {
+    /// Node `n` starts with these clocks; whether its keys have grown too old.
+    pub fn time_resumed(&mut self, n: usize, nodes: &[Node], now: u64) -> bool {
+        let mut outlived = false;
         let clock = nodes[n].clock(now);
         if let Some(kept) = self.watches[n].kept {
             let gained = clock.unix.0.checked_sub(kept.age.0);
@@ -66,11 +67,12 @@ impl Oracle {
                     "[clock] n{n} was away for {wanted} ms and ages by {gained} ms"
                 );
             }
-            if u128::from(gained) + 1 >= KEY_LIFE.as_millis() {
-                // Its keys are too old by the only clock it has.
+            outlived = u128::from(gained) + 1 >= KEY_LIFE.as_millis();
+            if outlived {
                 self.watches[n].keys.clear();
             }
         }
         self.time_kept(n, nodes, now);
+        outlived
     }
 }
