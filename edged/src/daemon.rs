@@ -18,7 +18,6 @@ use relay_core::change::Snapshot;
 use relay_core::ledger::{Ledger, Options};
 use relay_core::limits::{LONGEST_SLOTS, Limits};
 use relay_core::scheduler::{Bounds, OnExhausted, PeerBounds, PeerRule, Scheduler, Settings};
-use relay_core::segment::LaneRule;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -31,6 +30,7 @@ use crate::journal::{Journal, JournalThread};
 use crate::lock::StateLock;
 use crate::payloads::Payloads;
 use crate::readers::{ReaderThreads, Readers};
+use crate::reload;
 use crate::running::Running;
 use crate::signals;
 use crate::socket::Socket;
@@ -317,14 +317,10 @@ fn settings(config: &Config) -> Settings {
         }
         PeerName::Any => None,
     };
-    let lanes = config.lanes.iter().map(|(name, lane)| {
-        let rule = LaneRule {
-            class: lane.class,
-            weight: lane.weight,
-            budget: lane.budget,
-        };
-        (name.clone(), rule)
-    });
+    let lanes = config
+        .lanes
+        .iter()
+        .map(|(name, lane)| (name.clone(), reload::lane_rule(lane)));
     let limits = Limits {
         large: config.relay.workers as usize * LONGEST_SLOTS,
         ack_timeout: config.relay.ack_timeout,
@@ -338,10 +334,7 @@ fn settings(config: &Config) -> Settings {
         peers: config.peers.iter().filter_map(rule).collect(),
         admit_any: config.peers.iter().any(|peer| peer.id == PeerName::Any),
         lanes: lanes.collect(),
-        retry: Backoff {
-            first: config.relay.retry.first,
-            longest: config.relay.retry.longest,
-        },
+        retry: reload::backoff(config),
         redial: REDIAL,
         rate: config.bandwidth.bytes_per_second,
         bounds: bounds(config),

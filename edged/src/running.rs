@@ -79,7 +79,8 @@ impl Running {
         };
         let (config, effective) = Config::load(&sources)?;
         let differs = differences(&self.lock(), &effective);
-        let (changed, restart) = differs.into_iter().partition(|at| is_live(&at.key));
+        let live: Vec<bool> = differs.iter().map(|at| is_live(at, &differs)).collect();
+        let (changed, restart) = split(differs, &live);
         Ok(Plan {
             config,
             changed,
@@ -101,10 +102,48 @@ impl Running {
     }
 }
 
-/// Whether a key holds without a restart.
+/// Keys of tables without names that hold without a restart.
+const LIVE: [&str; 6] = [
+    "bandwidth.bytes_per_second",
+    "bandwidth.daily_quota_bytes",
+    "log.level",
+    "relay.retry.budget",
+    "relay.retry.first",
+    "relay.retry.longest",
+];
+/// Keys of a peer that do.
+const LIVE_OF_PEERS: [&str; 2] = [".bytes_per_second", ".daily_quota_bytes"];
+/// Keys of a lane that do.
+const LIVE_OF_LANES: [&str; 4] = [".class", ".weight", ".budget", ".bytes_per_day"];
+
+/// Whether `at` holds without a restart, given all that differs. A peer or lane that is
+/// new or gone waits for a start with all its keys, and since peers are named by their
+/// place, so do then all peers.
 #[must_use]
-pub fn is_live(key: &str) -> bool {
-    matches!(key, "log.level")
+pub fn is_live(at: &Difference, all: &[Difference]) -> bool {
+    let ends = |of: &[&str]| of.iter().any(|end| at.key.ends_with(end));
+    if at.key.starts_with("peers[") {
+        let moved =
+            |other: &Difference| other.key.starts_with("peers[") && other.key.ends_with(".id");
+        return ends(&LIVE_OF_PEERS) && !all.iter().any(moved);
+    }
+    if let Some(rest) = at.key.strip_prefix("lanes.") {
+        let lane = rest.split('.').next().unwrap_or_default();
+        let class = format!("lanes.{lane}.class");
+        let comes_or_goes = |other: &Difference| {
+            other.key == class && (other.before.is_empty() || other.after.is_empty())
+        };
+        return ends(&LIVE_OF_LANES) && !all.iter().any(comes_or_goes);
+    }
+    LIVE.contains(&at.key.as_str())
+}
+
+fn split(differs: Vec<Difference>, live: &[bool]) -> (Vec<Difference>, Vec<Difference>) {
+    let (mut changed, mut restart) = (Vec::new(), Vec::new());
+    for (at, live) in differs.into_iter().zip(live) {
+        if *live { &mut changed } else { &mut restart }.push(at);
+    }
+    (changed, restart)
 }
 
 /// Keys of either that differ in value, by name.
@@ -182,6 +221,38 @@ mod tests {
         let why = refused.expect_err("no level").to_string();
         assert!(why.contains("new.toml:2"), "{why}");
         assert_eq!(running.holds(), before);
+    }
+
+    #[test]
+    fn limits_of_what_stays_hold_at_once_and_what_comes_or_goes_waits() {
+        let peer = |id: &str, rate: &str| {
+            format!("[[peers]]\nid = \"{id}\"\nbytes_per_second = \"{rate}\"\n")
+        };
+        let old = format!("[lanes.slow]\nweight = 1\n{}", peer("beta", "1KiB/s"));
+        let running = running(&old);
+        let plan = |text: String| {
+            running
+                .plan(Some(("new.toml".into(), text)))
+                .expect("sound")
+        };
+
+        let same = plan(format!(
+            "[lanes.slow]\nweight = 2\n{}",
+            peer("beta", "2KiB/s")
+        ));
+        let other = plan(format!(
+            "[lanes.fast]\nweight = 2\n{}",
+            peer("gamma", "2KiB/s")
+        ));
+
+        assert_eq!(
+            keys(&same.changed),
+            ["lanes.slow.weight", "peers[0].bytes_per_second"]
+        );
+        assert_eq!(keys(&same.restart), [] as [&str; 0]);
+        assert_eq!(keys(&other.changed), [] as [&str; 0]);
+        assert!(keys(&other.restart).contains(&"peers[0].bytes_per_second"));
+        assert!(keys(&other.restart).contains(&"lanes.fast.weight"));
     }
 
     #[test]

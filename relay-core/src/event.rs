@@ -4,6 +4,7 @@
 //! [`Input`], what is asked for is [`Effect`], what an operator wants is
 //! [`Order`]; the words they share stand here.
 
+mod configured;
 mod effect;
 mod input;
 mod order;
@@ -18,6 +19,7 @@ use crate::id::{
 pub use crate::segment::Shape;
 use crate::segment::{Digest, PackInfo};
 use crate::time::{Mono, Unix};
+pub use configured::{Band, Configured};
 pub use effect::Effect;
 pub use input::Input;
 pub use order::{

@@ -17,6 +17,7 @@
 mod allowance;
 mod arrivals;
 mod check;
+mod configuring;
 mod covered;
 mod deadletter;
 mod decided;

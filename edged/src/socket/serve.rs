@@ -29,6 +29,7 @@ mod list;
 mod order;
 mod payload;
 mod segment;
+mod selection;
 mod setup;
 mod status;
 mod wait;

@@ -1,6 +1,9 @@
 //! What the daemon is set to is told, checked and read again.
 
-use edged_rpc::{Client, ConfigCheck, ConfigShow, ErrorKind, KeyView, LaneList, LinkState, Paging};
+use edged_rpc::{
+    Client, ConfigCheck, ConfigShow, ErrorKind, KeyView, LaneList, LinkState, Paging,
+    RelayBandwidth, Standing,
+};
 
 use crate::world::{Home, refused, to_beta};
 
@@ -70,6 +73,48 @@ fn a_reload_is_all_or_nothing_and_names_what_waits_for_a_start() {
         (after.value.as_str(), workers.value.as_str()),
         ("warn", "4")
     );
+}
+
+#[test]
+fn limits_that_are_reloaded_hold_at_once_under_what_operators_stored() {
+    let home = Home::with("[bandwidth]\nbytes_per_second = \"1MiB/s\"\n");
+    let daemon = home.start();
+    let mut client = daemon.client();
+    let rate = |client: &mut Client| {
+        let view = client.relay_config().expect("it says so");
+        (view.bandwidth.bytes_per_second, view.bandwidth.rate_set_by)
+    };
+
+    home.rewrite("[bandwidth]\nbytes_per_second = \"2MiB/s\"\n[lanes.bulk]\nweight = 5\n");
+    let first = client.reload().expect("sound");
+    let reloaded = rate(&mut client);
+    client
+        .set_bandwidth(RelayBandwidth {
+            bytes_per_second: Some(4_096),
+            ..RelayBandwidth::default()
+        })
+        .expect("set");
+    home.rewrite("[bandwidth]\nbytes_per_second = \"3MiB/s\"\n[lanes.bulk]\nweight = 5\n");
+    let second = client.reload().expect("sound");
+    let stored = rate(&mut client);
+    client
+        .set_bandwidth(RelayBandwidth {
+            standing: Standing::Reset,
+            ..RelayBandwidth::default()
+        })
+        .expect("reset");
+    let reset = rate(&mut client);
+
+    assert_eq!(
+        (first.changed.len(), first.restart.len()),
+        (2, 0),
+        "{first:?}"
+    );
+    assert_eq!(first.shadowed, [] as [&str; 0]);
+    assert_eq!(reloaded, (2 << 20, "config".to_owned()));
+    assert_eq!(second.shadowed, ["bandwidth.bytes_per_second"]);
+    assert_eq!(stored, (4_096, "ledger".to_owned()));
+    assert_eq!(reset, (3 << 20, "config".to_owned()));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::audit::AuditRecord;
 use crate::change::Due;
 use crate::delivery::{Cause, StateName};
+use crate::event::Configured;
 use crate::id::{LaneName, NodeId};
 use crate::segment::Digest;
 use crate::time::Unix;
@@ -152,6 +153,13 @@ pub enum Order {
     },
     /// Something the shell saw or did that belongs in the audit.
     Note(AuditRecord),
+    /// Take up a config that was read again and checked.
+    Configure {
+        /// What of it holds at once.
+        new: Box<Configured>,
+        /// What the audit keeps of it.
+        audit: Box<AuditRecord>,
+    },
 }
 
 /// What became of an order.

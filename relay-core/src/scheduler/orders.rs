@@ -49,6 +49,7 @@ impl Scheduler {
                 };
                 self.answer_order(id, Ok(done));
             }
+            Order::Configure { new, audit } => self.configure(now, id, *new, *audit),
             Order::Note(record) => {
                 self.batch.push(Change::Audit(record));
                 self.answer_order(id, Ok(Done::default()));

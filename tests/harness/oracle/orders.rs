@@ -79,6 +79,7 @@ const fn event_of(order: &Order) -> Option<AuditEvent> {
         Order::Kick(_) => Some(AuditEvent::PeerKicked),
         Order::Drop(_) => Some(AuditEvent::PeerDropped),
         Order::PruneAudit { .. } => Some(AuditEvent::AuditPruned),
+        Order::Configure { .. } => Some(AuditEvent::ConfigReloaded),
         Order::Note(_) => None,
     }
 }

@@ -61,7 +61,8 @@ impl Oracle {
             | Order::Kick(_)
             | Order::Drop(_)
             | Order::PruneAudit { .. }
-            | Order::Note(_) => false,
+            | Order::Note(_)
+            | Order::Configure { .. } => false,
         };
         let watch = &mut self.watches[n];
         if outcome.is_ok() && !watch.orders.values().any(later) {

@@ -13,15 +13,14 @@ use edged_rpc::{
 };
 use relay_core::audit::{AuditEvent, AuditOutcome, AuditRecord};
 use relay_core::change::{Due, Part};
-use relay_core::delivery::Cause;
-use relay_core::event::{Done, Order, Target};
+use relay_core::delivery::{Cause, StateName};
+use relay_core::event::{Done, Order, OrderRefused, Target};
 use relay_core::id::{NodeNo, SegmentId};
 use relay_core::ledger::{DeliveryFilter, Parked, Place};
-use relay_core::time::Unix;
 
 use super::clerk::Clerk;
-use super::list::parse_cause;
 use super::order::Orders;
+use super::selection::{describe, filter};
 use super::{Answered, find};
 use crate::clock;
 use crate::socket::picture::Painter;
@@ -129,7 +128,12 @@ async fn one(
         ..Acted::default()
     };
     if dry_run {
-        return Ok(acted);
+        let mut states = rows.iter().map(|row| row.state.name());
+        let wrong = states.find(|state| !applies(verb, *state));
+        return match wrong {
+            Some(state) if rows.len() == 1 => Err(refusal::order(&OrderRefused::WrongState(state))),
+            Some(_) | None => Ok(acted),
+        };
     }
     let count = targets.len();
     let done = orders.give(order(verb, targets)).await?;
@@ -140,6 +144,15 @@ async fn one(
     }
     note(clerk, &mut acted, &done, Some(item.id));
     Ok(acted)
+}
+
+/// Whether a verb that can be tried dry is about deliveries in this state.
+const fn applies(verb: Verb, state: StateName) -> bool {
+    match verb {
+        Verb::Purge => state.is_terminal(),
+        Verb::Retry { .. } => !matches!(state, StateName::Acked),
+        Verb::Hold | Verb::Release | Verb::Cancel | Verb::Force => !state.is_terminal(),
+    }
 }
 
 /// What the core said of one order, added up.
@@ -169,27 +182,6 @@ fn not_owed(segment: &str, peer: Option<&str>) -> RpcError {
         format!("segment {:?} is not owed to {whom}", cut(segment)),
     )
     .with_hint("edgectl segment inspect shows to whom it goes")
-}
-
-/// The ledger's filter for a selection; `None` when nothing can match.
-fn filter(clerk: &Clerk<'_>, selection: &Selection, now: Unix) -> Answered<Option<DeliveryFilter>> {
-    let peer = find::some(find::peer(clerk, selection.peer.as_deref())?);
-    let lane = find::some(find::lane(clerk, selection.lane.as_deref())?);
-    let (Some(peer), Some(lane)) = (peer, lane) else {
-        return Ok(None);
-    };
-    let cause = selection.cause.as_deref().map(parse_cause).transpose()?;
-    Ok(Some(DeliveryFilter {
-        peer,
-        lane,
-        cause,
-        remote: true,
-        state: Some(relay_core::delivery::StateName::Deadletter),
-        updated_before: selection.older_than_seconds.map(|age| find::ago(now, age)),
-        least: selection.least_bytes,
-        most: selection.most_bytes,
-        ..DeliveryFilter::default()
-    }))
 }
 
 /// An order about all deadletters that match.
@@ -369,26 +361,4 @@ impl<'a> Bulk<'a> {
         acted.skipped = skipped.collect();
         acted
     }
-}
-
-/// A selection as fields of an audit record.
-fn describe(selection: &Selection) -> Vec<(&'static str, String)> {
-    let mut fields = Vec::new();
-    let mut field = |name, value: Option<String>| fields.extend(value.map(|value| (name, value)));
-    field("cause", selection.cause.clone());
-    field("lane", selection.lane.clone());
-    field(
-        "least_bytes",
-        selection.least_bytes.map(|bytes| bytes.to_string()),
-    );
-    field(
-        "most_bytes",
-        selection.most_bytes.map(|bytes| bytes.to_string()),
-    );
-    field(
-        "older_than_seconds",
-        selection.older_than_seconds.map(|age| age.to_string()),
-    );
-    field("peer", selection.peer.clone());
-    fields
 }
