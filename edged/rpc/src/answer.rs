@@ -7,7 +7,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Acted, AuditPruned, AuditSums, AuditVerdict, AuditView, BlockedView, Changed, CountersView, DeadletterView, DeliveryView, Digest, Durability, Id, Ids, InboxView, KeyView, LaneView, LimitsChanged, Page, Paused, PeerDetail, PeerView, RelayConfigView, ReloadView, SegmentDetail, SegmentView, StatusReport, VersionView, WhyReport,
+    Acted, AuditPruned, AuditSums, AuditVerdict, AuditView, BlockedView, Changed, CountersView,
+    DeadletterView, DeliveryView, Digest, Durability, Id, Ids, InboxView, KeyView, LaneView,
+    LimitsChanged, Page, Paused, PeerDetail, PeerView, RelayConfigView, ReloadView, SegmentDetail,
+    SegmentView, StatusReport, VersionView, WhyReport,
 };
 
 /// All the daemon can answer.

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 #[cfg(doc)]
 use crate::Response;
 use crate::{
-    AuditAsk, AuditPrune, ConfigCheck, ConfigShow, DeadletterInspect, Ids, LaneBudget, LaneList, PeerDrop, PeerInspect, PeerKick, RelayAct, RelayBandwidth, RelayPause, RelayResume, RelayWhy, RpcError, State,
+    AuditAsk, AuditPrune, ConfigCheck, ConfigShow, DeadletterInspect, Ids, LaneBudget, LaneList,
+    PeerDrop, PeerInspect, PeerKick, RelayAct, RelayBandwidth, RelayPause, RelayResume, RelayWhy,
+    RpcError, State,
 };
 
 /// Most members of one batch: its answer stays a small frame (64 KiB of ids).

@@ -98,6 +98,10 @@ const fn link_of(input: &Input) -> Option<LinkId> {
         | Input::Verified { .. }
         | Input::Trimmed { .. }
         | Input::Ordered { .. }
+        | Input::Expired { .. }
+        | Input::Stuck { .. }
+        | Input::Progressed { .. }
+        | Input::Kept { .. }
         | Input::Drain
         | Input::Wake => None,
     }

@@ -10,7 +10,7 @@ use relay_core::id::{PartialNo, SegmentId};
 use relay_core::partial::PartialRow;
 use relay_core::segment::Digest;
 
-use crate::node::UNIX;
+use crate::node::clocks::BEGIN;
 
 /// What must be the same in what is resumed.
 pub type Whole = (usize, SegmentId, Digest, u64);
@@ -72,7 +72,7 @@ impl Partials {
         }
         // Nobody knows of what was written after the last row.
         for (no, file) in &mut self.files {
-            file.at = self.rows[no].at.0.saturating_sub(UNIX) * 1_000;
+            file.at = self.rows[no].at.0.saturating_sub(BEGIN) * 1_000;
             file.held = self.rows[no].bytes;
             file.synced = file.held;
             file.journaled = file.held;

@@ -10,7 +10,7 @@ use relay_core::time::{Mono, Now, Unix};
 use crate::scenario::SECOND;
 
 /// The wall clock when a world begins: late in 2023.
-const BEGIN: u64 = 1_700_000_000_000;
+pub const BEGIN: u64 = 1_700_000_000_000;
 /// No sound wall clock stands before this.
 pub const FLOOR: Unix = Unix(BEGIN - 86_400_000);
 
