@@ -12,6 +12,7 @@ use relay_core::id::{NodeNo, PartialNo, SegmentId};
 use super::Oracle;
 use crate::disk::partials::Whole;
 use crate::node::Node;
+use crate::node::clocks::BEGIN;
 
 /// How far a segment was taken in at one node.
 #[derive(Clone, Copy, Debug, Default)]
@@ -116,13 +117,15 @@ impl Oracle {
         let (sender, id, _, length) = file.of;
         let space = disk.space();
         let others = self.kept_of(n, sender, Some(no), nodes);
+        // A wall clock that jumped while the node was down may have aged it by more.
+        let age = nodes[n].clock(self.now).unix.0.saturating_sub(BEGIN) * 1_000;
         let reasons = [
             ("forgotten: bad", file.bad || file.held == 0),
             ("forgotten: no place", others + 1 >= self.limits.partials),
             // The age clock counts milliseconds.
             (
                 "forgotten: old",
-                self.now + 2_000 >= file.at + self.limits.keep_partials.as_micros() as u64,
+                self.now.max(age) + 2_000 >= file.at + self.limits.keep_partials.as_micros() as u64,
             ),
             ("forgotten: full", space.used >= space.ceiling / 100 * 90),
             // In a small world a peer's share and the ceiling are soon reached.
