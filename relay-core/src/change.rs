@@ -5,11 +5,14 @@
 //! nothing. Both the SQLite ledger and the simulator's model of a disk
 //! understand exactly these and nothing else.
 
+mod snapshot;
+
+pub use snapshot::{Depth, PagedRow, Snapshot};
+
 use crate::audit::AuditRecord;
 use crate::delivery::{Attempt, Outcome, State};
 use crate::id::{
-    BootEpoch, LaneName, LaneNo, LedgerId, NodeId, NodeNo, PackNo, PartialNo, ReceiptNo, SegmentId,
-    StagedId,
+    LaneName, LaneNo, LedgerId, NodeId, NodeNo, PackNo, PartialNo, ReceiptNo, SegmentId, StagedId,
 };
 use crate::meter::Metered;
 use crate::partial::PartialRow;
@@ -320,68 +323,6 @@ pub enum Change {
     Audit(AuditRecord),
     /// The audit entries up to this one are removed.
     PruneAudit(u64),
-}
-
-/// What waits or lies in one (peer, lane), summed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Depth {
-    /// Rows ([`Due`]s).
-    pub parcels: u64,
-    /// Deliveries.
-    pub count: u64,
-    /// Bytes.
-    pub bytes: u64,
-}
-
-/// What start-up reads back: everything but the work itself, which is paged.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Snapshot {
-    /// This ledger.
-    pub ledger: LedgerId,
-    /// This run.
-    pub epoch: BootEpoch,
-    /// Numbered nodes; number 0 is this node.
-    pub nodes: Vec<(NodeNo, NodeId)>,
-    /// Numbered lanes.
-    pub lanes: Vec<(LaneNo, LaneName)>,
-    /// The greatest pack number given.
-    pub last_pack: PackNo,
-    /// The greatest receipt number given.
-    pub last_receipt: ReceiptNo,
-    /// The highest pack number stored from each ledger in each lane.
-    pub heard: Vec<(LedgerId, LaneNo, PackNo)>,
-    /// Receipts not yet settled, counted per peer.
-    pub unsettled: Vec<(NodeNo, u64)>,
-    /// What stands where, per peer and lane. No row is in flight: recovery has
-    /// returned them.
-    pub depths: Vec<(NodeNo, LaneNo, crate::delivery::StateName, Depth)>,
-    /// Deliveries recovery returned from an open attempt.
-    pub rescued: u64,
-    /// What operators have set.
-    pub settings: Vec<(Setting, Value)>,
-    /// What was used, minute by minute.
-    pub meters: Vec<Metered>,
-    /// Waiting rows that are shelved, per peer and lane: they are among `depths`
-    /// and in no page.
-    pub shelved: Vec<(NodeNo, LaneNo, u64)>,
-    /// Rows that are stuck: failed, with no room for them in the deadletter.
-    pub stuck: u64,
-    /// When the first waiting row stops being worth sending.
-    pub expires: Option<Unix>,
-    /// Large segments of which only the beginning is here.
-    pub partials: Vec<PartialRow>,
-}
-
-/// A piece of work read back from the ledger.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PagedRow {
-    /// The row.
-    pub row: OwedRow,
-    /// The pack it belongs to.
-    pub info: PackInfo,
-    /// With [`Part::Rest`]: members that have a row of their own for this peer,
-    /// ascending.
-    pub except: Vec<u16>,
 }
 
 /// Closes the open attempt of `row` as `outcome`; answers what the history keeps.

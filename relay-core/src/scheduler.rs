@@ -21,6 +21,7 @@ mod configuring;
 mod covered;
 mod deadletter;
 mod decided;
+mod draining;
 mod dropping;
 mod expiry;
 mod fates;
@@ -32,6 +33,7 @@ mod kicking;
 mod letting_go;
 mod limiting;
 mod links;
+mod losses;
 mod marking;
 mod metering;
 mod orders;
@@ -128,8 +130,6 @@ const UNKNOWN_LANE: LaneRule = LaneRule {
     weight: 1,
     budget: 8,
 };
-/// How long a drain waits for acks of what is already in flight.
-const DRAIN: Duration = Duration::from_secs(2);
 
 /// The relay as a value.
 #[derive(Debug)]
@@ -352,34 +352,6 @@ impl Scheduler {
     /// The next thing to do, until `None`.
     pub fn poll(&mut self) -> Option<Effect> {
         self.effects.pop_front()
-    }
-
-    fn on_drain(&mut self, now: Now) {
-        self.draining.get_or_insert(now.mono + DRAIN);
-        self.refuse_orders();
-        self.dirty.extend(self.peers.keys());
-    }
-
-    /// Ends a drain: once nothing is in flight or time is up, links are closed,
-    /// and once every ticket is durable, the daemon may end.
-    fn finish_drain(&mut self, now: Now) {
-        let Some(until) = self.draining else { return };
-        if self.drained {
-            return;
-        }
-        let flying = self
-            .peers
-            .values()
-            .any(|peer| peer.lanes.values().any(|l| l.flying > 0));
-        if !flying || now.mono >= until {
-            self.close_all(now);
-            self.save_all_meters(now);
-            self.flush();
-        }
-        if self.links.is_empty() && self.durable == self.issued {
-            self.drained = true;
-            self.effects.push_back(Effect::Drained);
-        }
     }
 
     /// A drawn number.

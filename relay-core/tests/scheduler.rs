@@ -281,6 +281,10 @@ fn silence_after_the_last_byte_spends_the_budget_and_then_parks() {
             due,
             bytes,
         });
+        node.hear(Input::Delivered {
+            link: LINK,
+            dues: vec![due],
+        });
         node.wait(Duration::from_secs(31));
         node.hear(Input::Wake);
         node.persisted();

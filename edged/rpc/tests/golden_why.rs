@@ -24,8 +24,8 @@ fn questions_of_why() {
         segment: "01".into(),
         peer: Some("b".into()),
     };
-    check("why", &Request::RelayWhy(which), "1e023031010162");
-    check("why all", &Request::RelayWhyAll, "1f");
+    check("why", &Request::RelayWhy(which), "20023031010162");
+    check("why all", &Request::RelayWhyAll, "21");
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn answers_of_why() {
     check(
         "report",
         &Response::Why(report),
-        "1b01010101010101010101010101010101010162016c0001017301017401020178010304010005",
+        "1f01010101010101010101010101010101010162016c0001017301017401020178010304010005",
     );
     let page = Page {
         items: vec![BlockedView {
@@ -72,6 +72,6 @@ fn answers_of_why() {
     check(
         "blocked",
         &Response::Blocked(page),
-        "1c010174016206070001780100",
+        "20010174016206070001780100",
     );
 }
