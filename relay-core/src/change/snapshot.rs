@@ -1,7 +1,7 @@
 //! What is read back: the state at start-up, and pieces of the work itself.
 
 #[cfg(doc)]
-use super::Due;
+use super::{Due, Part};
 use super::OwedRow;
 use crate::id::{BootEpoch, LaneName, LaneNo, LedgerId, NodeId, NodeNo, PackNo, ReceiptNo};
 use crate::meter::Metered;
