@@ -1,8 +1,8 @@
 //! What is read back: the state at start-up, and pieces of the work itself.
 
+use super::OwedRow;
 #[cfg(doc)]
 use super::{Due, Part};
-use super::OwedRow;
 use crate::id::{BootEpoch, LaneName, LaneNo, LedgerId, NodeId, NodeNo, PackNo, ReceiptNo};
 use crate::meter::Metered;
 use crate::partial::PartialRow;

@@ -180,7 +180,13 @@ impl<'a> Disk<'a> {
             }
             None => (id, 0),
         };
-        let holds = |call: &&&Call| call.begun > from && holds(&call.bytes, &row);
+        // Of a segment with a file of its own the row that counts names that file: what
+        // was journaled while it arrived promises nothing.
+        let in_log = self.records.contains_key(&id);
+        let holds = |call: &&&Call| {
+            let late = call.begun > from && holds(&call.bytes, &row);
+            late && (in_log || self.files_named(call).next().is_some())
+        };
         let page = self
             .wal
             .iter()
@@ -217,20 +223,20 @@ impl<'a> Disk<'a> {
         frames.get(last + 1).map(|call| call.ended)
     }
 
-    /// Some payload file is named in the row, and it and its folder were synced before.
-    fn file_synced(&self, page: &Call) -> Result<(), &'static str> {
+    /// The payload files that a page names.
+    fn files_named(&self, page: &Call) -> impl Iterator<Item = &str> {
         let named = |file: &str| {
             file.rsplit('/')
                 .next()
                 .is_some_and(|name| holds(&page.bytes, name.as_bytes()))
         };
-        let mut files: BTreeSet<&str> = BTreeSet::new();
-        files.extend(
-            self.payload
-                .iter()
-                .map(|call| call.file.as_str())
-                .filter(|file| named(file)),
-        );
+        let files = self.payload.iter().map(|call| call.file.as_str());
+        files.filter(move |file| named(file))
+    }
+
+    /// Some payload file is named in the row, and it and its folder were synced before.
+    fn file_synced(&self, page: &Call) -> Result<(), &'static str> {
+        let files: BTreeSet<&str> = self.files_named(page).collect();
         if files.is_empty() {
             return Err("its bytes are nowhere");
         }
