@@ -16,6 +16,7 @@ mod pauses;
 mod peers;
 mod rest;
 mod turns;
+mod verbs;
 mod why;
 mod windows;
 
@@ -76,6 +77,8 @@ struct Watch {
     said: BTreeMap<LinkId, ReceiptNo>,
     /// Until when each peer asked us to hold back.
     busy: BTreeMap<usize, u64>,
+    /// What operators asked of deliveries.
+    verbs: verbs::Verbs,
     /// Acked rows that an operator had removed.
     purged_acked: BTreeSet<Due>,
     /// Deliveries an operator named.
@@ -444,6 +447,12 @@ impl Oracle {
 }
 
 impl Watch {
+    /// Whether an operator named this row, or a member that is the last of it.
+    fn is_named(&self, due: Due) -> bool {
+        let of_pack = |named: &&Due| (named.peer, named.pack) == (due.peer, due.pack);
+        self.named.contains(&due) || self.named.iter().any(|named| of_pack(&named))
+    }
+
     fn is_up(&self, peer: usize) -> bool {
         self.up.values().any(|up| *up == peer)
     }

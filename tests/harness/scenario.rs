@@ -10,6 +10,7 @@
 mod bounds;
 pub mod clocks;
 pub mod peers;
+pub mod verbs;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -146,6 +147,8 @@ pub enum Act {
     Jump(usize, i64),
     /// Something about peers: pauses, kicks, clones.
     Peers(peers::PeerAct),
+    /// An order on deliveries.
+    Verb(verbs::VerbAct),
 }
 
 /// The name of node `n`.

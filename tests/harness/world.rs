@@ -9,6 +9,7 @@
 
 mod faults;
 mod peers;
+mod verbs;
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -140,6 +141,7 @@ impl World {
         crate::scenario::peers::add(seed, &mut plan);
         plan.draw_partials(seed);
         crate::scenario::clocks::add(seed, &mut plan);
+        crate::scenario::verbs::add(seed, &mut plan);
         if trace == Trace::Print {
             say(&format!("seed {seed}: {plan:#?}"));
         }
@@ -197,6 +199,7 @@ impl World {
             } else if matches!(event, Event::Look) {
                 let Some(missing) = self.unrest() else { break };
                 assert!(self.now <= patience, "[rest] no progress: {missing}");
+                self.verbs_calm();
                 self.after(SECOND, Event::Look);
             } else {
                 self.happen(event);

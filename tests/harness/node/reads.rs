@@ -115,6 +115,10 @@ impl World {
 
     /// A consumer takes from the inbox of `n`, now and then.
     pub fn consume(&mut self, n: usize) {
+        let node = &self.nodes[n];
+        if node.scheduler.is_some() && !node.draining {
+            self.oracle.judge_expiry(n, node, self.now);
+        }
         let most = self.dice.between(1, 30) as usize;
         if self.nodes[n].disk.consume(most) {
             self.space_changed(n);

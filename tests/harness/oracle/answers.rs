@@ -1,6 +1,6 @@
 //! Each step: nothing is told to anybody before it is durable.
 
-use relay_core::change::{Due, Nack, Part, Sent};
+use relay_core::change::{Due, Nack, Sent};
 use relay_core::delivery::State;
 use relay_core::event::Ack;
 use relay_core::id::{LinkId, PutId, ReceiptNo, SegmentId};
@@ -84,6 +84,7 @@ impl Oracle {
         bytes: u64,
         nodes: &[Node],
     ) {
+        self.verb_send(n, due, nodes);
         let watch = &mut self.watches[n];
         let peer = watch.peers[&due.peer];
         assert_eq!(
@@ -192,12 +193,7 @@ impl Oracle {
                 .nodes
                 .get(&row.peer)
                 .is_some_and(|name| node_index(name) == n);
-            // An operator's retry takes up what was acked while deadlettered.
-            let retried = watch
-                .named
-                .iter()
-                .any(|due| (due.peer, due.pack) == (no, row.sent.pack));
-            if !ours || retried || watch.lied.contains(&(peer, row.sent.pack)) {
+            if !ours || watch.lied.contains(&(peer, row.sent.pack)) {
                 continue;
             }
             let seats = watch.seats.get(&(no, row.sent.pack));
@@ -207,28 +203,27 @@ impl Oracle {
                 .get(&row.pack)
                 .map(|stored| &stored.content.members);
             let stored = &nodes[n].disk.packs[&row.sent.pack];
+            let mut told = Vec::new();
             for body in seen.into_iter().flatten() {
                 let index = stored
                     .content
                     .members
                     .iter()
                     .position(|own| own.id == body.id);
-                // A member that left the rest since is asked for by its own name;
-                // what it meets there is known for as long as marks are kept.
-                let split = |m: &usize| {
-                    nodes[n]
-                        .disk
-                        .except(no, row.sent.pack)
-                        .contains(&(*m as u16))
-                };
-                let index = index.filter(|m| row.sent.part != Part::Rest || !split(m));
                 let seat = index.and_then(|index| seats.and_then(|seats| seats.get(index)));
                 let over = seat.is_none_or(|seat| *seat != Seat::Waiting);
+                if let (Some(Seat::Deadletter), Some(member)) = (seat, index) {
+                    told.push(member as u16);
+                }
                 assert!(
                     over,
                     "[step] n{n} settles {upto} while {:?} waits under receipt {}",
                     row.sent, row.no
                 );
+            }
+            // What cannot be read is never sent, whatever is retried.
+            for member in told.into_iter().filter(|_| !stored.missing) {
+                watch.verbs.tell(no, row.sent.pack, member);
             }
         }
     }

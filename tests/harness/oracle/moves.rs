@@ -241,7 +241,7 @@ impl Oracle {
             }
             Move::Retry => {
                 assert!(
-                    self.watches[n].named.contains(&due),
+                    self.watches[n].is_named(due),
                     "[step] n{n} {due:?} leaves deadletter"
                 );
             }
@@ -317,12 +317,12 @@ impl Oracle {
                 "cause: Rejected",
                 covered.iter().all(|m| self.refuses(peer, id(m))),
             ),
-            Cause::Expired => (
-                "cause: Expired",
-                stored.info.expires.is_some_and(|at| at <= unix),
+            Cause::Expired => ("cause: Expired", row.has_expired(&stored.info, unix)),
+            Cause::Forced => (
+                "cause: Forced",
+                self.watches[n].dropped.contains(&peer) || self.watches[n].verbs.forces(due),
             ),
-            Cause::Forced => ("cause: Forced", self.watches[n].dropped.contains(&peer)),
-            Cause::Cancelled => ("cause: Cancelled", false),
+            Cause::Cancelled => ("cause: Cancelled", self.watches[n].verbs.cancels(due)),
             Cause::RetriesExhausted => ("cause: RetriesExhausted", false),
         };
         assert!(
@@ -333,7 +333,7 @@ impl Oracle {
     }
 
     /// The members a row speaks for, from all rows asked so far.
-    fn covered(&self, n: usize, due: Due, nodes: &[Node]) -> Vec<u16> {
+    pub(super) fn covered(&self, n: usize, due: Due, nodes: &[Node]) -> Vec<u16> {
         let asked = &self.watches[n].asked;
         let all = nodes[n].disk.packs[&due.pack].content.all();
         let split = |m: &u16| {
@@ -358,7 +358,7 @@ impl Oracle {
         let gone = step(Some(row.state.name()), Move::Remove);
         assert!(matches!(gone, Ok(None)), "[step] n{n} {due:?}: {gone:?}");
         assert!(
-            watch.named.contains(&due),
+            watch.is_named(due),
             "[step] n{n} {due:?} is removed and nobody asked"
         );
         if row.state == State::Acked {

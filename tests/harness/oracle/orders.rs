@@ -11,6 +11,7 @@ impl Oracle {
     pub fn ordered(&mut self, n: usize, id: OrderId, order: &Order) {
         self.pause_given(n, order);
         self.peer_order_given(n, order);
+        self.verb_given(n, id, order);
         self.watches[n].orders.insert(id, order.clone());
     }
 
@@ -28,6 +29,9 @@ impl Oracle {
             "[step] n{n} answers {id:?}, which is not open: {outcome:?}"
         );
         self.judge_record(n, order.as_ref(), outcome, nodes);
+        if let (Some(order), Ok(done)) = (&order, outcome) {
+            self.verb_answered(n, id, (order, done), nodes);
+        }
         self.pause_answered(n, order.as_ref(), outcome);
         self.judge_drop(n, order.as_ref(), outcome, nodes);
     }

@@ -242,7 +242,9 @@ impl Oracle {
             let before = self.before(n, row.due);
             !before.is_some_and(|row| row.state.name().is_terminal())
         };
-        let forced = |change: &&Change| matches!(change, Change::Owed(row) if row.state == forced && open(row));
+        // What an operator forces by name is bounded by the order itself.
+        let dropped = |row: &OwedRow| row.error.as_deref() == Some(DROPPED) && open(row);
+        let forced = |change: &&Change| matches!(change, Change::Owed(row) if row.state == forced && dropped(row));
         let count = changes.iter().filter(forced).count();
         let most = self.limits.bulk_rows;
         assert!(
@@ -251,3 +253,6 @@ impl Oracle {
         );
     }
 }
+
+/// What a row parked by `peer drop` says.
+const DROPPED: &str = "the peer was dropped by an operator";

@@ -47,6 +47,7 @@ impl World {
                 self.tally.count("fault: clock jumps");
                 self.nodes[n].clocks.ahead += by;
             }
+            Act::Verb(act) => self.verb_act(act),
             Act::Peers(act) => self.peer_act(act),
         }
     }
