@@ -187,11 +187,10 @@ impl<'a> Disk<'a> {
             let late = call.begun > from && holds(&call.bytes, &row);
             late && (in_log || self.files_named(call).next().is_some())
         };
-        let page = self
-            .wal
-            .iter()
-            .find(holds)
-            .ok_or("no row is written after its bytes are synced")?;
+        let page = self.wal.iter().find(holds).ok_or(match in_log {
+            true => "no row is written after its bytes are synced",
+            false => "its bytes are nowhere",
+        })?;
         if !self.records.contains_key(&id) {
             self.file_synced(page)?;
         }

@@ -242,7 +242,12 @@ impl Oracle {
             let before = self.before(n, row.due);
             !before.is_some_and(|row| row.state.name().is_terminal())
         };
-        // What an operator forces by name is bounded by the order itself.
+        let by_name = |order: &Order| matches!(order, Order::Force(_));
+        if self.watches[n].orders.values().any(by_name) {
+            // What an operator forces by name is bounded by the order itself, and may
+            // still say what an earlier drop said of it.
+            return;
+        }
         let dropped = |row: &OwedRow| row.error.as_deref() == Some(DROPPED) && open(row);
         let forced = |change: &&Change| matches!(change, Change::Owed(row) if row.state == forced && dropped(row));
         let count = changes.iter().filter(forced).count();
