@@ -9,7 +9,7 @@ use std::io::{Read as _, Write as _};
 
 use anyhow::{Context as _, Result, bail};
 use edged_rpc::{AuditPrune, ErrorKind, Request, Response, RpcError};
-use relay_core::audit::{AuditEvent, AuditRecord, LAST_HASH, UPTO};
+use relay_core::audit::AuditRecord;
 use relay_core::event::Caller;
 use relay_core::ledger::{Reader, append_offline};
 
@@ -72,11 +72,7 @@ fn prune(config: &Config, what: &AuditPrune, caller: &Caller) -> Result<Response
         return Ok(Response::AuditPruned(edged_rpc::AuditPruned::default()));
     };
     if what.force {
-        let event = AuditEvent::AuditPruned;
-        let record = AuditRecord::by(caller, now, event, "audit", "chain".to_owned())
-            .with("count", span.count)
-            .with(LAST_HASH, span.last_hash)
-            .with(UPTO, span.upto);
+        let record = AuditRecord::pruned(caller, now, span.upto, span.count, span.last_hash);
         append_offline(dir, Some(span.upto), &record)?;
     }
     Ok(Response::AuditPruned(chronicle::pruned(&span, what.force)))

@@ -11,6 +11,7 @@ pub use chain::{Chain, Fault, LAST_HASH, UPTO, Verdict};
 pub use entry::AuditEntry;
 
 use crate::event::Caller;
+use crate::segment::Digest;
 use crate::time::Unix;
 
 /// What happened, by the names of surface 7.
@@ -234,6 +235,22 @@ impl AuditRecord {
             reason: caller.reason.clone(),
             fields: Vec::new(),
         }
+    }
+
+    /// The oldest entries, up to `upto`, were removed: what a walk over the chain
+    /// looks for before its first entry.
+    #[must_use]
+    pub fn pruned(caller: &Caller, at: Unix, upto: u64, count: u64, last_hash: Digest) -> Self {
+        Self::by(
+            caller,
+            at,
+            AuditEvent::AuditPruned,
+            "audit",
+            "chain".to_owned(),
+        )
+        .with("count", count)
+        .with(LAST_HASH, last_hash)
+        .with(UPTO, upto)
     }
 
     /// Something the daemon did itself.

@@ -8,7 +8,7 @@
 
 use super::verbs::Verb;
 use super::{Pending, Scheduler};
-use crate::audit::{AuditEvent, AuditRecord, LAST_HASH, UPTO};
+use crate::audit::AuditRecord;
 use crate::change::Change;
 use crate::event::{Caller, Done, Effect, Order, OrderId, OrderRefused};
 use crate::time::Now;
@@ -35,12 +35,7 @@ impl Scheduler {
                 count,
                 last_hash,
             } => {
-                let chain = "chain".to_owned();
-                let record =
-                    AuditRecord::by(caller, now.wall, AuditEvent::AuditPruned, "audit", chain)
-                        .with("count", count)
-                        .with(LAST_HASH, last_hash)
-                        .with(UPTO, upto);
+                let record = AuditRecord::pruned(caller, now.wall, upto, count, last_hash);
                 self.batch.push(Change::PruneAudit(upto));
                 self.batch.push(Change::Audit(record));
                 let done = Done {
