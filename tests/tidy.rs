@@ -266,6 +266,46 @@ fn every_link_in_the_documents_leads_somewhere() {
     none("a document names what is there", wrong);
 }
 
+#[test]
+fn the_map_of_the_core_names_every_file() {
+    let page = std::fs::read_to_string(root().join("docs/ARCHITECTURE.md")).expect("it is there");
+    let table: Vec<&str> = page
+        .lines()
+        .filter(|line| line.starts_with("| *"))
+        .collect();
+    let named: Vec<&str> = table
+        .iter()
+        .flat_map(|row| row.split('`').skip(1).step_by(2))
+        .collect();
+    let mut wrong = Vec::new();
+    for source in &files("rs") {
+        let path = &source.path;
+        let inside = path
+            .strip_prefix("relay-core/src/")
+            .map(|path| path.trim_end_matches(".rs"));
+        let Some(name) = inside.filter(|name| *name != "lib") else {
+            continue;
+        };
+        let name = match name.split_once('/') {
+            None => name,
+            Some(("scheduler" | "ledger", name)) if !name.contains('/') => name,
+            Some(_) => continue,
+        };
+        if !named.contains(&name) {
+            wrong.push(format!("{path} is in no layer of docs/ARCHITECTURE.md"));
+        }
+    }
+    let layers: BTreeSet<&str> = table
+        .iter()
+        .filter_map(|row| row.split('*').nth(1))
+        .collect();
+    if layers.len() != table.len() {
+        wrong.push("a layer stands there twice".to_owned());
+    }
+
+    none("the map is the territory", wrong);
+}
+
 /// Fails with one line for each breach.
 fn none(rule: &str, wrong: impl IntoIterator<Item = String>) {
     let wrong: Vec<String> = wrong.into_iter().collect();
