@@ -130,7 +130,7 @@ fn segment_list() {
         &format!(
             "\
 SEGMENT-ID                            LANE     SIZE    PEERS       TOPIC  QUEUED-AT
-{ID}  default  3.1 MiB  beta:acked  a/b    1970-01-01T00:00:01Z
+{ID}  default  3.1 MiB  beta:acked  a/b    1970-01-01T00:00:01.000Z
 12 segments (showing 1 of 12)
 more: --after n1
 "
@@ -141,7 +141,7 @@ more: --after n1
     let json = run(&[&args[..], &["--output", "json"]].concat());
     json.has(r#"{"schema":"segment.list/1","items":[{"segment_id":"seg-0101"#);
     json.has(r#""labels":{"k":"v"},"len":3250586,"digest":"0202"#);
-    json.has(r#""queued_at":"1970-01-01T00:00:01Z","expires_at":null,"#);
+    json.has(r#""queued_at":"1970-01-01T00:00:01.000Z","expires_at":null,"#);
     json.has(r#""peers":[{"peer_id":"beta","state":"acked"}]}],"total":12,"next":"n1"}"#);
 }
 
@@ -171,20 +171,20 @@ Segment
   Label:                   k=v
   Size:                    3,250,586 bytes (3.1 MiB)
   Digest:                  {}
-  Queued At:               1970-01-01T00:00:01Z
+  Queued At:               1970-01-01T00:00:01.000Z
   Success Condition:       all_peers
   Payload:                 kept
 
 Delivery to beta
   State:                   failed
-  Waiting On:              backoff until 1970-01-01T00:00:03Z
+  Waiting On:              backoff until 1970-01-01T00:00:03.000Z
   Attempt Count:           1
   Rescued:                 true
-  First Queued:            1970-01-01T00:00:01Z
-  Last Updated:            1970-01-01T00:00:02Z
+  First Queued:            1970-01-01T00:00:01.000Z
+  Last Updated:            1970-01-01T00:00:02.000Z
   Attempt History
-    #1 started: 1970-01-01T00:00:01Z completed: 1970-01-01T00:00:02Z outcome: ABANDONED
-    #2 started: 1970-01-01T00:00:03Z completed: 1970-01-01T00:00:04Z outcome: FAILED error: no\\u{{1b}}[31m
+    #1 started: 1970-01-01T00:00:01.000Z completed: 1970-01-01T00:00:02.000Z outcome: ABANDONED
+    #2 started: 1970-01-01T00:00:03.000Z completed: 1970-01-01T00:00:04.000Z outcome: FAILED error: no\\u{{1b}}[31m
 ", "02".repeat(32)), "");
     let json = run(&["segment", "inspect", "seg-01", "--json"]);
     json.has(r#"{"schema":"segment.inspect/1","segment":{"#);
@@ -245,7 +245,7 @@ Books
     json.has(r#""queue_depth":{"scheduled":12,"inflight":2,"acked":847,"failed":3,"deadletter":5,"total":869}"#);
     json.has(r#""rtt_ms":1.2,"#);
     json.has("\"paused\":false,\"pauses\":[],");
-    json.has("\"queried_at\":\"1970-01-01T00:00:01Z\"}\n");
+    json.has("\"queried_at\":\"1970-01-01T00:00:01.000Z\"}\n");
     run(&["relay", "status", "--json", "--books"], true).has(r#""books":[{"peer_id":"beta","#);
 }
 
@@ -309,7 +309,7 @@ fn relay_status_shows_what_is_paused_and_what_is_full() {
         "\
   Enabled:                 true
   Paused:                  true
-  Paused Scope:            peer beta, lane bulk (now) since 1970-01-01T00:00:01Z until 1970-01-01T00:00:02Z
+  Paused Scope:            peer beta, lane bulk (now) since 1970-01-01T00:00:01.000Z until 1970-01-01T00:00:02.000Z
   Node:                    alpha (boot epoch 7)
   Workers:                 4
   Success Condition:       all_peers
@@ -318,7 +318,7 @@ fn relay_status_shows_what_is_paused_and_what_is_full() {
 ",
     );
     run(&["relay", "status", "--json"]).has(
-        r#""paused":true,"pauses":[{"scope":{"peer":"beta","lane":"bulk"},"how":"now","since":"1970-01-01T00:00:01Z","until":"1970-01-01T00:00:02Z"}],"storage":{"used_bytes":9437184,"#,
+        r#""paused":true,"pauses":[{"scope":{"peer":"beta","lane":"bulk"},"how":"now","since":"1970-01-01T00:00:01.000Z","until":"1970-01-01T00:00:02.000Z"}],"storage":{"used_bytes":9437184,"#,
     );
 }
 
@@ -371,8 +371,8 @@ fn relay_list() {
     let args = ["relay", "list", "--state", "failed", "--cause", "expired"];
 
     run(&args).is(Exit::Done, &format!("\
-SEGMENT-ID                            PEER-ID  LANE     STATE   CAUSE  ATTEMPTS     SIZE  WAITING-ON  FIRST-QUEUED          LAST-UPDATED
-{ID}  beta     default  failed  -             1  3.1 MiB  backoff     1970-01-01T00:00:01Z  1970-01-01T00:00:02Z
+SEGMENT-ID                            PEER-ID  LANE     STATE   CAUSE  ATTEMPTS     SIZE  WAITING-ON  FIRST-QUEUED              LAST-UPDATED
+{ID}  beta     default  failed  -             1  3.1 MiB  backoff     1970-01-01T00:00:01.000Z  1970-01-01T00:00:02.000Z
 1 delivery (showing 1 of 1)
 "), "");
     run(&[&args[..], &["--json"]].concat()).has(r#"{"schema":"relay.list/1","items":[{"#);

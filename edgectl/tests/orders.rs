@@ -132,8 +132,8 @@ fn a_purge_without_force_only_says_which() {
     let said = ask(&args, Request::RelayAct(request), Response::Acted(answer));
 
     said.is(Exit::Done, &format!("\
-SEGMENT-ID                            PEER-ID  LANE     CAUSE              ATTEMPTS     SIZE  FIRST-QUEUED          LAST-UPDATED
-{ID}  beta     default  retries_exhausted         8  3.1 MiB  1970-01-01T00:00:01Z  1970-01-01T00:00:02Z
+SEGMENT-ID                            PEER-ID  LANE     CAUSE              ATTEMPTS     SIZE  FIRST-QUEUED              LAST-UPDATED
+{ID}  beta     default  retries_exhausted         8  3.1 MiB  1970-01-01T00:00:01.000Z  1970-01-01T00:00:02.000Z
 would purge 1 delivery (3 B); nothing was changed; --force does it
 "), "");
 }
@@ -316,8 +316,8 @@ fn deadletters_are_listed_and_looked_at() {
     );
 
     list.is(Exit::Done, &format!("\
-SEGMENT-ID                            PEER-ID  LANE     CAUSE              ATTEMPTS     SIZE  FIRST-QUEUED          LAST-UPDATED
-{ID}  beta     default  retries_exhausted         8  3.1 MiB  1970-01-01T00:00:01Z  1970-01-01T00:00:02Z
+SEGMENT-ID                            PEER-ID  LANE     CAUSE              ATTEMPTS     SIZE  FIRST-QUEUED              LAST-UPDATED
+{ID}  beta     default  retries_exhausted         8  3.1 MiB  1970-01-01T00:00:01.000Z  1970-01-01T00:00:02.000Z
 5 deadletter entries (showing 1 of 5)
 "), "");
     entry.is(Exit::Done, &format!("\
@@ -331,11 +331,11 @@ Deadletter Entry
   Size: 3,250,586 bytes (3.1 MiB)
   Payload: kept
   Attempt Count: 8
-  First Queued: 1970-01-01T00:00:01Z
-  Last Updated: 1970-01-01T00:00:02Z
+  First Queued: 1970-01-01T00:00:01.000Z
+  Last Updated: 1970-01-01T00:00:02.000Z
   Attempt History
-    #1 started: 1970-01-01T00:00:01Z completed: 1970-01-01T00:00:02Z outcome: ABANDONED
-    #2 started: 1970-01-01T00:00:03Z completed: 1970-01-01T00:00:04Z outcome: FAILED error: no\\u{{1b}}[31m
+    #1 started: 1970-01-01T00:00:01.000Z completed: 1970-01-01T00:00:02.000Z outcome: ABANDONED
+    #2 started: 1970-01-01T00:00:03.000Z completed: 1970-01-01T00:00:04.000Z outcome: FAILED error: no\\u{{1b}}[31m
 "), "");
 }
 
@@ -442,10 +442,10 @@ fn a_pause_says_what_and_until_when() {
     some.is(
         Exit::Done,
         "already paused peer beta, lane bulk: what was in flight is back in its queue, \
-         until 1970-01-01T02:00:00Z\n",
+         until 1970-01-01T02:00:00.000Z\n",
         "",
     );
-    json.has(r#"{"schema":"relay.pause/1","scope":{"peer":null,"lane":null},"how":"drain","changed":1,"until":"1970-01-01T02:00:00Z"}"#);
+    json.has(r#"{"schema":"relay.pause/1","scope":{"peer":null,"lane":null},"how":"drain","changed":1,"until":"1970-01-01T02:00:00.000Z"}"#);
     resume(1).is(Exit::Done, "resumed peer beta, lane bulk\n", "");
     resume(0).is(Exit::Done, "not paused: peer beta, lane bulk\n", "");
 }

@@ -263,7 +263,7 @@ Peer
   RTT:                     1.2 ms
   Last Error:              -
   Waiting On:              turn
-  Busy:                    inbox_full until 1970-01-01T00:00:09Z
+  Busy:                    inbox_full until 1970-01-01T00:00:09.000Z
   Rate Limit:              65,536 bytes/sec (64 KiB/s)
   Daily Quota:             1 MiB of 1 GiB used
   Throttle Count:          14
@@ -315,7 +315,7 @@ fn follow_prints_what_arrives_and_leases_nothing() {
 
     let said = edgectl_at(&fake.socket, &["inbox", "follow", "--max", "2"], b"");
 
-    let line = format!("1970-01-01T00:00:01Z {ID}  beta  default  -  3 B  ready\n");
+    let line = format!("1970-01-01T00:00:01.000Z {ID}  beta  default  -  3 B  ready\n");
     said.is(Exit::Done, &line.repeat(2), "");
     fake.finish();
 }

@@ -59,7 +59,7 @@ fn why_says_the_sentence_first_and_all_that_holds() {
     said.is(
         Exit::Done,
         "\
-seg-01010101010101010101010101010101 to beta: failed since 2023-11-14T22:13:20Z
+seg-01010101010101010101010101010101 to beta: failed since 2023-11-14T22:13:20.000Z
   no link to beta: it is dialled again in 3.2 s
   also: resting after a failed attempt: it is tried again in 9.0 s
   last failed attempt: no ack in time\\u{1b}[2J
