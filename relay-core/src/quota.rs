@@ -83,14 +83,17 @@ impl Rolling {
         held.map_or(0, |place| self.buckets[place].1)
     }
 
-    /// The minute from which less than `below` is used, if nothing more is
-    /// added; `None` when nothing is less than that.
+    /// The minute from which less than `below` is used, if `more` is added now and
+    /// nothing after it; `None` when nothing is less than that.
     #[must_use]
-    pub fn opens(&self, below: u64) -> Option<u64> {
+    pub fn opens(&self, below: u64, more: u64) -> Option<u64> {
         if below == 0 {
             return None;
         }
-        let mut used = self.used;
+        if more >= below {
+            return Some(self.minute + self.span + 1);
+        }
+        let (below, mut used) = (below - more, self.used);
         let mut opens = self.minute;
         for (at, amount) in &self.buckets {
             if used < below {
@@ -147,15 +150,15 @@ mod tests {
         let mut rolling = Rolling::new(SPAN, 100);
         rolling.take_up(5_000_000, 7);
 
-        assert_eq!(rolling.opens(7), Some(101 + SPAN));
+        assert_eq!(rolling.opens(7, 0), Some(101 + SPAN));
     }
 
     #[test]
     fn a_bound_of_nothing_never_opens() {
         let mut rolling = Rolling::new(SPAN, 100);
-        assert_eq!(rolling.opens(0), None);
+        assert_eq!(rolling.opens(0, 0), None);
         rolling.add(1);
-        assert_eq!(rolling.opens(2), Some(100), "it is open");
+        assert_eq!(rolling.opens(2, 0), Some(100), "it is open");
     }
 
     proptest! {
@@ -189,6 +192,7 @@ mod tests {
         fn it_opens_when_it_says_and_not_before(
             steps in proptest::collection::vec((0u64..10, 1u64..100), 1..60),
             below in 1u64..3_000,
+            more in 1u64..4_000,
         ) {
             let mut rolling = Rolling::new(SPAN, 0);
             let mut minute = 0;
@@ -197,8 +201,12 @@ mod tests {
                 rolling.roll(minute);
                 rolling.add(amount);
             }
+            let mut with_more = rolling.clone();
+            with_more.add(more);
+            prop_assert_eq!(rolling.opens(below, more), with_more.opens(below, 0));
+
             let shut = rolling.used() >= below;
-            let opens = rolling.opens(below).expect("it opens some time");
+            let opens = rolling.opens(below, 0).expect("it opens some time");
             let mut at = rolling.clone();
             at.roll(opens);
             prop_assert!(at.used() < below);

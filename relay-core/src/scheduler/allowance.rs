@@ -92,7 +92,7 @@ impl Scheduler {
         ];
         let spent = budgets.into_iter().filter_map(|(setting, meter)| {
             let cap = self.standing.cap(setting)?;
-            (self.meters.used(meter) >= cap).then(|| self.opens(now, meter, cap))
+            (self.meters.used(meter) >= cap).then(|| self.opens(now, meter, cap, 0))
         });
         let until = spent.reduce(|one, other| one.max(other))?;
         Some(Gate::new(WaitingOn::LaneBudget, until))
@@ -105,17 +105,17 @@ impl Scheduler {
         Some(Gate::new(WaitingOn::Window, until))
     }
 
-    /// Whether the quota of `whose` is used up for deliveries, and when it opens,
-    /// if what is on the wire does not decide that.
+    /// Whether the quota of `whose` is used up for deliveries, what is about to go on
+    /// the wire included, and when it opens.
     pub(super) fn quota_shut(&self, now: Now, whose: Option<NodeNo>) -> Option<Option<Mono>> {
         let stop = quota::stops_at(self.standing.cap(Setting::Quota(whose))?);
         let (meter, pending) = (meter_of(whose), self.meters.pending(whose));
         let used = self.meters.used(meter).saturating_add(pending);
-        (used >= stop).then(|| self.opens(now, meter, stop.saturating_sub(pending)))
+        (used >= stop).then(|| self.opens(now, meter, stop, pending))
     }
 
-    fn opens(&self, now: Now, meter: Meter, below: u64) -> Option<Mono> {
-        let opens = self.meters.opens(meter, below)?;
+    fn opens(&self, now: Now, meter: Meter, below: u64, more: u64) -> Option<Mono> {
+        let opens = self.meters.opens(meter, below, more)?;
         Some(Self::mono_of_age(now, start_of(opens)))
     }
 

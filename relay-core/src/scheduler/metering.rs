@@ -106,11 +106,11 @@ impl Meters {
         self.rolling.get(&meter).map_or(0, Rolling::used)
     }
 
-    /// The minute from which less than `below` of `meter` is used.
-    pub(super) fn opens(&self, meter: Meter, below: u64) -> Option<u64> {
+    /// The minute from which less than `below` of `meter` is used, if `more` is about to be.
+    pub(super) fn opens(&self, meter: Meter, below: u64, more: u64) -> Option<u64> {
         match self.rolling.get(&meter) {
-            Some(rolling) => rolling.opens(below),
-            None => (below > 0).then_some(self.minute),
+            Some(rolling) => rolling.opens(below, more),
+            None => Rolling::new(meter.span()?, self.minute).opens(below, more),
         }
     }
 
