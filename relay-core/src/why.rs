@@ -128,7 +128,11 @@ impl Reason {
                 format!("this node's disk has no room to note that it is sent{noted}")
             }
             WaitingOn::PeerDown => {
-                let dial = when("it is dialled again", "it is expected to dial us");
+                let under_way = self.until.is_some_and(|until| until <= now);
+                let dial = match under_way {
+                    true => "it is being dialled".to_owned(),
+                    false => when("it is dialled again", "it is expected to dial us"),
+                };
                 format!("no link to {peer}: {dial}{noted}")
             }
             WaitingOn::Probe => {
@@ -307,6 +311,13 @@ mod tests {
             tokens.sentence("beta", NOW),
             "waiting for tokens: the rate admits the next chunk in 3.2 s"
         );
+        let said = |wait| waiting(vec![reason(WaitingOn::PeerDown, wait)], 0).sentence("beta", NOW);
+        assert_eq!(
+            said(Some(3_200)),
+            "no link to beta: it is dialled again in 3.2 s"
+        );
+        assert_eq!(said(Some(0)), "no link to beta: it is being dialled");
+        assert_eq!(said(None), "no link to beta: it is expected to dial us");
         let mut quota = reason(WaitingOn::Quota, Some(3 * 3_600_000));
         quota.note = Some("14.2 MiB used of 10 MiB".to_owned());
         assert_eq!(

@@ -11,6 +11,7 @@ use crate::change::{Depth, OwedRow};
 use crate::delivery::{State, StateName, WaitingOn};
 use crate::event::BusyWhy;
 use crate::id::LaneNo;
+use crate::link::Link;
 use crate::peer::{Parcel, Peer, Phase};
 use crate::time::{Mono, Now, Unix};
 use crate::why::{Ahead, Blocked, Doing, Reason, Standing, Why};
@@ -76,14 +77,9 @@ impl Scheduler {
         }
         all.sort_by_key(|gate| gate.on);
         all.dedup_by_key(|gate| gate.on);
-        let noted = |gate: Gate| {
-            let note = self.note(peer, gate.on);
-            Reason {
-                note,
-                ..reason(now, gate)
-            }
-        };
-        all.into_iter().map(noted).collect()
+        all.into_iter()
+            .map(|gate| self.told(now, peer, gate))
+            .collect()
     }
 
     /// Every gate that is shut for `lane` of `peer`, the rates among them.
@@ -95,6 +91,18 @@ impl Scheduler {
         let opens = opens.into_iter().filter_map(Result::err).max();
         all.extend(opens.map(|at| Gate::new(WaitingOn::Tokens, Some(at))));
         all
+    }
+
+    /// A gate of `peer` in words: with what is known beside it, and with now as the time
+    /// of a dial that is under way.
+    fn told(&self, now: Now, peer: &Peer, mut gate: Gate) -> Reason {
+        if gate.on == WaitingOn::PeerDown && matches!(peer.link, Link::Dialing) {
+            gate.until = Some(now.mono);
+        }
+        Reason {
+            note: self.note(peer, gate.on),
+            ..reason(now, gate)
+        }
     }
 
     /// What is known beside a reason.
@@ -186,14 +194,11 @@ impl Scheduler {
                 sum.bytes += depth.bytes;
             }
         }
-        let told = blocked.into_iter().filter_map(|((no, on), (gate, sum))| {
+        let told = blocked.into_iter().filter_map(|((no, _), (gate, sum))| {
             let peer = self.peers.get(&no)?;
             Some(Blocked {
                 peer: peer.name.clone(),
-                reason: Reason {
-                    note: self.note(peer, on),
-                    ..reason(now, gate)
-                },
+                reason: self.told(now, peer, gate),
                 count: sum.count,
                 bytes: sum.bytes,
             })
