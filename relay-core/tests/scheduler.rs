@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use relay_core::backoff::Backoff;
-use relay_core::change::{Change, Part, Snapshot};
+use relay_core::change::{Change, Part, Sent, Snapshot};
 use relay_core::delivery::{State, StateName};
-use relay_core::event::{Ack, Effect, Greeting, Input, Put, Refusal, Shape, Space};
+use relay_core::event::{Ack, Effect, Greeting, Heading, Input, Offer, Put, Refusal, Shape, Space};
 use relay_core::id::{
-    BootEpoch, LedgerId, LinkId, NodeId, NodeNo, PutId, ReceiptNo, SegmentId, StagedId, Ticket,
+    BootEpoch, LedgerId, LinkId, NodeId, NodeNo, PackNo, PutId, ReceiptNo, SegmentId, StagedId,
+    Ticket,
 };
 use relay_core::limits::Limits;
 use relay_core::scheduler::{Bounds, PeerRule, Scheduler, Settings};
@@ -195,7 +196,7 @@ fn sends(effects: &[Effect]) -> usize {
 fn ack(n: u64, receipt: u64) -> Ack {
     Ack {
         receipt: ReceiptNo(receipt),
-        pack: relay_core::id::PackNo(n),
+        pack: PackNo(n),
         part: Part::Rest,
         table: table(n),
         count: 1,
@@ -372,4 +373,52 @@ fn a_drain_ends_when_everything_is_durable() {
 
     assert!(effects.contains(&Effect::Drained));
     assert_eq!(node.depth(StateName::Scheduled), 2);
+}
+
+#[test]
+fn who_withdraws_an_offer_is_not_told_that_we_are_busy() {
+    for withdrawn in [false, true] {
+        let mut node = Node::linked();
+        let sent = wanted(&mut node);
+
+        let effects = node.hear(Input::OfferLost {
+            link: LINK,
+            sent,
+            withdrawn,
+        });
+
+        let busy = effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Busy { .. }));
+        assert_ne!(busy, withdrawn, "our own trouble is busy, theirs is not");
+    }
+}
+
+/// A large segment that the peer has offered and this node has asked for.
+fn wanted(node: &mut Node) -> Sent {
+    let Put { shape, lane, .. } = put(1, 1, "default", &[]);
+    let sent = Sent {
+        ledger: LedgerId(2),
+        pack: PackNo(1),
+        part: Part::Rest,
+    };
+    let offer = Offer {
+        heading: Heading {
+            sent,
+            lane,
+            origin: None,
+            hops: 1,
+            ttl: None,
+        },
+        shape,
+        ids: Arc::new([(shape.first, table(1))]),
+    };
+    let link = LINK;
+    let effects = node.hear(Input::Offered {
+        link,
+        offer: Box::new(offer),
+    });
+    let asked = |effect: &Effect| matches!(effect, Effect::Want { .. });
+    assert!(effects.iter().any(asked), "{effects:?}");
+    sent
 }

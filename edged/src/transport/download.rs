@@ -288,7 +288,13 @@ impl Offered<'_> {
             line.tell(Input::Kept { partial, bytes }).await?;
         }
         let link = line.link;
-        line.tell(Input::OfferLost { link, sent }).await?;
+        let withdrawn = error.is_some();
+        line.tell(Input::OfferLost {
+            link,
+            sent,
+            withdrawn,
+        })
+        .await?;
         error.map_or(Ok(()), Err)
     }
 }

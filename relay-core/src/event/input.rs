@@ -119,12 +119,14 @@ pub enum Input {
         /// It.
         offer: Box<Offer>,
     },
-    /// The transport gave up on the bytes of an offer we wanted.
+    /// No more comes of an offer we wanted.
     OfferLost {
         /// On which link.
         link: LinkId,
         /// Which.
         sent: Sent,
+        /// The sender ended it, and waits for nothing; otherwise the trouble is ours.
+        withdrawn: bool,
     },
     /// So many bytes of a segment that is arriving are on stable storage.
     Progressed {

@@ -250,7 +250,15 @@ impl World {
         self.wire.links[link].ends[side].inflows.remove(&sent);
         if heard {
             self.tally.count("offer lost");
-            self.hear(n, Input::OfferLost { link: id, sent });
+            let withdrawn = true;
+            self.hear(
+                n,
+                Input::OfferLost {
+                    link: id,
+                    sent,
+                    withdrawn,
+                },
+            );
         }
     }
 
@@ -279,7 +287,15 @@ impl World {
             if let Some(partial) = partial {
                 self.hear(n, Input::Kept { partial, bytes: 0 });
             }
-            return self.hear(n, Input::OfferLost { link: id, sent });
+            let withdrawn = false;
+            return self.hear(
+                n,
+                Input::OfferLost {
+                    link: id,
+                    sent,
+                    withdrawn,
+                },
+            );
         }
         self.wire.links[link].ends[side].inflows.remove(&sent);
         self.oracle.completed(n, of);
