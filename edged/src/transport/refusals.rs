@@ -69,6 +69,9 @@ pub(crate) fn explain(error: &ConnectionError, ours: Validity, now: Option<UnixT
                     let gates = now.map_or(gates, |now| gates.narrow(ours, now));
                     format!("refused by the peer: {gates}")
                 }
+                None if close.reason.is_empty() => {
+                    format!("aborted by the peer: {}", close.error_code)
+                }
                 None => format!("aborted by the peer: {}", escaped(&close.reason)),
             }
         }
