@@ -180,7 +180,7 @@ fn a_bulk_verb_says_first_what_it_is_about() {
         Exit::Done,
         "retried 1,200 deliveries\n\
          passed over 2 forced: --cause forced takes them\n",
-        "would retry 1,200 deliveries (4 KiB); nothing was changed\n\
+        "about to retry 1,200 deliveries (4 KiB)\n\
          passed over 2 forced: --cause forced takes them\n",
     );
     fake.finish();

@@ -15,6 +15,7 @@ pub(crate) struct Deed {
     done: &'static str,
     schema: &'static str,
     bulk_hint: &'static str,
+    for_certain: bool,
 }
 
 impl Deed {
@@ -37,7 +38,14 @@ impl Deed {
             done,
             schema,
             bulk_hint,
+            for_certain: false,
         }
+    }
+
+    /// The same, to be done as soon as it has been shown what it is about.
+    pub(crate) const fn for_certain(mut self) -> Self {
+        self.for_certain = true;
+        self
     }
 
     /// What is done: `retry`.
@@ -60,7 +68,10 @@ pub(crate) fn acted(deed: Deed, acted: &Acted) -> String {
             out += &deadletter_rows(&acted.first);
         }
         let (word, size, hint) = (deed.word, bytes(acted.bytes), deed.bulk_hint);
-        out += &format!("would {word} {matched} ({size}); nothing was changed{hint}\n");
+        out += &match deed.for_certain {
+            false => format!("would {word} {matched} ({size}); nothing was changed{hint}\n"),
+            true => format!("about to {word} {matched} ({size})\n"),
+        };
     } else if acted.changed == 0 && acted.refused_total == 0 {
         out += &match acted.matched {
             0 => "nothing matches\n".to_owned(),

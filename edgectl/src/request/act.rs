@@ -156,8 +156,9 @@ fn bulk(
         return perform(&act, context);
     }
     let preview = context.connect()?.act(&act, |_| ())?;
-    context.say(render::acted(Deed::of(verb), &preview).trim_end());
     if preview.matched > 0 {
+        let deed = Deed::of(verb).for_certain();
+        context.say(render::acted(deed, &preview).trim_end());
         let what = format!("{} {}", Deed::of(verb).word(), preview.matched);
         context.confirm(&format!("{what} deliveries"))?;
     }
