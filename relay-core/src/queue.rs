@@ -165,6 +165,10 @@ impl Lane {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::*;
     use crate::segment::Class;
 
@@ -226,5 +230,103 @@ mod tests {
         lane.ready.insert(key(2));
 
         assert_eq!(lane.next(|key| key.0 != PackNo(1)), Some(key(2)));
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Kind {
+        Small,
+        Large,
+        Fresh,
+    }
+
+    /// What waits, of which kind, and whether what began last, while a backlog and fresh
+    /// ones stood side by side, was fresh.
+    #[derive(Default)]
+    struct Naive {
+        waits: BTreeMap<Key, Kind>,
+        last: Option<bool>,
+    }
+
+    impl Naive {
+        fn has(&self, fresh: bool) -> bool {
+            let mut kinds = self.waits.values();
+            kinds.any(|kind| (*kind == Kind::Fresh) == fresh)
+        }
+
+        /// Whether `key` may be the next to begin.
+        fn allows(&self, key: Option<Key>, caught_up: bool, no_slot: u64) -> bool {
+            let fits = |key: &Key, kind: Kind| kind == Kind::Small || key.0.0 % 4 != no_slot;
+            let first = |fresh: bool| {
+                let kin = self.waits.iter();
+                let mut kin = kin.filter(|(_, kind)| (**kind == Kind::Fresh) == fresh);
+                kin.find(|(key, kind)| match kind {
+                    // The oldest fresh one that may not begin holds up the others.
+                    Kind::Fresh => true,
+                    Kind::Small | Kind::Large => fits(key, **kind),
+                })
+            };
+            let old = first(false).map(|(key, _)| *key);
+            let fresh = first(true).filter(|(key, kind)| fits(key, **kind));
+            let fresh = fresh.map(|(key, _)| *key);
+            match (old, fresh) {
+                (Some(old), Some(fresh)) if caught_up && fresh < old => key == Some(fresh),
+                (Some(_), Some(_)) => key == old || key == fresh,
+                (old, fresh) => key == old.or(fresh),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_oldest_of_its_kind_begins_and_kinds_take_turns(
+            steps in proptest::collection::vec((0u8..8, 0u64..60), 1..200),
+        ) {
+            let (mut lane, mut naive) = (lane(), Naive::default());
+            lane.unloaded = 1;
+            for (what, n) in steps {
+                match what {
+                    0..3 if !naive.waits.contains_key(&key(n)) => {
+                        let kind = [Kind::Small, Kind::Large, Kind::Fresh][usize::from(what)];
+                        match kind {
+                            Kind::Small => lane.ready.insert(key(n)),
+                            Kind::Large => lane.ready_large.insert(key(n)),
+                            Kind::Fresh => lane.fresh.insert(key(n)),
+                        };
+                        naive.waits.insert(key(n), kind);
+                    }
+                    3 => lane.unloaded = n % 2,
+                    4 => {
+                        lane.remove(key(n));
+                        naive.waits.remove(&key(n));
+                    }
+                    _ => {
+                        // Of four numbers, one finds no slot for a large segment: the
+                        // oldest of the large waits for it, as the fresh do.
+                        let no_slot = n % 5;
+                        let large = naive.waits.iter().find(|(_, kind)| **kind == Kind::Large);
+                        if large.is_some_and(|(key, _)| key.0.0 % 4 == no_slot) {
+                            continue;
+                        }
+                        let is_small = |key: &Key| naive.waits.get(key) == Some(&Kind::Small);
+                        let next = lane.next(|key| is_small(key) || key.0.0 % 4 != no_slot);
+                        let caught_up = lane.is_caught_up();
+                        prop_assert!(naive.allows(next, caught_up, no_slot), "{next:?}");
+                        let Some(next) = next else { continue };
+                        let both = naive.has(true) && naive.has(false);
+                        lane.begin(next);
+                        let fresh = naive.waits.remove(&next) == Some(Kind::Fresh);
+                        let beside = both && !caught_up && no_slot == 4;
+                        let twice = beside && naive.last == Some(fresh);
+                        prop_assert!(!twice, "{next:?} begins out of turn");
+                        naive.last = beside.then_some(fresh);
+                    }
+                }
+            }
+            prop_assert_eq!(
+                lane.loaded() + lane.fresh.len(),
+                naive.waits.len(),
+                "each begins once, and none is lost"
+            );
+        }
     }
 }

@@ -80,7 +80,30 @@ impl Unsettled {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Every receipt heard so far and what it settled with, and what was said: nothing
+    /// is ever taken out.
+    #[derive(Default)]
+    struct Naive {
+        heard: BTreeMap<u64, Option<u64>>,
+        said: u64,
+    }
+
+    impl Naive {
+        fn say(&mut self, durable: u64) -> Option<ReceiptNo> {
+            let is_done = |ticket: &Option<u64>| ticket.is_some_and(|ticket| ticket <= durable);
+            let open = self.heard.iter().find(|(_, ticket)| !is_done(ticket));
+            let below = open.map_or(u64::MAX, |(receipt, _)| *receipt);
+            let last = *self.heard.range(..below).next_back()?.0;
+            (last > self.said).then(|| {
+                self.said = last;
+                ReceiptNo(last)
+            })
+        }
+    }
 
     #[test]
     fn settled_is_said_only_below_the_first_gap() {
@@ -102,5 +125,36 @@ mod tests {
             None,
             "what was said is not said again"
         );
+    }
+
+    proptest! {
+        #[test]
+        fn the_mark_is_that_of_a_list_of_all_that_was_heard(
+            steps in proptest::collection::vec((0u8..3, 0u64..24, 0u64..40), 1..200),
+        ) {
+            let (mut line, mut naive) = (SettleLine::default(), Naive::default());
+            let mut durable = 0;
+            for (kind, receipt, ticket) in steps {
+                match kind {
+                    // The same ack may be heard again; 0 says that nothing was stored.
+                    0 => {
+                        line.hear(ReceiptNo(receipt));
+                        if receipt > naive.said {
+                            naive.heard.entry(receipt).or_insert(None);
+                        }
+                    }
+                    1 => {
+                        line.settle(ReceiptNo(receipt), Ticket(ticket));
+                        if receipt > naive.said && let Some(entry) = naive.heard.get_mut(&receipt) {
+                            *entry = Some(ticket);
+                        }
+                    }
+                    _ => {
+                        durable = durable.max(ticket);
+                        prop_assert_eq!(line.say(Ticket(durable)), naive.say(durable));
+                    }
+                }
+            }
+        }
     }
 }
