@@ -11,7 +11,7 @@ use crate::cli::{Cli, Command, DemoArgs, InitArgs, OfflineArgs, OfflineVerb, Run
 use crate::config::{Config, ConfigError, Sources};
 use crate::lock::LockError;
 use crate::running::Running;
-use crate::{daemon, init, offline, signals, telemetry};
+use crate::{daemon, init, last_panic, offline, signals, telemetry};
 
 /// The config is not valid (surface 1).
 const CONFIG_INVALID: u8 = 1;
@@ -40,6 +40,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
         Err(error) => return refuse(&error.into()),
     };
     telemetry::start(&config.log);
+    last_panic::install();
     let running = Running::new(effective, Some(sources));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -16,7 +16,8 @@ use relay_core::age::Gap;
 use relay_core::backoff::Backoff;
 use relay_core::change::Snapshot;
 use relay_core::ledger::{Ledger, Options};
-use relay_core::limits::{LONGEST_SLOTS, Limits};
+use relay_core::limits::{KEEP_MARKS, LONGEST_SLOTS, Limits};
+use relay_core::poison::Panic;
 use relay_core::scheduler::{Bounds, OnExhausted, PeerBounds, PeerRule, Scheduler, Settings};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,7 @@ use crate::config::{Config, Durability, Effective, Peer, PeerName};
 use crate::desk::{Desk, Parts};
 use crate::driver::{Driver, Ears, Hands};
 use crate::journal::{Journal, JournalThread};
+use crate::last_panic;
 use crate::lock::StateLock;
 use crate::payloads::Payloads;
 use crate::readers::{ReaderThreads, Readers};
@@ -172,13 +174,31 @@ async fn serve(
         .context("cannot listen for SIGHUP")?;
     let clients = tokio::spawn(socket.serve(desk, socket_stop.clone()));
     tell_systemd(&sd_notify::NotifyState::Ready);
-    let ended = Driver::new(scheduler, hands).run(ears, stop).await;
+    let panics = last_panics(config, snapshot, &transport);
+    let ended = Driver::new(scheduler, hands)
+        .after(panics)
+        .run(ears, stop)
+        .await;
     tell_systemd(&sd_notify::NotifyState::Stopping);
     socket_stop.cancel();
     // The clients' tasks end with the token; a panic of theirs has aborted us.
     let _ = clients.await;
     transport.close().await;
     ended.map_err(Into::into)
+}
+
+/// What earlier runs died of, which the core hears of first.
+fn last_panics(config: &Config, snapshot: &Snapshot, transport: &Transport) -> Vec<Panic> {
+    let (ledger, epoch) = (snapshot.ledger, snapshot.epoch);
+    let panics = last_panic::arm(&config.node.state_dir, ledger, epoch);
+    if let Some(last) = panics.iter().find(|panic| panic.epoch.0 + 1 == epoch.0) {
+        warn!(epoch = last.epoch.0, touched = ?last.touched, said = %last.said, "The last run ended by a panic");
+    }
+    let now = clock::now().unix;
+    if panics.iter().any(|panic| panic.at + KEEP_MARKS > now) {
+        transport.be_careful();
+    }
+    panics
 }
 
 /// Says to the service manager how far we are, if there is one.

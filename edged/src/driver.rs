@@ -14,6 +14,7 @@ use std::time::Duration;
 use relay_core::event::{Done, Input, OrderId, OrderRefused};
 use relay_core::id::{NodeId, PutId, StagedId};
 use relay_core::ledger::LedgerError;
+use relay_core::poison::{Panic, Touched};
 use relay_core::scheduler::Scheduler;
 use relay_core::time::Now;
 use tokio::sync::{mpsc, oneshot};
@@ -26,6 +27,7 @@ use crate::journal::{Journal, Report};
 use crate::payloads::Payloads;
 use crate::readers::Readers;
 use crate::staging::{Staged, Staging};
+use crate::touch::touching;
 use crate::transport::Transport;
 
 /// The longest sleep: timers run on a clock that counts suspended time, sleeps
@@ -86,6 +88,7 @@ pub struct Driver {
     replies: mpsc::UnboundedSender<Event>,
     heard: mpsc::UnboundedReceiver<Event>,
     drained: bool,
+    panics: Vec<Panic>,
 }
 
 /// One thing to hear.
@@ -114,7 +117,14 @@ impl Driver {
             replies,
             heard,
             drained: false,
+            panics: Vec::new(),
         }
+    }
+
+    /// Tells the scheduler before anything else how earlier runs ended.
+    #[must_use]
+    pub fn after(self, panics: Vec<Panic>) -> Self {
+        Self { panics, ..self }
     }
 
     /// Runs until `stop`, then until everything is durable and links are closed.
@@ -123,7 +133,8 @@ impl Driver {
     /// [`DriverError`] when the daemon must end at once.
     pub async fn run(mut self, mut ears: Ears, stop: CancellationToken) -> Result<(), DriverError> {
         let mut stopping = false;
-        self.hear(clock::now(), Input::Wake);
+        let panics = std::mem::take(&mut self.panics);
+        self.hear(clock::now(), Input::Panicked(panics));
         while !self.drained {
             let sleep = tokio::time::sleep(self.nap());
             let heard = tokio::select! {
@@ -233,13 +244,14 @@ impl Driver {
     /// The four lines: hear, check, drain, perform.
     fn hear(&mut self, now: Now, input: Input) {
         trace!(?now, ?input, "Heard");
-        self.scheduler.handle(now, input);
+        let scheduler = &mut self.scheduler;
+        touching(Touched::by_input(&input), || scheduler.handle(now, input));
         if cfg!(debug_assertions) {
             self.scheduler.check();
         }
         while let Some(effect) = self.scheduler.poll() {
             trace!(?now, ?effect, "Asked");
-            self.perform(effect);
+            touching(Touched::by_effect(&effect), || self.perform(effect));
         }
     }
 

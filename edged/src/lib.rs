@@ -14,6 +14,7 @@
 //! | [`payloads`], [`staging`] | bytes on their way out and in |
 //! | [`transport`] | QUIC |
 //! | [`socket`], [`desk`] | local clients |
+//! | [`touch`], [`last_panic`] | what is in hand, and what earlier runs died of |
 //! | [`init`], [`cli`], [`lock`], [`clock`], [`signals`], [`telemetry`] | the rest of a daemon |
 
 pub mod chronicle;
@@ -28,6 +29,7 @@ pub mod driver;
 pub mod event;
 pub mod init;
 pub mod journal;
+pub mod last_panic;
 pub mod lock;
 pub mod offline;
 pub mod payloads;
@@ -38,6 +40,7 @@ pub mod signals;
 pub mod socket;
 pub mod staging;
 pub mod telemetry;
+pub mod touch;
 pub mod transport;
 
 pub use daemon::run;

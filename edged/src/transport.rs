@@ -26,6 +26,7 @@
 //! | `arrival` | from the bytes of a pack to the words the core hears; pure |
 //! | `source` | where bytes to send come from |
 //! | `addresses` | where peers are dialled, and how long their links live |
+//! | `wary` | what is not touched as it arrives, since it brought us down |
 //! | `watch` | changes of the network, and silence |
 //! | `room` | memory for arrivals, bounded |
 //! | `frames` | one frame at a time from a stream |
@@ -40,7 +41,7 @@ use std::time::Duration;
 use certs::{Identity, Refusal};
 use quinn::{Endpoint, Incoming, VarInt};
 use relay_core::event::Effect;
-use relay_core::id::{LinkId, NodeId};
+use relay_core::id::{LinkId, NodeId, SegmentId};
 use relay_core::wire::{Durability, Goodbye};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::error::TrySendError;
@@ -69,6 +70,7 @@ mod room;
 mod shared;
 mod source;
 mod upload;
+mod wary;
 mod watch;
 
 pub use addresses::Times;
@@ -155,6 +157,7 @@ impl Transport {
             clock,
             source,
             staging,
+            wary: wary::Wary::default(),
             events,
             room: Arc::new(Semaphore::new(room::NODE_BYTES)),
             stopping: CancellationToken::new(),
@@ -214,6 +217,17 @@ impl Transport {
                 handle.line.connection.close(code, b"overflow");
             }
         }
+    }
+
+    /// Never touches the bytes of this segment as it arrives: it is refused.
+    pub fn shun(&self, id: SegmentId) {
+        self.shared.wary.shun(id);
+    }
+
+    /// What arrives is touched segment by segment from here on, so that a panic names
+    /// one.
+    pub fn be_careful(&self) {
+        self.shared.wary.be_careful();
     }
 
     /// How a link fares; `None` when it is gone.

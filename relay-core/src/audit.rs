@@ -57,11 +57,15 @@ pub enum AuditEvent {
     SystemStarted,
     /// The daemon stopped.
     SystemStopped,
+    /// An earlier run ended by a panic.
+    SystemPanicked,
+    /// A delivery was parked as poison.
+    PoisonIsolated,
 }
 
 impl AuditEvent {
     /// Every event.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::BandwidthConfigured,
         Self::Paused,
         Self::Resumed,
@@ -82,6 +86,8 @@ impl AuditEvent {
         Self::AuditPruned,
         Self::SystemStarted,
         Self::SystemStopped,
+        Self::SystemPanicked,
+        Self::PoisonIsolated,
     ];
 
     /// The name in records, queries and exports.
@@ -108,6 +114,8 @@ impl AuditEvent {
             Self::AuditPruned => "audit.pruned",
             Self::SystemStarted => "system.started",
             Self::SystemStopped => "system.stopped",
+            Self::SystemPanicked => "system.panicked",
+            Self::PoisonIsolated => "relay.poison.isolated",
         }
     }
 
@@ -129,12 +137,14 @@ impl AuditEvent {
             | Self::StorageLadder
             | Self::LaneBudgetConfigured
             | Self::PeerKicked
-            | Self::PeerDropped => "relay",
+            | Self::PeerDropped
+            | Self::PoisonIsolated => "relay",
             Self::AccessDenied => "auth",
             Self::ConfigReloaded
             | Self::AuditPruned
             | Self::SystemStarted
-            | Self::SystemStopped => "system",
+            | Self::SystemStopped
+            | Self::SystemPanicked => "system",
         }
     }
 }

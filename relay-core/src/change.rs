@@ -21,7 +21,9 @@ use crate::setting::{Setting, Value};
 use crate::time::Unix;
 
 /// Which members of a pack a row speaks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub enum Part {
     /// All members that have no row of their own.
     Rest,
@@ -30,7 +32,9 @@ pub enum Part {
 }
 
 /// One thing owed: a pack, or one member of it, to one peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct Due {
     /// To whom; [`NodeNo::LOCAL`] is the inbox.
     pub peer: NodeNo,

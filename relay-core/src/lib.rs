@@ -41,6 +41,7 @@ pub mod digest;
 pub mod link;
 pub mod names;
 pub mod peer;
+pub mod poison;
 pub mod queue;
 pub mod quota;
 pub mod soonest;

@@ -50,6 +50,11 @@ pub const SAVE_METERS: Duration = Duration::from_secs(5);
 /// Bytes used that are written down though nothing else is: an idle link sends
 /// about 10 KiB an hour.
 pub const UNSAVED_BYTES: u64 = 64 << 10;
+/// What panics have named, and what failed at which peer, is remembered of so many
+/// segments: a daemon that panics a thousand times has another trouble.
+pub const POISON_MARKS: usize = 1024;
+/// For so long a panic is held against what it names: a newer daemon may take it.
+pub const KEEP_MARKS: Duration = Duration::from_secs(24 * 60 * 60);
 /// A contact window looks at the wall clock this often: it may be put.
 pub const LOOK_AT_WALL: Duration = Duration::from_secs(30);
 

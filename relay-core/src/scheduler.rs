@@ -41,6 +41,7 @@ mod paging;
 mod partials;
 mod pausing;
 mod picture;
+mod poison;
 mod puts;
 mod question;
 mod receipts;
@@ -187,6 +188,7 @@ pub struct Scheduler {
     covers: covered::Covers,
     stuck: deadletter::Stuck,
     expiry: expiry::Expiry,
+    poison: poison::Poison,
     /// Parcels that may have nothing left to do in memory.
     idle: Vec<(NodeNo, Key)>,
     draining: Option<Mono>,
@@ -247,6 +249,7 @@ impl Scheduler {
             covers: covered::Covers::default(),
             stuck: deadletter::Stuck::default(),
             expiry: expiry::Expiry::default(),
+            poison: poison::Poison::new(&snapshot),
             idle: Vec::new(),
             draining: None,
             drained: false,
@@ -348,6 +351,7 @@ impl Scheduler {
             Input::Verified { due, bad, lengths } => self.on_verified(now, due, &bad, &lengths),
             Input::Ordered { id, caller, order } => self.on_ordered(now, id, &caller, order),
             Input::SentOnWire { peer, bytes } => self.on_sent_on_wire(&peer, bytes),
+            Input::Panicked(panics) => self.on_panicked(now, panics),
             Input::Drain => self.on_drain(now),
             Input::Wake => self.on_wake(now),
         }

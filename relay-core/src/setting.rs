@@ -1,5 +1,5 @@
 //! What operators set at run time and what must outlive a restart beside the
-//! work itself: limits, pauses, budgets.
+//! work itself: limits, pauses, budgets, what panics have named.
 //!
 //! A setting has a name and a value; the ledger keeps the value as postcard and
 //! does not look into it. Where one is set, it goes before the config.
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Pausing;
 use crate::id::{LaneNo, NodeNo};
+use crate::poison::Touched;
 use crate::time::Unix;
 
 /// Which setting.
@@ -23,12 +24,16 @@ pub enum Setting {
     LaneBytes(LaneNo),
     /// The attempts an hour of a lane.
     LaneAttempts(LaneNo),
+    /// How often panics have named this.
+    Panicked(Touched),
+    /// The last run whose panic was counted.
+    PanicsCounted,
 }
 
 /// What it is set to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Value {
-    /// A number of bytes, bytes a second or attempts; 0 is no limit.
+    /// A number of bytes, bytes a second or attempts, where 0 is no limit; a run.
     Number(u64),
     /// A pause.
     Pause {
@@ -38,5 +43,14 @@ pub enum Value {
         since: Unix,
         /// When it ends by itself.
         until: Option<Unix>,
+    },
+    /// See [`crate::poison::Mark`].
+    Panics {
+        /// So often as it stands.
+        count: u32,
+        /// Whether it was named before it was taken apart.
+        whole: bool,
+        /// When last.
+        at: Unix,
     },
 }

@@ -19,6 +19,7 @@ use relay_core::change::{Due, KeyName};
 use relay_core::delivery::StateName;
 use relay_core::event::{Deadline, Effect, Input, Put};
 use relay_core::id::{LinkId, NodeId, NodeNo, PutId, StagedId, Ticket};
+use relay_core::poison::Panic;
 use relay_core::scheduler::{Bounds, PeerRule, Scheduler, Settings};
 use relay_core::segment::Digest;
 use relay_core::time::{Mono, Now};
@@ -75,6 +76,12 @@ pub struct Node {
     /// Keys used so far.
     keys: Vec<(KeyName, Digest, Vec<NodeId>, Arc<Content>)>,
     numbers: BTreeMap<NodeId, NodeNo>,
+    /// What its file of panics holds.
+    pub panics: Vec<Panic>,
+    /// Whether it is dying of one.
+    pub panicking: bool,
+    /// Segments it was told not to take in.
+    pub shunned: BTreeSet<relay_core::id::SegmentId>,
     /// What time it is there.
     pub clocks: Clocks,
     issued: Ticket,
@@ -114,6 +121,9 @@ impl Node {
             announced: BTreeMap::new(),
             keys: Vec::new(),
             numbers: BTreeMap::new(),
+            panics: Vec::new(),
+            panicking: false,
+            shunned: BTreeSet::new(),
             clocks: Clocks::default(),
             issued: Ticket(0),
             given: 0,
@@ -271,6 +281,7 @@ impl World {
             now,
         ));
         self.arm(n);
+        self.hand_in_panics(n);
         self.resume_all(n);
     }
 
@@ -317,6 +328,7 @@ impl World {
             Effect::Answer(id, outcome) => self.oracle.answered(n, id, &outcome, &self.nodes),
             Effect::Journaled { partial, bytes } => self.journaled(n, partial, bytes),
             Effect::Forget(no) => drop(self.nodes[n].disk.partials.files.remove(&no)),
+            Effect::Shun(id) => drop(self.nodes[n].shunned.insert(id)),
             Effect::Drained => {
                 // The daemon ends after this step, not within it.
                 let run = self.nodes[n].run;

@@ -14,6 +14,7 @@ mod orders;
 mod partials;
 mod pauses;
 mod peers;
+mod poison;
 mod rest;
 mod turns;
 mod verbs;
@@ -77,6 +78,8 @@ struct Watch {
     said: BTreeMap<LinkId, ReceiptNo>,
     /// Until when each peer asked us to hold back.
     busy: BTreeMap<usize, u64>,
+    /// What it died of.
+    deaths: poison::Deaths,
     /// What operators asked of deliveries.
     verbs: verbs::Verbs,
     /// Acked rows that an operator had removed.
@@ -364,6 +367,7 @@ impl Oracle {
                 );
             }
             Effect::Close { link, why } => self.close_asked(n, *link, *why),
+            Effect::Shun(id) => self.shun_asked(n, *id),
             Effect::Admit(_)
             | Effect::Discard(_)
             | Effect::FindKey(..)

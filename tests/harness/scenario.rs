@@ -10,6 +10,7 @@
 mod bounds;
 pub mod clocks;
 pub mod peers;
+pub mod poison;
 pub mod verbs;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +60,8 @@ pub struct Plan {
     pub storm: u64,
     /// Links that are not kept, and after how long they go.
     pub lets_go: BTreeMap<(usize, usize), std::time::Duration>,
+    /// What brings nodes down.
+    pub poison: poison::Poison,
     /// How much slower consumers take than they might.
     pub pace: u64,
     /// Whether segments are kept small, because a low rate binds.
@@ -193,6 +196,7 @@ impl Plan {
             acts,
             storm,
             lets_go: BTreeMap::new(),
+            poison: poison::Poison::default(),
             pace: 1,
             small_only: rated,
         }

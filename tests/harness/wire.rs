@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use relay_core::change::{Due, Part, Sent};
 use relay_core::event::{Ack, BusyWhy, Greeting, Heading};
-use relay_core::id::{LaneNo, LinkId, PackNo, ReceiptNo};
+use relay_core::id::{LaneNo, LinkId, PackNo, ReceiptNo, SegmentId};
 use relay_core::limits;
 
 use crate::disk::content::Content;
@@ -82,6 +82,14 @@ impl Packed {
     #[must_use]
     pub fn is_large(&self) -> bool {
         self.content.shape().bytes > limits::SMALL_SEGMENT && self.content.members.len() == 1
+    }
+
+    /// The members sent.
+    #[must_use]
+    pub fn ids(&self) -> Vec<SegmentId> {
+        let members = &self.content.members;
+        let ids = self.indexes.iter().map(|at| members[usize::from(*at)].id);
+        ids.collect()
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod faults;
 mod peers;
+mod poison;
 mod verbs;
 
 use std::collections::BTreeMap;
@@ -55,6 +56,8 @@ pub enum Event {
     Pace(usize, u32, usize, usize, Sent),
     /// A drain has taken too long.
     Kill(usize, u32),
+    /// A node dies of a panic.
+    Panic(usize, u32),
     /// A node starts.
     Start(usize),
     /// A consumer empties a node's inbox.
@@ -142,6 +145,7 @@ impl World {
         plan.draw_partials(seed);
         crate::scenario::clocks::add(seed, &mut plan);
         crate::scenario::verbs::add(seed, &mut plan);
+        crate::scenario::poison::add(seed, &mut plan);
         if trace == Trace::Print {
             say(&format!("seed {seed}: {plan:#?}"));
         }
@@ -251,6 +255,11 @@ impl World {
             Event::Kill(n, run) => {
                 if self.nodes[n].is_run(run) {
                     self.end_drain(n);
+                }
+            }
+            Event::Panic(n, run) => {
+                if self.nodes[n].is_run(run) {
+                    self.die_of_panic(n);
                 }
             }
             Event::Start(n) => self.start(n),

@@ -6,6 +6,7 @@ use relay_core::event::{Effect, Input, SendTrouble, Shape};
 use relay_core::id::{NodeNo, StagedId, Ticket};
 use relay_core::ledger::{ReadError, Reader};
 use relay_core::pack::Table;
+use relay_core::poison::Touched;
 use relay_core::segment::Digest;
 use tokio::sync::mpsc;
 use tracing::error;
@@ -14,6 +15,7 @@ use super::Driver;
 use crate::event::{Answer, Event};
 use crate::payloads::Payloads;
 use crate::staging::Staged;
+use crate::touch::touching;
 use crate::transport::{Bodies, Payload, Source as _};
 
 impl Driver {
@@ -112,6 +114,7 @@ impl Driver {
                 let staging = self.hands.staging.clone();
                 tokio::task::spawn_blocking(move || staging.forget(partial));
             }
+            Effect::Shun(id) => self.hands.transport.shun(id),
             Effect::Drained => self.drained = true,
             Effect::Close { .. }
             | Effect::Offer { .. }
@@ -222,7 +225,8 @@ async fn checked(payloads: &Payloads, due: Due) -> Result<(Vec<u16>, Vec<u64>), 
     let table = payloads.table(due.pack).await?;
     let lengths: Vec<u64> = table.members().iter().map(|member| member.length).collect();
     let bad = match &payload.bodies {
-        Bodies::Memory(bodies) => table.verify(bodies).map_err(|_| SendTrouble::Corrupt)?,
+        Bodies::Memory(bodies) => touching(Some(Touched::Owed(due)), || table.verify(bodies))
+            .map_err(|_| SendTrouble::Corrupt)?,
         Bodies::File { .. } => {
             let digest = hash_file(payloads, &payload, table.body_len()).await?;
             let sound = table

@@ -1,7 +1,7 @@
-//! From the bytes of a pack to what the core hears of it. Pure: bytes in, words out.
+//! From the bytes of a pack to what the core hears of it: bytes in, words out.
 //!
-//! Every body is hashed here and compared with the table. A body that does not match
-//! is left out and refused by its index in the pack as sent; so are the members that
+//! Every body is hashed here and compared with the table. A body that does not match,
+//! or that is not to be touched, is left out and refused by its index in the pack as sent; so are the members that
 //! were not sent at all, without refusal. What remains is a pack of its own, its table
 //! rebuilt. If nothing remains, the arrival has a count of 0 and no bytes.
 
@@ -15,6 +15,8 @@ use relay_core::pack::{PackError, Table};
 use relay_core::segment::Digest;
 use relay_core::wire::PackHeader;
 
+use super::wary::Wary;
+
 /// What arrived under `header`: `bytes` are the table as sent and the bodies selected.
 /// Answers the words and the bytes to stage, if any are left.
 ///
@@ -25,6 +27,7 @@ pub(crate) fn arrival(
     ledger: LedgerId,
     bytes: Bytes,
     staged: StagedId,
+    wary: &Wary,
 ) -> Result<(Arrival, Option<Bytes>), PackError> {
     let table_len = header.table_len as usize;
     let table = bytes.slice(..table_len);
@@ -36,7 +39,7 @@ pub(crate) fn arrival(
         Some(indexes) => table.subset(indexes),
     };
     let bodies = &bytes[table_len..];
-    let bad = sent.verify(bodies)?;
+    let bad = wary.verify(&sent, bodies)?;
     if indexes.is_none() && bad.is_empty() {
         let arrival = whole(header, ledger, &sent, received, staged);
         return Ok((arrival, Some(bytes)));
@@ -48,7 +51,8 @@ pub(crate) fn arrival(
             .map_or(n, |indexes| indexes[usize::from(n)])
     };
     let all = 0..sent.members().len() as u16;
-    let good: Vec<u16> = all.filter(|n| !bad.contains(n)).collect();
+    let is_bad = |n: &u16| bad.iter().any(|(other, _)| other == n);
+    let good: Vec<u16> = all.filter(|n| !is_bad(n)).collect();
     let left = (!good.is_empty()).then(|| sent.subset(&good));
     let arrival = Arrival {
         heading: header.heading(ledger),
@@ -59,7 +63,7 @@ pub(crate) fn arrival(
         table: received,
         ids: left.as_ref().map_or_else(|| Arc::from([]), ids),
         indexes: Some(good.iter().map(|n| as_sent(*n)).collect()),
-        refused: bad.iter().map(|n| (as_sent(*n), Nack::BadDigest)).collect(),
+        refused: bad.iter().map(|(n, why)| (as_sent(*n), *why)).collect(),
     };
     Ok((arrival, left.map(|left| joined(&left, &sent, bodies))))
 }
@@ -201,7 +205,8 @@ mod tests {
     }
 
     fn heard(header: &PackHeader, bytes: Vec<u8>) -> (Arrival, Option<Bytes>) {
-        arrival(header, LedgerId(5), bytes.into(), StagedId(1)).expect("a sound table")
+        let wary = Wary::default();
+        arrival(header, LedgerId(5), bytes.into(), StagedId(1), &wary).expect("a sound table")
     }
 
     #[test]
@@ -260,6 +265,8 @@ mod tests {
         let (header, mut bytes) = sent(Members::All);
         bytes.pop();
 
-        assert!(arrival(&header, LedgerId(5), bytes.into(), StagedId(1)).is_err());
+        let wary = Wary::default();
+        let heard = arrival(&header, LedgerId(5), bytes.into(), StagedId(1), &wary);
+        assert!(heard.is_err());
     }
 }

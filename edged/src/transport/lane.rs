@@ -19,6 +19,7 @@ use quinn::{RecvStream, SendStream, WriteError};
 use relay_core::change::Due;
 use relay_core::event::{Input, Parcel, SendTrouble};
 use relay_core::pack::Table;
+use relay_core::poison::Touched;
 use relay_core::segment::Class;
 use relay_core::time::Mono;
 use relay_core::wire::{Frame, Members, PackHeader};
@@ -36,6 +37,7 @@ use super::source::{self, Payload};
 use crate::clock;
 use crate::event::Event;
 use crate::staging::Staged;
+use crate::touch::touching;
 
 /// A stream that has carried packs for so long ends with the next one: acks are awaited
 /// at most so much longer than they need be.
@@ -94,7 +96,13 @@ pub(crate) async fn hear_packs(
         let mut bytes = BytesMut::zeroed(length as usize);
         stream.read_exact(&mut bytes).await?;
         let name = line.shared.staging.fresh();
-        let (arrival, bytes) = arrival(&header, line.ledger, bytes.freeze(), name)?;
+        let (arrival, bytes) = arrival(
+            &header,
+            line.ledger,
+            bytes.freeze(),
+            name,
+            &line.shared.wary,
+        )?;
         let event = Event {
             input: Input::Arrived {
                 link: line.link,
@@ -257,8 +265,11 @@ impl Sender {
                 end: parcel.info.bytes,
             }]
         } else {
-            let table = Table::parse(payload.table.clone(), parcel.info.count)
-                .map_err(|_| SendTrouble::Corrupt)?;
+            let touched = Some(Touched::Owed(parcel.due));
+            let table = touching(touched, || {
+                Table::parse(payload.table.clone(), parcel.info.count)
+            });
+            let table = table.map_err(|_| SendTrouble::Corrupt)?;
             members.runs(table.members())
         };
         Ok(Pack {

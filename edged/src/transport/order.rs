@@ -148,6 +148,7 @@ pub(crate) fn order(effect: Effect, durability: Durability) -> Option<(LinkId, O
         | Effect::Journaled { .. }
         | Effect::Forget(_)
         | Effect::Answer(..)
+        | Effect::Shun(_)
         | Effect::Drained => return None,
     })
 }

@@ -23,6 +23,7 @@ use super::order::Order;
 use super::refusals::Refusals;
 use super::room::Room;
 use super::source::Source;
+use super::wary::Wary;
 use crate::event::Event;
 use crate::staging::Staging;
 
@@ -57,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn TimeProvider>,
     pub(crate) source: Arc<dyn Source>,
     pub(crate) staging: Staging,
+    /// What is not touched as it arrives.
+    pub(crate) wary: Wary,
     pub(crate) events: mpsc::Sender<Event>,
     /// Room for arrivals, all links together.
     pub(crate) room: Arc<Semaphore>,

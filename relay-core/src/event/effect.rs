@@ -195,6 +195,9 @@ pub enum Effect {
         /// The last of them.
         receipt: ReceiptNo,
     },
+    /// Never touch the bytes of this segment as it arrives: refuse it as
+    /// [`crate::change::Nack::Malformed`]. Holds until the daemon ends.
+    Shun(SegmentId),
     /// Everything asked for is done; the daemon may end.
     Drained,
 }

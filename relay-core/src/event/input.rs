@@ -239,6 +239,9 @@ pub enum Input {
         /// How many.
         bytes: u64,
     },
+    /// How earlier runs ended by panics, oldest first; those counted before count for
+    /// nothing. Heard before anything else of a run.
+    Panicked(Vec<crate::poison::Panic>),
     /// The daemon was asked to stop.
     Drain,
     /// The deadline has come.

@@ -45,6 +45,8 @@ pub enum Judgement {
     Answer(Ack),
     /// The transport could not read them.
     Trouble(SendTrouble),
+    /// A panic named its pack: it is to be taken apart.
+    Suspect,
 }
 
 /// Members of one pack that are moved together.

@@ -215,7 +215,9 @@ impl Scheduler {
                 | Setting::LaneBytes(_)
                 | Setting::LaneAttempts(_)
                 | Setting::Rate(_)
-                | Setting::Pause(..) => self.tight = true,
+                | Setting::Pause(..)
+                | Setting::Panicked(_)
+                | Setting::PanicsCounted => self.tight = true,
             }
         }
         self.spent = spent;
@@ -234,7 +236,10 @@ impl Scheduler {
             Setting::Quota(whose) => self.quota_shut(now, whose).is_some(),
             Setting::LaneBytes(lane) => beyond(Meter::LaneBytes(lane)),
             Setting::LaneAttempts(lane) => beyond(Meter::LaneAttempts(lane)),
-            Setting::Rate(_) | Setting::Pause(..) => false,
+            Setting::Rate(_)
+            | Setting::Pause(..)
+            | Setting::Panicked(_)
+            | Setting::PanicsCounted => false,
         }
     }
 
@@ -268,7 +273,10 @@ impl Scheduler {
                 Setting::LaneBytes(lane) | Setting::LaneAttempts(lane) => {
                     self.budget_gate(now, *lane).and_then(|gate| gate.until)
                 }
-                Setting::Rate(_) | Setting::Pause(..) => None,
+                Setting::Rate(_)
+                | Setting::Pause(..)
+                | Setting::Panicked(_)
+                | Setting::PanicsCounted => None,
             };
             opens.into_iter().for_each(&mut offer);
         }

@@ -133,7 +133,13 @@ impl Scheduler {
             .is_none_or(|name| self.nodes.number(name) == Some(peer));
         let max = self.settings.limits.max_put;
         let lane = self.lane_number(&heading.lane);
-        let why = if !own {
+        let mut ids = question.ids().iter();
+        let shunned = ids.any(|(id, _)| self.poison.shuns(*id));
+        let why = if shunned && matches!(question.item, Item::Offer(_)) {
+            // Two panics named it as it came in: its bytes are not touched again. Of a
+            // pack the shell has left it out.
+            Some(Nack::Malformed)
+        } else if !own {
             Some(Nack::NotAllowed)
         } else if heading.hops > limits::MAX_HOPS {
             Some(Nack::HopLimit)

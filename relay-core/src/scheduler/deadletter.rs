@@ -30,6 +30,7 @@ impl Scheduler {
     /// Puts a deadlettered parcel back to work: attempts start again at zero. One
     /// that the peer has acked since settles at once.
     pub(super) fn retry(&mut self, now: Now, no: NodeNo, key: Key, expires: Option<Unix>) {
+        self.forgive(key.0);
         let parcel = self.parcel_mut(no, key);
         let row = &mut parcel.row;
         (row.spent, row.held, row.standby) = (0, false, false);

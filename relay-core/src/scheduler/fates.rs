@@ -21,6 +21,7 @@ impl Scheduler {
             Move::AckLate
         };
         self.leave(no, key);
+        self.clear_suspicion(no, key);
         let row = self.moved(
             now,
             no,
@@ -74,6 +75,9 @@ impl Scheduler {
             until: now.unix + wait,
         };
         self.moved(now, no, key, Move::Fail, state, Some(outcome), Some(error));
+        if outcome == Outcome::Failed && self.fails_alike(now, no, key, error) {
+            return;
+        }
         if spent >= budget {
             self.exhaust(now, no, key, outcome);
         } else {

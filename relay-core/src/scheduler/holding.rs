@@ -24,6 +24,10 @@ impl Scheduler {
             self.park(now, no, key, Cause::Expired, Outcome::Interrupted, None);
             return;
         }
+        if self.isolate(now, no, key) {
+            return;
+        }
+        let parcel = &self.peers[&no].parcels[&key];
         if let Some(at) = parcel.row.expires {
             self.note_expiry(now, at);
         }

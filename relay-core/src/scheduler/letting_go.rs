@@ -102,6 +102,7 @@ const fn link_of(input: &Input) -> Option<LinkId> {
         | Input::Stuck { .. }
         | Input::Progressed { .. }
         | Input::Kept { .. }
+        | Input::Panicked(_)
         | Input::Drain
         | Input::Wake => None,
     }

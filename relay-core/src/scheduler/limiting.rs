@@ -100,7 +100,7 @@ impl Standing {
     pub(super) fn new(snapshot: &Snapshot) -> Self {
         let number = |value: &Value| match value {
             Value::Number(number) => Some(*number),
-            Value::Pause { .. } => None,
+            Value::Pause { .. } | Value::Panics { .. } => None,
         };
         let stored = snapshot.settings.iter();
         Self {
@@ -157,7 +157,10 @@ impl Scheduler {
                 let bytes = name.and_then(|name| bounds.lane_bytes.get(name));
                 bytes.copied().unwrap_or(0)
             }
-            Setting::LaneAttempts(_) | Setting::Pause(..) => 0,
+            Setting::LaneAttempts(_)
+            | Setting::Pause(..)
+            | Setting::Panicked(_)
+            | Setting::PanicsCounted => 0,
         }
     }
 

@@ -25,6 +25,8 @@ pub(super) enum Ask {
     Expired,
     /// It may be stuck before a deadletter that has room again.
     Look,
+    /// A panic named it.
+    Suspect,
 }
 
 impl Scheduler {
@@ -180,6 +182,8 @@ impl Scheduler {
                 Ask::Order(id) => self.on_order_read(now, id, due, here(self)),
                 Ask::Expired => self.on_expired_read(now),
                 Ask::Look => self.let_in(now, due.peer, key),
+                // Judged as it was taken up.
+                Ask::Suspect => {}
             }
         }
         self.idle.push((due.peer, key));

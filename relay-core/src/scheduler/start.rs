@@ -90,6 +90,7 @@ impl Scheduler {
         }
         self.apply_limits(now);
         self.look_at_limits(now);
+        self.seek_poison();
     }
 
     /// The peer, made without a place in the config if it has none.

@@ -149,11 +149,11 @@ impl Scheduler {
         };
         let receipt = match &judgement {
             Judgement::Answer(ack) => ack.receipt,
-            Judgement::Trouble(_) => ReceiptNo(0),
+            Judgement::Trouble(_) | Judgement::Suspect => ReceiptNo(0),
         };
         let answer = match &judgement {
             Judgement::Answer(ack) if ack.table == parcel.info.table => Some(ack.clone()),
-            Judgement::Answer(_) | Judgement::Trouble(_) => None,
+            Judgement::Answer(_) | Judgement::Trouble(_) | Judgement::Suspect => None,
         };
         let over = parcel.row.state.name().is_terminal();
         let ticket = match (over, lengths.is_empty()) {
@@ -200,8 +200,9 @@ impl Scheduler {
         lengths: &[u64],
     ) -> Ticket {
         let table = self.peers[&no].parcels[&key].info.table;
+        let suspect = judgement == Judgement::Suspect;
         let (whole_failed, refused) = match judgement {
-            Judgement::Trouble(_) => (None, Vec::new()),
+            Judgement::Trouble(_) | Judgement::Suspect => (None, Vec::new()),
             Judgement::Answer(ack) if ack.table != table => {
                 (Some("the peer's table digest is not ours"), Vec::new())
             }
@@ -240,6 +241,9 @@ impl Scheduler {
         }
         let judged = |p: &crate::peer::Parcel| matches!(p.phase, Phase::Judging(_));
         if self.peers[&no].parcels.get(&key).is_some_and(judged) {
+            if suspect {
+                self.take_apart(now, no, key, lengths);
+            }
             match whole_failed {
                 Some(said) => self.fail_or_ready(now, no, key, said),
                 None if believed => self.give_back_or_ready(now, no, key),

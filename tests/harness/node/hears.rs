@@ -166,7 +166,9 @@ impl World {
         for index in &packed.indexes {
             let id = packed.content.members[usize::from(*index)].id;
             let lied = !self.calm && self.dice.chance(self.plan.odds.bad_digest);
-            if self.plan.refuses(n, id) {
+            if self.nodes[n].shunned.contains(&id) {
+                refused.push((*index, Nack::Malformed));
+            } else if self.plan.refuses(n, id) {
                 self.tally.count("fault: refused for good");
                 refused.push((*index, Nack::NotAllowed));
             } else if lied || packed.bad.contains(index) {
@@ -182,6 +184,9 @@ impl World {
         let sent = packed.heading.sent;
         let sender = self.peer_of(link, side);
         if !packed.is_large() && self.answers_busy(n, id, sent) {
+            return;
+        }
+        if self.dies_taking(n, &packed.ids()) {
             return;
         }
         let refused = self.refusals(n, packed);
@@ -225,6 +230,9 @@ impl World {
             return;
         }
         let segment = packed.content.members[0].id;
+        if self.dies_taking(n, &[segment]) {
+            return;
+        }
         if self.plan.refuses(n, segment) {
             self.tally.count("fault: offer refused for good");
             return self.refuse_offer(link, side, sent, &packed.content);

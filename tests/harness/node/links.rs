@@ -73,6 +73,14 @@ impl World {
 
     /// Puts what `n` says on a link.
     pub(super) fn speak(&mut self, n: usize, effect: Effect) {
+        if let Effect::Offer { parcel, .. } | Effect::Send { parcel, .. } = &effect
+            && self.plan.poison.is_any()
+        {
+            let packed = self.packed(n, parcel);
+            if self.dies_sending(n, &effect, &packed.ids()) {
+                return;
+            }
+        }
         match effect {
             Effect::Close { link, why } => self.close(n, link, why),
             Effect::Offer { link, parcel } => self.offer(n, link, &parcel),
@@ -156,6 +164,7 @@ impl World {
             | Effect::Journaled { .. }
             | Effect::Forget(_)
             | Effect::Answer(..)
+            | Effect::Shun(_)
             | Effect::Drained => unreachable!("nothing of this goes on a link"),
         }
     }

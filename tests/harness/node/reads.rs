@@ -221,6 +221,7 @@ impl World {
             | Effect::Journaled { .. }
             | Effect::Forget(_)
             | Effect::Answer(..)
+            | Effect::Shun(_)
             | Effect::Drained => unreachable!("nothing of this is a question"),
         }
     }

@@ -155,7 +155,15 @@ impl Oracle {
             );
         }
         for (index, nack) in &ack.refused {
-            let known = matches!(nack, Nack::NotAllowed | Nack::BadDigest);
+            let id = |at: u16| {
+                let ours = nodes[sender].disk.packs.get(&sent.pack)?;
+                Some(ours.content.members.get(usize::from(at))?.id)
+            };
+            let known = match nack {
+                Nack::NotAllowed | Nack::BadDigest => true,
+                Nack::Malformed => id(*index).is_some_and(|id| self.shuns(n, id)),
+                Nack::TooLarge | Nack::HopLimit | Nack::IdConflict => false,
+            };
             assert!(
                 known,
                 "[step] n{n} refuses {sent:?} member {index} as {nack:?}"

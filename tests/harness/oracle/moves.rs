@@ -284,14 +284,24 @@ impl Oracle {
 
     /// Whether the peer ever answered this pack with a bad word that may pass.
     fn is_blamed(&self, n: usize, due: Due, nodes: &[Node]) -> bool {
+        let covered = self.covered(n, due, nodes);
         let peer = self.watches[n].peers[&due.peer];
         let table = nodes[n].disk.packs[&due.pack].info.table;
-        let covered = self.covered(n, due, nodes);
+        let acks = self.watches[n].acks.get(&(peer, due.pack));
+        let mut foreign = acks.into_iter().flatten();
+        foreign.any(|ack| ack.table != table)
+            || covered.iter().any(|m| self.blames(n, due, *m, nodes))
+    }
+
+    /// Whether the peer ever said of this member, or of its whole pack, what may pass.
+    pub(super) fn blames(&self, n: usize, due: Due, member: u16, nodes: &[Node]) -> bool {
+        let peer = self.watches[n].peers[&due.peer];
+        let table = nodes[n].disk.packs[&due.pack].info.table;
         let acks = self.watches[n].acks.get(&(peer, due.pack));
         acks.into_iter().flatten().any(|ack| {
             let passing = |(m, nack): &(u16, _)| {
                 let nack: &relay_core::change::Nack = nack;
-                covered.contains(m) && !nack.is_permanent()
+                *m == member && !nack.is_permanent()
             };
             ack.table != table || ack.refused.iter().any(passing)
         })
@@ -315,7 +325,8 @@ impl Oracle {
             ),
             Cause::Rejected => (
                 "cause: Rejected",
-                covered.iter().all(|m| self.refuses(peer, id(m))),
+                covered.iter().all(|m| self.refuses(peer, id(m)) || self.shuns(peer, id(m)))
+                    || self.is_poison(n, row, nodes),
             ),
             Cause::Expired => ("cause: Expired", row.has_expired(&stored.info, unix)),
             Cause::Forced => (

@@ -11,6 +11,7 @@ impl Oracle {
     pub fn ordered(&mut self, n: usize, id: OrderId, order: &Order) {
         self.pause_given(n, order);
         self.peer_order_given(n, order);
+        self.poison_ordered(n, order);
         self.verb_given(n, id, order);
         self.watches[n].orders.insert(id, order.clone());
     }
