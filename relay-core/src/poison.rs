@@ -37,12 +37,12 @@ pub enum Touched {
 }
 
 impl Touched {
-    /// What hearing `input` touches, if it is one thing.
+    /// What hearing `input` touches, if it is one thing. Rows that are read back are
+    /// not: what is poison is to be found and parked by them.
     #[must_use]
     pub fn by_input(input: &Input) -> Option<Self> {
         match input {
-            Input::Fetched { due, .. }
-            | Input::Wanted { due, .. }
+            Input::Wanted { due, .. }
             | Input::Taken { due, .. }
             | Input::SendFailed { due, .. }
             | Input::Verified { due, .. } => Some(Self::Owed(*due)),
@@ -57,6 +57,7 @@ impl Touched {
             Input::Announced { .. }
             | Input::Put(_)
             | Input::KeyFound { .. }
+            | Input::Fetched { .. }
             | Input::Persisted(..)
             | Input::PersistRefused(..)
             | Input::Paged { .. }
@@ -91,9 +92,7 @@ impl Touched {
             Effect::Offer { parcel, .. } | Effect::Send { parcel, .. } => {
                 Some(Self::Owed(parcel.due))
             }
-            Effect::Fetch(due) | Effect::Reset { due, .. } | Effect::Verify(due) => {
-                Some(Self::Owed(*due))
-            }
+            Effect::Reset { due, .. } | Effect::Verify(due) => Some(Self::Owed(*due)),
             Effect::Admit(_)
             | Effect::Accept(_)
             | Effect::AcceptAs(..)
@@ -101,6 +100,7 @@ impl Touched {
             | Effect::Answer(..)
             | Effect::Discard(_)
             | Effect::FindKey(..)
+            | Effect::Fetch(_)
             | Effect::Persist(..)
             | Effect::Page { .. }
             | Effect::Owing { .. }

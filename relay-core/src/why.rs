@@ -238,10 +238,21 @@ impl Why {
                 }
             }
             Standing::Acked => format!("acked: stored by {peer}, digest checked"),
-            Standing::Deadletter(cause) => format!(
-                "in deadletter as {}: only an operator moves it (retry or purge)",
-                cause.as_str()
-            ),
+            Standing::Deadletter(cause) => {
+                let told = match cause {
+                    Cause::RetriesExhausted
+                    | Cause::SegmentMissing
+                    | Cause::Corrupt
+                    | Cause::Rejected => self.error.as_deref(),
+                    Cause::Expired | Cause::Forced | Cause::Cancelled => None,
+                };
+                let said = told.map(|said| format!(" ({said})"));
+                format!(
+                    "in deadletter as {}{}: only an operator moves it (retry or purge)",
+                    cause.as_str(),
+                    said.unwrap_or_default()
+                )
+            }
         }
     }
 }

@@ -316,6 +316,11 @@ fn attempts(now: Now, item: &InboxItem, row: &OwedRow, history: &[AttemptRow]) -
             views.push(attempt(now, latest, sent, None));
         }
     }
+    // What was parked between two attempts says why with the last of them.
+    let parked = matches!(row.state, State::Deadletter { .. });
+    if let Some(last) = views.last_mut().filter(|_| parked) {
+        last.error = last.error.take().or_else(|| row.error.clone());
+    }
     views
 }
 

@@ -149,6 +149,23 @@ impl Process {
         );
     }
 
+    /// Whether it has not ended by itself.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        !self.heard.lock().ended
+    }
+
+    /// Waits until it has died of a panic of its own.
+    ///
+    /// # Panics
+    /// If it goes on, or ends in another way, with what it said.
+    pub fn wait_for_panic(mut self) {
+        let ended = self.heard.wait(|words| words.ended).ended;
+        assert!(ended, "it does not die; {}", self.words());
+        let status = self.reap();
+        assert_eq!(status.signal(), Some(6), "{status}; {}", self.words());
+    }
+
     /// Asks it to end.
     pub fn ask_to_end(&self) {
         self.signal(Signal::SIGTERM);
