@@ -7,6 +7,8 @@
 
 #[path = "ledger/disk.rs"]
 mod disk;
+#[path = "ledger/expired.rs"]
+mod expired;
 #[path = "ledger/model.rs"]
 mod model;
 

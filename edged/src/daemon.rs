@@ -219,6 +219,7 @@ fn open_ledger(config: &Config) -> anyhow::Result<(Ledger, Snapshot)> {
     };
     options.keep_acked = config.storage.keep_acked;
     options.keep_acked_rows = u64::from(config.storage.keep_acked_rows);
+    options.keep_expired = config.storage.keep_expired;
     options.keep_known = config.inbox.keep_known;
     let mut away = Gap::First;
     let opened = Ledger::open_at(&config.node.state_dir, options, |last| {

@@ -27,6 +27,7 @@ mod bodies;
 mod commit;
 mod counters;
 mod error;
+mod expired;
 mod files;
 mod filling;
 mod held;
@@ -116,6 +117,8 @@ pub struct Options {
     pub keep_acked: Duration,
     /// How many acked rows are kept at most.
     pub keep_acked_rows: u64,
+    /// How long the bytes of a deadlettered segment that expired are kept.
+    pub keep_expired: Duration,
     /// How long the ids of arrivals are known after their bytes have gone.
     pub keep_known: Duration,
     /// For how many packs at most, unsettled ones aside.
@@ -140,6 +143,7 @@ impl Options {
             durability: Durability::Synced,
             keep_acked: DAY,
             keep_acked_rows: 100_000,
+            keep_expired: DAY,
             keep_known: DAY,
             keep_known_packs: 100_000,
             keep_keys: DAY,
@@ -165,6 +169,7 @@ pub struct Ledger {
     size: room::Size,
     reserved: u64,
     sweep_after: PackNo,
+    expired_after: PackNo,
     damaged: u64,
     poisoned: bool,
     /// What the clocks say, to be kept with the next group.
@@ -227,6 +232,7 @@ impl Ledger {
             size: room::Size::default(),
             reserved: 0,
             sweep_after: PackNo(0),
+            expired_after: PackNo(0),
             damaged: recovered.damaged + unsound,
             poisoned: false,
             stamp: None,

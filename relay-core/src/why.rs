@@ -243,8 +243,9 @@ impl Why {
                     Cause::RetriesExhausted
                     | Cause::SegmentMissing
                     | Cause::Corrupt
+                    | Cause::Expired
                     | Cause::Rejected => self.error.as_deref(),
-                    Cause::Expired | Cause::Forced | Cause::Cancelled => None,
+                    Cause::Forced | Cause::Cancelled => None,
                 };
                 let said = told.map(|said| format!(" ({said})"));
                 format!(

@@ -73,6 +73,7 @@ impl Bodies {
                     table_len: pack.info.table_len,
                 })
             }
+            Place::GivenUp(_) => Err(ReadError::Missing),
             Place::Payload { name, table } => {
                 let path = self.payloads.join(name);
                 match fs::metadata(&path) {
@@ -102,7 +103,7 @@ impl Bodies {
                 let all = self.record(pack, *file, *generation, *start)?;
                 all.slice(..(pack.info.table_len as usize).min(all.len()))
             }
-            Place::Payload { table, .. } => table.clone(),
+            Place::Payload { table, .. } | Place::GivenUp(table) => table.clone(),
         };
         if Digest::of(&bytes) != pack.info.table {
             return Err(ReadError::Corrupt("table does not match its digest"));

@@ -217,6 +217,13 @@ impl Counters {
         self.settled_payloads -= if pins == Some(0) { length } else { 0 };
     }
 
+    /// Forgets how long a payload file was: it is gone, and what pinned it stays.
+    pub(super) fn forget_length(&mut self, pack: PackNo) {
+        let settled = self.pins(Home::Payload(pack)) == 0;
+        let length = self.lengths.remove(&(pack.0 as i64)).unwrap_or(0);
+        self.settled_payloads -= if settled { length } else { 0 };
+    }
+
     /// Makes a payload file of `length` bytes known, whatever pins it.
     pub(super) fn note_payload(&mut self, pack: PackNo, length: u64) {
         let key = pins_key(Home::Payload(pack));

@@ -30,6 +30,8 @@ pub(super) enum Place {
         /// The table.
         table: Bytes,
     },
+    /// Nowhere any longer; the table lies in the row.
+    GivenUp(Bytes),
 }
 
 /// A row of `pack`.
@@ -74,6 +76,7 @@ fn pack_sum(pack: &PackRow) -> i64 {
             .num(*start as i64)
             .end(),
         Place::Payload { name, table: _ } => sum.bytes(name.as_bytes()).end(),
+        Place::GivenUp(_) => sum.end(),
     }
 }
 
@@ -97,6 +100,7 @@ pub(super) fn write_pack(conn: &Connection, pack: &PackRow) -> rusqlite::Result<
             None,
         ),
         Place::Payload { name, table } => (None, None, None, Some(name), Some(table.as_ref())),
+        Place::GivenUp(table) => (None, None, None, None, Some(table.as_ref())),
     };
     write.execute(params![
         pack.no.0 as i64,
@@ -132,10 +136,13 @@ pub(super) fn read_pack(row: &Row<'_>, at: usize) -> Result<PackRow, Damaged> {
             generation: generation as u64,
             start: start as u64,
         },
-        (None, None, None) => Place::Payload {
-            name: column(row, at + 15)?,
-            table: column::<Vec<u8>>(row, at + 16)?.into(),
-        },
+        (None, None, None) => {
+            let table = column::<Vec<u8>>(row, at + 16)?.into();
+            match column(row, at + 15)? {
+                Some(name) => Place::Payload { name, table },
+                None => Place::GivenUp(table),
+            }
+        }
         _ => return Err(Damaged),
     };
     let pack = PackRow {

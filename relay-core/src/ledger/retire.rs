@@ -116,6 +116,9 @@ impl Ledger {
             }) = &pack.row
             {
                 self.payloads.remove(name, info.bytes)?;
+            }
+            let row = pack.row.as_ref();
+            if row.is_some_and(|row| matches!(home(row), Home::Payload(_))) {
                 self.counters.forget_payload(pack.no);
             }
         }
@@ -245,6 +248,6 @@ fn remove_rows(conn: &Connection, pack: &Leaving, deltas: &mut Deltas) -> Ledger
 pub(super) const fn home(pack: &PackRow) -> Home {
     match &pack.place {
         Place::Log { file, .. } => Home::Log(*file),
-        Place::Payload { .. } => Home::Payload(pack.no),
+        Place::Payload { .. } | Place::GivenUp(_) => Home::Payload(pack.no),
     }
 }

@@ -1,7 +1,7 @@
 //! Retention: what is kept for a while and no longer asked for.
 //!
-//! Settled packs after `keep_acked` or above `keep_acked_rows`, marks after
-//! `keep_known`, keys after `keep_keys`. A call does a bounded batch and says
+//! Settled packs after `keep_acked` or above `keep_acked_rows`, the bytes of what
+//! expired after `keep_expired`, marks after `keep_known`, keys after `keep_keys`. A call does a bounded batch and says
 //! whether there is more; with nothing due it writes nothing.
 
 use std::collections::BTreeSet;
@@ -21,6 +21,8 @@ use crate::time::Unix;
 pub struct Swept {
     /// Settled packs.
     pub packs: u64,
+    /// Packs whose bytes were given up: all that is left of them had expired.
+    pub given_up: u64,
     /// Marks.
     pub marks: u64,
     /// Idempotency keys.
@@ -55,6 +57,9 @@ impl Ledger {
         }
         swept.packs = packs.len() as u64;
         swept.more |= looked == BATCH;
+        let (given_up, more) = self.synced(|ledger| ledger.give_up_expired(now))?;
+        swept.given_up = given_up;
+        swept.more |= more;
         self.sweep_keys(now, &mut swept)?;
         self.sweep_marks(now, &mut swept)?;
         if self.size.free > 2 * KEEP_PAGES {

@@ -8,13 +8,16 @@ use std::collections::BTreeMap;
 
 use super::{Gate, Scheduler};
 use crate::change::{Depth, OwedRow};
-use crate::delivery::{State, StateName, WaitingOn};
+use crate::delivery::{Cause, State, StateName, WaitingOn};
 use crate::event::BusyWhy;
 use crate::id::LaneNo;
 use crate::link::Link;
 use crate::peer::{Parcel, Peer, Phase};
 use crate::time::{Mono, Now, Unix};
 use crate::why::{Ahead, Blocked, Doing, Reason, Standing, Why};
+
+/// What is said of an expired delivery whose payload is not kept any longer.
+const GIVEN_UP: &str = "its bytes were given up after keep_expired";
 
 impl Scheduler {
     /// Why the delivery whose row the ledger shows as `row` does not move.
@@ -45,7 +48,17 @@ impl Scheduler {
             state: row.state.name(),
             standing,
             since: row.updated,
-            error: row.error.clone(),
+            error: match row.state {
+                // What failed before is not why it is parked.
+                State::Deadletter {
+                    cause: Cause::Expired,
+                } => row.evicted.then(|| GIVEN_UP.to_owned()),
+                State::Deadletter { .. }
+                | State::Scheduled
+                | State::Inflight
+                | State::Failed { .. }
+                | State::Acked => row.error.clone(),
+            },
         }
     }
 
