@@ -35,7 +35,7 @@ use crate::readers::{ReaderThreads, Readers};
 use crate::reload;
 use crate::running::Running;
 use crate::signals;
-use crate::socket::Socket;
+use crate::socket::{Closing, Socket};
 use crate::staging::Staging;
 use crate::transport::{Admit, Ground, Times, Transport, TransportConfig};
 
@@ -172,12 +172,13 @@ async fn serve(
     let socket_stop = CancellationToken::new();
     signals::reload_on_hangup(desk.clone(), socket_stop.clone())
         .context("cannot listen for SIGHUP")?;
-    let clients = tokio::spawn(socket.serve(desk, socket_stop.clone()));
+    let closing = Closing::new(stop);
+    let clients = tokio::spawn(socket.serve(desk, closing.clone(), socket_stop.clone()));
     tell_systemd(&sd_notify::NotifyState::Ready);
     let panics = last_panics(config, snapshot, &transport);
     let ended = Driver::new(scheduler, hands)
         .after(panics)
-        .run(ears, stop)
+        .run(ears, closing.told)
         .await;
     tell_systemd(&sd_notify::NotifyState::Stopping);
     socket_stop.cancel();

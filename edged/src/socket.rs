@@ -54,6 +54,7 @@ use conversation::{Caller, Manners};
 use pace::Pace;
 use place::Place;
 
+pub use denials::Closing;
 pub use place::SocketError;
 
 /// Places kept for root, the daemon's own user and operators, so that a producer
@@ -91,10 +92,10 @@ impl Socket {
     }
 
     /// Serves clients until `stop`; returns when the last of their tasks has ended. The
-    /// path is given back then.
-    pub async fn serve(self, desk: Desk, stop: CancellationToken) {
+    /// path is given back then. `closing` is the word before that: see [`Closing`].
+    pub async fn serve(self, desk: Desk, closing: Closing, stop: CancellationToken) {
         let started = crate::clock::now().unix;
-        let (denials, auditor) = denials::pair(desk.clone(), stop.clone());
+        let (denials, auditor) = denials::pair(closing, stop.clone());
         let doors = Arc::new(Doors {
             access: self.access,
             open: Arc::new(Semaphore::new(self.connections)),
@@ -109,7 +110,8 @@ impl Socket {
         });
         let judged = Arc::new(Semaphore::new(JUDGED));
         let clients = TaskTracker::new();
-        clients.spawn(auditor.run());
+        let writer = desk.clone();
+        clients.spawn(auditor.run(move |denied| denials::record(writer.clone(), denied)));
         loop {
             let client = tokio::select! {
                 client = accept(&self.listener, &judged) => client,
