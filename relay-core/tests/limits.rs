@@ -15,7 +15,7 @@ use node::Node;
 use relay_core::audit::AuditEvent;
 use relay_core::delivery::{Cause, State, StateName, WaitingOn};
 use relay_core::event::{
-    Bandwidth, Done, Effect, Input, LaneBudget, Order, OrderRefused, Standing,
+    Bandwidth, Caller, Done, Effect, Input, LaneBudget, Order, OrderId, OrderRefused, Standing,
 };
 use relay_core::scheduler::{Bound, OnExhausted, SetBy, Settings};
 use relay_core::setting::{Setting, Value};
@@ -316,6 +316,23 @@ fn a_shut_window_keeps_deliveries_back_until_it_opens() {
     }
     assert_eq!(node.now.wall, Unix(1_700_000_000_000 + 1_000_000));
     assert_eq!(node.sent(), PACK);
+}
+
+#[test]
+fn setting_a_limit_shuts_no_open_window() {
+    let mut node = Node::new(|settings| {
+        settings.bounds.any.windows = vec!["22:00-23:00".parse().expect("a window")];
+    });
+    node.link_up();
+
+    node.hear(Input::Ordered {
+        id: OrderId(1),
+        caller: Caller::default(),
+        order: bandwidth(Some(1_000), None, Standing::Stored),
+    });
+
+    let window = node.picture().peers[0].window;
+    assert_eq!(window.map(|(open, _)| open), Some(true));
 }
 
 #[test]

@@ -192,6 +192,8 @@ impl Scheduler {
             self.dirty.insert(no);
             self.peers.touch(no);
         }
+        // Before anything is sent: a window nobody has looked at is a shut one.
+        self.look_at_limits(now);
     }
 
     /// Brings the limits of a peer into force, which may be new.

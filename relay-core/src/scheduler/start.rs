@@ -89,7 +89,6 @@ impl Scheduler {
             self.peer_entry(*no, now).unsettled.unread = *count;
         }
         self.apply_limits(now);
-        self.look_at_limits(now);
         self.seek_poison();
     }
 
