@@ -17,6 +17,7 @@ use relay_core::delivery::{Cause, State, StateName, WaitingOn};
 use relay_core::event::{
     Bandwidth, Caller, Done, Effect, Input, LaneBudget, Order, OrderId, OrderRefused, Standing,
 };
+use relay_core::id::{BootEpoch, LinkId};
 use relay_core::scheduler::{Bound, OnExhausted, SetBy, Settings};
 use relay_core::setting::{Setting, Value};
 use relay_core::time::Unix;
@@ -225,6 +226,33 @@ fn bytes_that_no_link_has_reported_count_against_a_quota_at_once() {
     // Each costs 64 for the header beside its table and its bodies.
     assert_eq!(sent, 8 * 2 * PACK);
     assert!(node.bandwidth().used == 0 && node.bandwidth().shut);
+}
+
+#[test]
+fn bytes_that_an_older_link_has_not_reported_still_count() {
+    let mut node = Node::new(|settings| settings.bounds.quota = 5_000);
+    node.link_up();
+    assert_eq!(node.send(8), 2 * PACK);
+    node.report(10);
+
+    node.hear(Input::LinkUp {
+        peer: node::name("beta"),
+        link: LinkId(8),
+        greeting: node::greeting(BootEpoch(2)),
+    });
+    node.settle();
+
+    assert_eq!(node.sent(), 4 * PACK, "it goes again on the new link");
+    node.ack_on(LinkId(8), 1, 8);
+    node.report(10);
+    assert!(node.bandwidth().shut, "the older link may have sent it too");
+    node.hear(Input::LinkDown {
+        peer: node::name("beta"),
+        link: Some(node::LINK),
+        why: "duplicate".to_owned(),
+    });
+    node.report(10);
+    assert!(!node.bandwidth().shut, "both have said what they sent");
 }
 
 #[test]

@@ -285,10 +285,6 @@ impl Scheduler {
 
     /// Returns to its queue what is in flight to `no` and may not go on.
     pub(super) fn give_back_shut(&mut self, now: Now, no: NodeNo) {
-        let peer = &self.peers[&no];
-        if peer.lanes.values().all(|lane| lane.flying == 0) {
-            self.meters.landed(no);
-        }
         if self.standing.is_open() && self.sights.is_empty() {
             return;
         }

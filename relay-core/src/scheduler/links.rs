@@ -148,12 +148,17 @@ impl Scheduler {
                 self.links.remove(&link);
             }
         }
+        if let Some(link) = link {
+            let up = self.peers[&no].link.up().is_some();
+            self.meters.link_ended(no, link, up);
+        }
         self.dirty.insert(no);
     }
 
     /// Forgets a link: what was on it returns to the queue, unspent.
     pub(super) fn drop_link(&mut self, now: Now, no: NodeNo, link: LinkId) {
         self.links.remove(&link);
+        self.meters.link_ending(no, link);
         self.forget_arrivals(link);
         self.forget_covers(no);
         let peer = self.peer_mut(no);

@@ -3,7 +3,9 @@
 //! The quota counts UDP bytes, which the transport reports some time after it was
 //! given the bytes to send. Until then those bytes are *pending*: they count
 //! against a quota at once, so that it does not depend on how often anybody
-//! looks at a connection. Amounts are written down with other work, at most once
+//! looks at a connection. What never leaves (a stream that was reset) is pending
+//! until a report comes while nothing flies, or until the last link has ended: a
+//! link makes its last report before it does. Amounts are written down with other work, at most once
 //! in [`limits::SAVE_METERS`]; on their own only once [`limits::UNSAVED_BYTES`]
 //! have gathered, so that an idle link writes nothing.
 
@@ -11,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Scheduler;
 use crate::change::{Change, Snapshot};
-use crate::id::{NodeId, NodeNo};
+use crate::id::{LinkId, NodeId, NodeNo};
 use crate::limits;
 use crate::meter::{Meter, Metered, minute_of};
 use crate::quota::Rolling;
@@ -27,16 +29,11 @@ pub(super) struct Meters {
     unsaved: BTreeSet<(Meter, u64)>,
     unsaved_bytes: u64,
     saved_at: Mono,
-    pending: BTreeMap<NodeNo, Pending>,
+    /// Bytes given to the links of a peer that they have not reported as sent.
+    pending: BTreeMap<NodeNo, u64>,
     pending_all: u64,
-}
-
-/// Bytes given to a link that its connection has not reported as sent.
-#[derive(Debug, Default)]
-struct Pending {
-    bytes: u64,
-    /// Whether a report has come since the last of them.
-    heard: bool,
+    /// Links that were let go of and may still report.
+    ending: BTreeMap<LinkId, NodeNo>,
 }
 
 impl Meters {
@@ -130,19 +127,17 @@ impl Meters {
         self.counts.get(&Meter::Since).map(|at| Unix(*at))
     }
 
-    /// Bytes that the link of `whose`, or all links, have yet to report.
+    /// Bytes that the links of `whose`, or all links, have yet to report.
     pub(super) fn pending(&self, whose: Option<NodeNo>) -> u64 {
         match whose {
             None => self.pending_all,
-            Some(no) => self.pending.get(&no).map_or(0, |pending| pending.bytes),
+            Some(no) => self.pending.get(&no).copied().unwrap_or(0),
         }
     }
 
     /// `bytes` are with the link of `no`.
     pub(super) fn hand_over(&mut self, no: NodeNo, bytes: u64) {
-        let pending = self.pending.entry(no).or_default();
-        pending.bytes += bytes;
-        pending.heard = false;
+        *self.pending.entry(no).or_default() += bytes;
         self.pending_all += bytes;
     }
 
@@ -152,18 +147,29 @@ impl Meters {
         let Some(no) = no else { return };
         self.add(Meter::Peer(no), bytes);
         if let Some(pending) = self.pending.get_mut(&no) {
-            let sent = pending.bytes.min(bytes);
-            pending.bytes -= sent;
-            pending.heard = true;
+            let sent = bytes.min(*pending);
+            *pending -= sent;
             self.pending_all -= sent;
         }
     }
 
-    /// Nothing flies to `no`: once its link was heard, nothing is pending.
-    pub(super) fn landed(&mut self, no: NodeNo) {
-        if self.pending.get(&no).is_some_and(|pending| pending.heard) {
-            let gone = self.pending.remove(&no).unwrap_or_default();
-            self.pending_all -= gone.bytes;
+    /// What is pending for `no` and was not reported never will be.
+    fn nothing_pending(&mut self, no: NodeNo) {
+        if !self.ending.values().any(|ending| *ending == no) {
+            self.pending_all -= self.pending.remove(&no).unwrap_or(0);
+        }
+    }
+
+    /// A link of `no` is let go of; it may still report.
+    pub(super) fn link_ending(&mut self, no: NodeNo, link: LinkId) {
+        self.ending.insert(link, no);
+    }
+
+    /// A link of `no` has made its last report; whether another is `up`.
+    pub(super) fn link_ended(&mut self, no: NodeNo, link: LinkId, up: bool) {
+        self.ending.remove(&link);
+        if !up {
+            self.nothing_pending(no);
         }
     }
 
@@ -194,6 +200,9 @@ impl Scheduler {
         let no = self.nodes.number(peer);
         let no = no.filter(|no| self.peers.contains_key(no));
         self.meters.report(no, bytes);
+        if let Some(no) = no.filter(|no| self.peers[no].flying() == 0) {
+            self.meters.nothing_pending(no);
+        }
         self.dirty.extend(no);
     }
 

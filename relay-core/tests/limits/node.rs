@@ -47,6 +47,16 @@ pub(crate) fn name(text: &str) -> NodeId {
     text.parse().expect("a node id")
 }
 
+/// What `beta` says in the run `epoch`.
+pub(crate) fn greeting(epoch: BootEpoch) -> Greeting {
+    Greeting {
+        ledger: LedgerId(2),
+        epoch,
+        dialled: true,
+        max_segment: 1 << 32,
+    }
+}
+
 impl Node {
     pub(crate) fn new(adjust: fn(&mut Settings)) -> Self {
         let mut settings = settings();
@@ -80,16 +90,10 @@ impl Node {
     }
 
     pub(crate) fn link_up(&mut self) {
-        let greeting = Greeting {
-            ledger: LedgerId(2),
-            epoch: BootEpoch(1),
-            dialled: true,
-            max_segment: 1 << 32,
-        };
         self.hear(Input::LinkUp {
             peer: name("beta"),
             link: LINK,
-            greeting,
+            greeting: greeting(BootEpoch(1)),
         });
     }
 
@@ -185,6 +189,10 @@ impl Node {
 
     /// The peer acks the pack with this number.
     pub(crate) fn ack(&mut self, pack: u64, count: u32) {
+        self.ack_on(LINK, pack, count);
+    }
+
+    pub(crate) fn ack_on(&mut self, link: LinkId, pack: u64, count: u32) {
         let ack = Ack {
             receipt: ReceiptNo(pack),
             pack: PackNo(pack),
@@ -193,7 +201,7 @@ impl Node {
             count,
             refused: Vec::new(),
         };
-        self.hear(Input::Acked { link: LINK, ack });
+        self.hear(Input::Acked { link, ack });
         self.settle();
     }
 
