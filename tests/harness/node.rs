@@ -65,6 +65,8 @@ pub struct Node {
     pub removed: BTreeSet<usize>,
     /// Its rate as set.
     pub rate: Rate,
+    /// What its config bounds beside rates.
+    pub bounds: Bounds,
     /// The rates of its peers as set.
     pub peer_rates: BTreeMap<usize, Rate>,
     /// Live links by the node's name for them: which link, which side.
@@ -115,6 +117,12 @@ impl Node {
             drained: false,
             removed: BTreeSet::new(),
             rate: plan.rates[index],
+            bounds: plan
+                .limiting
+                .bounds
+                .get(&index)
+                .cloned()
+                .unwrap_or_default(),
             peer_rates: own.map(|((_, peer), rate)| (*peer, *rate)).collect(),
             links: BTreeMap::new(),
             staged: BTreeMap::new(),
@@ -216,6 +224,24 @@ impl Node {
         )
     }
 
+    /// What its config bounds just now.
+    #[must_use]
+    pub fn config_bounds(&self) -> Bounds {
+        let mut bounds = self.bounds.clone();
+        for peer in &self.removed {
+            bounds.peers.remove(&node_name(*peer));
+        }
+        bounds
+    }
+
+    /// The rates of the peers its config names just now.
+    #[must_use]
+    pub fn config_rates(&self) -> BTreeMap<usize, Rate> {
+        let mut rates = self.peer_rates.clone();
+        rates.retain(|peer, _| !self.removed.contains(peer));
+        rates
+    }
+
     fn settings(&self, plan: &Plan) -> Settings {
         let rule = |peer: usize| PeerRule {
             dial: plan.dials.contains(&(self.index, peer)),
@@ -238,7 +264,7 @@ impl Node {
             retry: plan.retry,
             redial: plan.redial,
             rate: self.rate,
-            bounds: Bounds::default(),
+            bounds: self.config_bounds(),
             limits: plan.limits.clone(),
         }
     }
@@ -283,6 +309,7 @@ impl World {
         self.arm(n);
         self.hand_in_panics(n);
         self.resume_all(n);
+        self.limits_calm(n);
     }
 
     /// Does what `n` asks for.

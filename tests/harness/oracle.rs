@@ -9,6 +9,7 @@
 mod answers;
 mod books;
 mod clocks;
+mod limits;
 mod moves;
 mod orders;
 mod partials;
@@ -16,6 +17,7 @@ mod pauses;
 mod peers;
 mod poison;
 mod rest;
+mod truth;
 mod turns;
 mod verbs;
 mod why;
@@ -35,6 +37,7 @@ use relay_core::segment::{Digest, LaneRule};
 use relay_core::units::Rate;
 
 use self::books::{Column, Seat};
+use self::limits::Leaves;
 use self::windows::Window;
 use crate::disk::Job;
 use crate::node::Node;
@@ -98,6 +101,8 @@ struct Watch {
     rated: bool,
     /// What waits for a turn, and who had one.
     turns: turns::Turns,
+    /// Limits, and what was used of them.
+    truth: truth::Truth,
     /// Pauses that were answered and hold.
     pauses: BTreeMap<pauses::Span, pauses::Pause>,
     /// Peers that were away, and what has gone to each since.
@@ -137,6 +142,8 @@ pub struct Oracle {
     limits: Limits,
     retry: relay_core::backoff::Backoff,
     refuse_every: u64,
+    /// Whether this world has quotas, windows or budgets.
+    limited: bool,
     now: u64,
 }
 
@@ -151,6 +158,7 @@ impl Oracle {
             limits: plan.limits.clone(),
             retry: plan.retry,
             refuse_every: plan.odds.refuse_every,
+            limited: plan.limiting.on,
             now: 0,
         }
     }
@@ -182,15 +190,20 @@ impl Oracle {
             .map(|(no, name)| (*no, node_index(name)))
             .collect();
         watch.lanes = snapshot.lanes.iter().cloned().collect();
-        watch.whole = Window::new(nodes[n].rate, now);
-        let rates = nodes[n].peer_rates.iter();
-        watch.each = rates
-            .map(|(peer, rate)| (*peer, Window::new(*rate, now)))
+        self.now = now;
+        self.limits_started(n, snapshot, nodes);
+        let (whole, each) = self.rates_held(n);
+        let watch = &mut self.watches[n];
+        watch.whole = Window::new(whole, now);
+        let each = each.into_iter();
+        watch.each = each
+            .map(|(peer, rate)| (peer, Window::new(rate, now)))
             .collect();
     }
 
     /// Node `n` no longer runs: its clients and links are gone.
     pub fn stopped(&mut self, n: usize) {
+        self.limits_stopped(n);
         let watch = &mut self.watches[n];
         watch.up.clear();
         watch.puts.clear();
@@ -219,11 +232,15 @@ impl Oracle {
 
     /// A rate is set at `n`.
     pub fn rate_set(&mut self, n: usize, peer: Option<usize>, rate: Rate, now: u64) {
-        self.watches[n].rated = true;
-        let window = Window::new(rate, now);
+        let watch = &mut self.watches[n];
+        watch.rated = true;
         match peer {
-            Some(peer) => drop(self.watches[n].each.insert(peer, window)),
-            None => self.watches[n].whole = window,
+            Some(peer) => {
+                let unlimited = || Window::new(Rate::UNLIMITED, now);
+                let window = watch.each.entry(peer).or_insert_with(unlimited);
+                window.set(rate, now);
+            }
+            None => watch.whole.set(rate, now),
         }
     }
 
@@ -280,6 +297,10 @@ impl Oracle {
         {
             watch.up.remove(link);
         }
+        if let Input::SentOnWire { peer, bytes } = input {
+            self.wire_reported(n, node_index(peer), *bytes, nodes);
+        }
+        let watch = &mut self.watches[n];
         if let Input::Acked { link, ack } = input {
             let peer = watch.up[link];
             let ours = nodes[n].disk.packs.get(&ack.pack);
@@ -320,6 +341,7 @@ impl Oracle {
                 let words = HEADER + u64::from(parcel.info.table_len);
                 self.send_asked(n, *link, parcel.due, words, nodes);
                 self.judge_stopped(n, parcel, 0, nodes);
+                self.judge_allowed(n, parcel, Leaves::Offer, nodes);
                 self.judge_ramp(n, parcel.due);
             }
             Effect::Send {
@@ -335,6 +357,7 @@ impl Oracle {
                 let words = if begins { HEADER } else { 0 };
                 self.send_asked(n, *link, parcel.due, words + *bytes, nodes);
                 self.judge_stopped(n, parcel, *from, nodes);
+                self.judge_allowed(n, parcel, Leaves::Bytes(*from, *bytes), nodes);
                 self.judge_ramp(n, parcel.due);
             }
             Effect::Ack {
@@ -390,6 +413,7 @@ impl Oracle {
     /// Node `n` has asked for all that one input made it ask for.
     pub fn stepped(&mut self, n: usize, nodes: &[Node]) {
         self.judge_pauses(n, nodes);
+        self.judge_limits(n, nodes);
         self.judge_clones(n, nodes);
         self.judge_turns(n);
         self.judge_why(n, nodes);

@@ -9,6 +9,7 @@
 
 mod bounds;
 pub mod clocks;
+pub mod limits;
 pub mod peers;
 pub mod poison;
 pub mod verbs;
@@ -66,6 +67,8 @@ pub struct Plan {
     pub pace: u64,
     /// Whether segments are kept small, because a low rate binds.
     pub small_only: bool,
+    /// Quotas, windows and budgets.
+    pub limiting: limits::LimitPlan,
 }
 
 /// What the network is like.
@@ -152,6 +155,8 @@ pub enum Act {
     Peers(peers::PeerAct),
     /// An order on deliveries.
     Verb(verbs::VerbAct),
+    /// An operator sets a limit.
+    Limits(limits::LimitAct),
 }
 
 /// The name of node `n`.
@@ -199,6 +204,7 @@ impl Plan {
             poison: poison::Poison::default(),
             pace: 1,
             small_only: rated,
+            limiting: limits::LimitPlan::default(),
         }
     }
 

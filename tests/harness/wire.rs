@@ -126,6 +126,12 @@ pub struct End {
     pub offered: BTreeMap<Sent, (Whole, bool)>,
     /// Those wanted whose bytes are not all here.
     pub inflows: BTreeMap<Sent, Inflow>,
+    /// Bytes on the wire that its node was not told of.
+    pub unreported: u64,
+    /// Those of them that are bodies.
+    pub bodies: u64,
+    /// Whether it is about to tell.
+    pub reporting: bool,
     taken: BTreeMap<Stream, u64>,
     arrives: BTreeMap<Stream, u64>,
 }
@@ -153,6 +159,9 @@ impl End {
             sending: BTreeMap::new(),
             offered: BTreeMap::new(),
             inflows: BTreeMap::new(),
+            unreported: 0,
+            bodies: 0,
+            reporting: false,
             taken: BTreeMap::new(),
             arrives: BTreeMap::new(),
         }

@@ -8,6 +8,7 @@
 //! [`crate::oracle`]'s.
 
 mod faults;
+mod limits;
 mod peers;
 mod poison;
 mod verbs;
@@ -46,6 +47,8 @@ pub enum Event {
     Commit(usize, u32),
     /// A node's deadline has come.
     Wake(usize, u32, u64),
+    /// An end of a link says what it has put on the wire.
+    Report(usize, usize),
     /// The plan says so.
     Act(Act),
     /// Commits of a node are quick again, or its disk has room again.
@@ -64,6 +67,8 @@ pub enum Event {
     Consume(usize),
     /// The config of a node names all its peers again, and it starts anew.
     Restore(usize),
+    /// The config of a node has no contact windows any more, and it starts anew.
+    Lift(usize),
     /// The storm is over.
     Calm,
     /// Is everything at rest?
@@ -146,6 +151,7 @@ impl World {
         crate::scenario::clocks::add(seed, &mut plan);
         crate::scenario::verbs::add(seed, &mut plan);
         crate::scenario::poison::add(seed, &mut plan);
+        crate::scenario::limits::add(seed, &mut plan);
         if trace == Trace::Print {
             say(&format!("seed {seed}: {plan:#?}"));
         }
@@ -204,7 +210,8 @@ impl World {
                 let Some(missing) = self.unrest() else { break };
                 assert!(self.now <= patience, "[rest] no progress: {missing}");
                 self.verbs_calm();
-                self.after(SECOND, Event::Look);
+                let patient = if self.plan.limiting.on { 60 } else { 1 };
+                self.after(patient * SECOND, Event::Look);
             } else {
                 self.happen(event);
             }
@@ -240,6 +247,7 @@ impl World {
                     self.wake(n);
                 }
             }
+            Event::Report(link, side) => self.report(link, side),
             Event::Act(act) => self.act(act),
             Event::Synced(n, run, no, bytes) => {
                 if self.nodes[n].is_run(run) {
@@ -265,6 +273,7 @@ impl World {
             Event::Start(n) => self.start(n),
             Event::Consume(n) => self.consume(n),
             Event::Restore(n) => self.restore(n),
+            Event::Lift(n) => self.lift_windows(n),
             Event::Calm | Event::Look => {}
         }
     }

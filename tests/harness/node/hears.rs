@@ -55,6 +55,9 @@ impl World {
     }
 
     fn link_down(&mut self, link: usize, side: usize, why: &str) {
+        if self.wire.links[link].ends[side].up {
+            self.report(link, side);
+        }
         let peer = node_name(self.peer_of(link, side));
         self.cut_all(link, side);
         let end = &mut self.wire.links[link].ends[side];

@@ -204,6 +204,7 @@ impl World {
         if self.wire.links[link].health == Health::Dead {
             return;
         }
+        self.on_wire(link, side, 0);
         let at = self.now.max(taken) + self.latency();
         let when = self.wire.links[link].arrives(side, stream, at);
         self.at(when, Event::Wire(link, 1 - side, Box::new(message)));
@@ -298,6 +299,7 @@ impl World {
             );
         }
         self.progress(link, side, &packed, parcel, from, bytes, last);
+        self.on_wire(link, side, bytes);
         let rate = self.plan.path.takes;
         let taken = self.wire.links[link].takes(side, stream, self.now, bytes, rate);
         self.at(

@@ -245,7 +245,10 @@ impl Oracle {
                     "[step] n{n} {due:?} leaves deadletter"
                 );
             }
-            Move::Send => self.judge_begin(n, row, nodes),
+            Move::Send => {
+                self.judge_begin(n, row, nodes);
+                self.judge_attempt_begins(n, row, nodes);
+            }
             Move::Enqueue | Move::Return | Move::Remove => {}
         }
         if let State::Failed { .. } = row.state {
@@ -331,7 +334,9 @@ impl Oracle {
             Cause::Expired => ("cause: Expired", row.has_expired(&stored.info, unix)),
             Cause::Forced => (
                 "cause: Forced",
-                self.watches[n].dropped.contains(&peer) || self.watches[n].verbs.forces(due),
+                self.watches[n].dropped.contains(&peer)
+                    || self.watches[n].verbs.forces(due)
+                    || self.parks_for_quota(n, peer, unix),
             ),
             Cause::Cancelled => ("cause: Cancelled", self.watches[n].verbs.cancels(due)),
             Cause::RetriesExhausted => ("cause: RetriesExhausted", false),
@@ -340,7 +345,11 @@ impl Oracle {
             true_cause,
             "[step] n{n} {due:?} is parked as {cause:?} and is not"
         );
+        let quota = cause == Cause::Forced && self.parks_for_quota(n, peer, unix);
         self.tally.count(name);
+        if quota {
+            self.tally.count("parked for a quota");
+        }
     }
 
     /// The members a row speaks for, from all rows asked so far.

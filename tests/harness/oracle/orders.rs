@@ -10,6 +10,7 @@ impl Oracle {
     /// An operator of `n` gives an order.
     pub fn ordered(&mut self, n: usize, id: OrderId, order: &Order) {
         self.pause_given(n, order);
+        self.limit_given(n, order);
         self.peer_order_given(n, order);
         self.poison_ordered(n, order);
         self.verb_given(n, id, order);
@@ -34,6 +35,7 @@ impl Oracle {
             self.verb_answered(n, id, (order, done), nodes);
         }
         self.pause_answered(n, order.as_ref(), outcome);
+        self.limit_answered(n, order.as_ref(), outcome);
         self.judge_drop(n, order.as_ref(), outcome, nodes);
     }
 

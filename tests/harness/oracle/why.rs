@@ -60,6 +60,7 @@ impl Oracle {
                     ahead.count
                 );
                 self.judge_reasons(n, &row, &said, nodes);
+                self.judge_limit_reasons(n, &row, reasons, nodes);
             }
             (Standing::Inflight { .. }, State::Inflight) | (Standing::Acked, State::Acked) => {}
             (Standing::Deadletter(said), State::Deadletter { cause }) if *said == cause => {}

@@ -1,27 +1,46 @@
 //! Each window: in every stretch of time, no more bytes than burst, rate and
-//! one chunk allow.
+//! one chunk allow, whatever the rate was changed to meanwhile.
 //!
-//! A level that leaks at the rate and rises with each byte is the greatest
-//! excess over all windows that end here, so one number watches them all.
+//! A stretch may pass the burst of the rate it began under, what each rate earned
+//! while it held, and one chunk of the largest of them. One number watches all
+//! stretches that end here: the greatest excess over any of them. It falls as the
+//! rate earns, rises with each byte, and never falls below a whole burst unused,
+//! which is what a stretch that begins here has.
 
 use relay_core::units::Rate;
 
-/// All windows of one rate.
+/// All windows of one rate, which may change.
 #[derive(Debug, Default)]
 pub(super) struct Window {
     rate: u64,
-    /// Millionths of a byte above what the rate earned.
-    level: u128,
+    /// Millionths of a byte beyond burst and earnings, in the worst stretch.
+    excess: i128,
     at: u64,
+    /// The largest chunk of any rate so far.
+    chunk: u64,
 }
 
 impl Window {
-    pub(super) const fn new(rate: Rate, now: u64) -> Self {
+    pub(super) fn new(rate: Rate, now: u64) -> Self {
         Self {
             rate: rate.0,
-            level: 0,
+            excess: -i128::from(rate.0) * 1_000_000,
             at: now,
+            chunk: chunk(rate.0),
         }
+    }
+
+    /// From here on this rate holds.
+    pub(super) fn set(&mut self, rate: Rate, now: u64) {
+        if self.rate == 0 || rate.is_unlimited() {
+            // Nothing that ends in a time without a rate is too much.
+            *self = Self::new(rate, now);
+            return;
+        }
+        self.earn(now);
+        self.rate = rate.0;
+        self.chunk = self.chunk.max(chunk(rate.0));
+        self.excess = self.excess.max(self.unused());
     }
 
     /// `bytes` were sent; answers by how many bytes the worst window is over
@@ -30,17 +49,26 @@ impl Window {
         if self.rate == 0 {
             return Ok(false);
         }
-        let earned = u128::from(self.rate) * u128::from(now - self.at);
-        self.at = now;
-        self.level = self.level.saturating_sub(earned) + u128::from(bytes) * 1_000_000;
+        self.earn(now);
+        self.excess += i128::from(bytes) * 1_000_000;
         // A byte of rounding for each window.
-        let bound = self.rate + chunk(self.rate) + 1;
-        let level = (self.level / 1_000_000) as u64;
-        if level > bound {
-            Err(level - bound)
+        let over = self.excess / 1_000_000 - i128::from(self.chunk) - 1;
+        if over > 0 {
+            Err(u64::try_from(over).unwrap_or(u64::MAX))
         } else {
-            Ok(level * 10 > self.rate * 9)
+            Ok(self.excess * 10 > self.unused())
         }
+    }
+
+    fn earn(&mut self, now: u64) {
+        let now = now.max(self.at);
+        self.excess -= i128::from(self.rate) * i128::from(now - self.at);
+        self.excess = self.excess.max(self.unused());
+        self.at = now;
+    }
+
+    fn unused(&self) -> i128 {
+        -i128::from(self.rate) * 1_000_000
     }
 }
 

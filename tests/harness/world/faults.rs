@@ -12,6 +12,8 @@ use crate::wire::{Health, Message};
 
 /// After faults end, this long is always granted.
 const PATIENCE: u64 = 1_200 * SECOND;
+/// And this long where what was used of a quota has to grow a day old.
+const LIMITED: u64 = 3 * 86_400 * SECOND;
 
 impl World {
     pub(super) fn act(&mut self, act: Act) {
@@ -49,6 +51,7 @@ impl World {
             }
             Act::Verb(act) => self.verb_act(act),
             Act::Peers(act) => self.peer_act(act),
+            Act::Limits(act) => self.limit_act(act),
         }
     }
 
@@ -228,11 +231,13 @@ impl World {
             .pick(&peers)
             .copied()
             .filter(|_| self.dice.chance(500));
+        if peer.is_some_and(|peer| self.nodes[n].removed.contains(&peer)) {
+            return;
+        }
         match peer {
             Some(peer) => drop(self.nodes[n].peer_rates.insert(peer, rate)),
             None => self.nodes[n].rate = rate,
         }
-        self.oracle.rate_set(n, peer, rate, self.now);
         let change = Bandwidth {
             peer: peer.map(node_name),
             rate: Some(rate),
@@ -285,6 +290,8 @@ impl World {
                 .min(slowest);
             self.mend(n);
             self.peers_calm(n);
+            self.limits_calm(n);
+            self.lift_later(n);
         }
         self.after(SECOND, Event::Look);
         let flow = owed * SECOND / slowest.min(self.plan.path.takes) * 4;
@@ -295,6 +302,7 @@ impl World {
             .max(self.plan.redial.longest)
             .as_micros() as u64
             * 20;
-        self.now + PATIENCE + flow + waits + 10 * self.plan.path.idle
+        let limited = if self.plan.limiting.on { LIMITED } else { 0 };
+        self.now + PATIENCE + limited + flow + waits + 10 * self.plan.path.idle
     }
 }
