@@ -15,8 +15,10 @@
 //! | `cuts` | cutting off a large segment, and seeing where it goes on |
 //! | `load` | producers that outlive the daemon they put to |
 //! | `refuser` | a peer of the test's own making that refuses what it is told to |
+//! | `command` | `edgectl`, as an operator types it |
 //! | `trace`, `order` | a recording of system calls, and what must come before what |
 
+mod command;
 mod cuts;
 mod home;
 mod load;
@@ -31,6 +33,7 @@ use std::time::{Duration, Instant};
 
 use edged_rpc::{BookView, Client, PutOptions, RelayStatus, StatusView};
 
+pub use command::{Said, edgectl};
 pub use cuts::{Cut, resumed_at};
 pub use home::{Home, Site};
 pub use load::{Fate, Journal, Producers, Shape};

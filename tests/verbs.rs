@@ -1,0 +1,613 @@
+//! Every verb of an operator on every state of a delivery, with real daemons: the right
+//! answer, the right exit code, books that add up; and what was answered holds after
+//! SIGKILL at any moment.
+//!
+//! States are made with peers that behave: `beta` runs until it is frozen, `nobody` is
+//! never there, `gamma` is played by the test and refuses what it is told to.
+//! `EDGED_VERBS_SEED` and `EDGED_VERBS_CYCLES` change the run of kills.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use edgectl::Exit;
+use edged_rpc::{
+    Client, ClientError, ErrorKind, Pausing, PutOptions, RelayAct, RelayPause, RelayResume, Scope,
+    State, Verb, Which,
+};
+use harness::daemon::{
+    Node, PATIENCE, Pair, Producers, Refuser, Said, Shape, Site, edgectl, wait_for,
+};
+use harness::proxy::Proxy;
+use harness::seeds::{Dice, number_from_env, say};
+use relay_core::change::Nack;
+
+/// The binaries under test.
+const NODE: &str = env!("CARGO_BIN_EXE_relay-node");
+const CTL: &str = env!("CARGO_BIN_EXE_relay-ctl");
+/// Kills in one run.
+const CYCLES: u64 = 20;
+
+/// Everything that can be typed at a delivery; `SEG` and `PEER` stand for it.
+const VERBS: [&str; 9] = [
+    "relay hold SEG PEER",
+    "relay release SEG PEER",
+    "segment cancel SEG --peer PEER",
+    "relay deadletter force SEG PEER --reason test",
+    "relay deadletter retry SEG PEER",
+    "relay deadletter retry SEG PEER --ttl 1h",
+    "relay deadletter purge --segment-id SEG --peer-id PEER --force",
+    "relay deadletter purge --segment-id SEG --peer-id PEER",
+    "relay deadletter inspect SEG PEER",
+];
+
+/// Done; holds already; refused for its state; no such thing.
+const DONE: (Exit, &str) = (Exit::Done, "");
+const STATE: (Exit, &str) = (Exit::Refused, "wrong_state");
+const NOT_PARKED: (Exit, &str) = (Exit::NotFound, "not_deadlettered");
+
+/// One state: its name, how its deliveries are made, what each verb says of one.
+struct Stand {
+    name: &'static str,
+    peer: &'static str,
+    state: State,
+    says: [(Exit, &'static str); VERBS.len()],
+}
+
+const OPEN: [(Exit, &str); VERBS.len()] =
+    [DONE, DONE, DONE, DONE, DONE, DONE, STATE, DONE, NOT_PARKED];
+const PARKED: [(Exit, &str); VERBS.len()] =
+    [STATE, STATE, STATE, STATE, DONE, DONE, DONE, DONE, DONE];
+const CANCELLED: [(Exit, &str); VERBS.len()] =
+    [STATE, STATE, DONE, STATE, DONE, DONE, DONE, DONE, DONE];
+const FORCED: [(Exit, &str); VERBS.len()] =
+    [STATE, STATE, STATE, DONE, DONE, DONE, DONE, DONE, DONE];
+const ACKED: [(Exit, &str); VERBS.len()] = [
+    STATE, STATE, STATE, STATE, STATE, STATE, DONE, DONE, NOT_PARKED,
+];
+
+const STANDS: [Stand; 8] = [
+    stand("acked", "beta", State::Acked, ACKED),
+    stand("scheduled", "nobody", State::Scheduled, OPEN),
+    stand("held", "nobody", State::Scheduled, OPEN),
+    stand("failed", "gamma", State::Failed, OPEN),
+    stand("rejected", "gamma", State::Deadletter, PARKED),
+    stand("cancelled", "nobody", State::Deadletter, CANCELLED),
+    stand("forced", "nobody", State::Deadletter, FORCED),
+    // Last: beta is frozen for it.
+    stand("inflight", "beta", State::Inflight, OPEN),
+];
+
+const fn stand(
+    name: &'static str,
+    peer: &'static str,
+    state: State,
+    says: [(Exit, &'static str); VERBS.len()],
+) -> Stand {
+    Stand {
+        name,
+        peer,
+        state,
+        says,
+    }
+}
+
+/// What gamma says of a body.
+fn by_its_first_word(body: &[u8]) -> Option<Nack> {
+    if body.starts_with(b"rejected") {
+        Some(Nack::NotAllowed)
+    } else if body.starts_with(b"failed") {
+        Some(Nack::BadDigest)
+    } else {
+        None
+    }
+}
+
+/// Three peers and the node whose operator is at work.
+struct World {
+    alpha: Node,
+    beta: Node,
+    _gamma: Refuser,
+    _to_beta: Proxy,
+    _site: Site,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut site = Site::new();
+        let (to_alpha, to_beta) = (Proxy::new(9), Proxy::new(10));
+        let mut beta = Node::new(NODE, site.home("beta", &[("alpha", to_alpha.address())]));
+        let gamma = site.home("gamma", &[("alpha", to_alpha.address())]);
+        let gamma = Refuser::start(&gamma, by_its_first_word);
+        // Nobody answers at the discard port of this host.
+        let nobody = "127.0.0.1:9".parse().expect("an address");
+        let peers = [
+            ("beta", to_beta.address()),
+            ("gamma", gamma.address()),
+            ("nobody", nobody),
+        ];
+        let home = site.home("alpha", &peers);
+        // What fails rests for the whole test, and a frozen peer is waited for.
+        home.configure(
+            "10-test",
+            "[relay]\nack_timeout = \"1h\"\n[relay.retry]\nfirst = \"1h\"\nlongest = \"2h\"\n",
+        );
+        let mut alpha = Node::new(NODE, home);
+        to_beta.aim(beta.start().process().quic());
+        to_alpha.aim(alpha.start().process().quic());
+        Self {
+            alpha,
+            beta,
+            _gamma: gamma,
+            _to_beta: to_beta,
+            _site: site,
+        }
+    }
+
+    fn ask(&self, line: &str) -> Said {
+        edgectl(self.alpha.home.socket(), line)
+    }
+
+    /// A delivery that stands so.
+    fn make(&self, at: &Stand, n: usize) -> String {
+        let body = format!("{} {n}", at.name);
+        let mut client = self.alpha.client();
+        let put = client.put(&PutOptions::to_peer(at.peer), body.as_bytes());
+        let id = put.expect("put").segment_id.to_string();
+        match at.name {
+            "held" => self.must(&format!("relay hold {id} nobody")),
+            "cancelled" => self.must(&format!("segment cancel {id}")),
+            "forced" => self.must(&format!("relay deadletter force {id} nobody --reason test")),
+            _ => {}
+        }
+        wait_for(at.name, PATIENCE, || {
+            (self.state(&id) == Some(at.state)).then_some(())
+        });
+        id
+    }
+
+    fn must(&self, line: &str) {
+        let said = self.ask(line);
+        assert_eq!(said.exit, Exit::Done, "{line}: {said:?}");
+    }
+
+    fn state(&self, id: &str) -> Option<State> {
+        let detail = self.alpha.client().inspect(id).ok()?;
+        Some(detail.deliveries[0].delivery.state)
+    }
+}
+
+#[test]
+fn every_verb_on_every_state_gives_the_right_answer_and_the_books_add_up() {
+    let world = World::new();
+    wait_for("the link to beta", PATIENCE, || {
+        let peers = world.alpha.status().peers;
+        let up = |peer: &edged_rpc::PeerView| peer.state == edged_rpc::LinkState::Up;
+        peers
+            .iter()
+            .any(|peer| peer.peer_id == "beta" && up(peer))
+            .then_some(())
+    });
+    let (mut cases, mut wrong) = (0, Vec::new());
+    for at in &STANDS {
+        if at.name == "inflight" {
+            world.beta.process().freeze();
+        }
+        for (n, (verb, wanted)) in VERBS.iter().zip(at.says).enumerate() {
+            let id = world.make(at, n);
+            let line = verb.replace("SEG", &id).replace("PEER", at.peer);
+
+            let said = world.ask(&line);
+            let json = world.ask(&format!("{line} --json"));
+
+            cases += 1;
+            if (said.exit, said.code()) != wanted {
+                wrong.push(format!("{} on {}: {said:?}, not {wanted:?}", verb, at.name));
+            }
+            // The second time it holds already, or is refused in JSON.
+            let told = if json.exit == Exit::Done {
+                &json.out
+            } else {
+                &json.err
+            };
+            assert!(
+                told.starts_with('{') && told.ends_with("}\n"),
+                "{line}: {json:?}"
+            );
+            let books = world.alpha.books();
+            assert_eq!(
+                books.put,
+                books.acked + books.deadletter + books.waiting + books.purged,
+                "{line}: {books:?}"
+            );
+        }
+    }
+    say(&format!("  {cases} cases, {} wrong", wrong.len()));
+    assert_eq!(wrong, Vec::<String>::new());
+    world.beta.process().thaw();
+}
+
+/// What an operator can type that is not about one delivery.
+const OTHERS: [(&str, Exit); 22] = [
+    ("relay status", Exit::Done),
+    ("relay status --books", Exit::Done),
+    ("relay list --topic a/**", Exit::Done),
+    ("relay config get", Exit::Done),
+    (
+        "relay config set-bandwidth --bytes-per-second 1048576",
+        Exit::Done,
+    ),
+    (
+        "relay config set-bandwidth --bytes-per-second 9 --dry-run",
+        Exit::Done,
+    ),
+    (
+        "relay config set-bandwidth --bytes-per-second 0 --peer nobody",
+        Exit::Done,
+    ),
+    ("relay config set-bandwidth --reset", Exit::Done),
+    (
+        "relay config set-bandwidth --bytes-per-second 9 --peer stranger",
+        Exit::NotFound,
+    ),
+    (
+        "relay pause --peer nobody --lane bulk --until 1h",
+        Exit::Done,
+    ),
+    ("relay pause --peer stranger", Exit::NotFound),
+    ("relay pause --lane nowhere", Exit::NotFound),
+    ("relay resume --peer nobody --lane bulk", Exit::Done),
+    (
+        "relay deadletter list --cause expired --older-than 1h",
+        Exit::Done,
+    ),
+    (
+        "relay deadletter retry --all --cause rejected --dry-run",
+        Exit::Done,
+    ),
+    ("relay deadletter purge --all --peer nobody", Exit::Done),
+    ("peer inspect nobody", Exit::Done),
+    ("peer kick stranger", Exit::NotFound),
+    ("peer drop stranger", Exit::NotFound),
+    ("lane list", Exit::Done),
+    ("lane set-budget bulk --bytes-per-day 1048576", Exit::Done),
+    (
+        "lane set-budget nowhere --attempts-per-hour 9",
+        Exit::NotFound,
+    ),
+];
+
+#[test]
+fn every_verb_knows_what_is_not_there_and_says_so_without_a_daemon() {
+    let mut world = World::new();
+    let id = world.make(&STANDS[1], 0);
+    let mut wrong = Vec::new();
+    let mut check = |line: &str, wanted: Exit, said: &Said| {
+        if said.exit != wanted {
+            wrong.push(format!("{line}: {said:?}, not {wanted:?}"));
+        }
+    };
+
+    for (line, wanted) in OTHERS {
+        check(line, wanted, &world.ask(line));
+    }
+    for verb in VERBS {
+        let strangers = [
+            ("seg-ffffffff", "nobody"),
+            (&id, "stranger"),
+            (&id, "gamma"),
+        ];
+        for (segment, peer) in strangers {
+            let line = verb.replace("SEG", segment).replace("PEER", peer);
+            check(&line, Exit::NotFound, &world.ask(&line));
+        }
+    }
+    let socket = world.alpha.home.socket().to_owned();
+    world.alpha.end().terminate();
+    let all = OTHERS.iter().map(|(line, _)| (*line).to_owned());
+    let all = all.chain(
+        VERBS
+            .iter()
+            .map(|verb| verb.replace("SEG", "s").replace("PEER", "p")),
+    );
+    for line in all {
+        check(&line, Exit::NoDaemon, &edgectl(&socket, &line));
+    }
+
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+/// Runs `line` as a user of this uid and its groups.
+fn as_uid(socket: &Path, uid: u32, line: &str) -> (Option<i32>, String) {
+    let done = Command::new(CTL)
+        .arg("--socket")
+        .arg(socket)
+        .args(line.split_whitespace())
+        .uid(uid)
+        .gid(uid)
+        .output()
+        .expect("it runs");
+    (
+        done.status.code(),
+        String::from_utf8_lossy(&done.stderr).into_owned(),
+    )
+}
+
+#[test]
+fn members_of_the_group_may_read_and_put_and_nothing_more() {
+    if !nix::unistd::geteuid().is_root() {
+        return say("  skipped: only root can act as another user");
+    }
+    let Ok(Some(nobody)) = nix::unistd::User::from_name("nobody") else {
+        return say("  skipped: this host has no user nobody");
+    };
+    let group = nix::unistd::Group::from_gid(nobody.gid).ok().flatten();
+    let group = group.expect("the user's group has a name").name;
+    let mut site = Site::new();
+    let home = site.home(
+        "alpha",
+        &[("beta", "127.0.0.1:9".parse().expect("an address"))],
+    );
+    home.configure("10-test", &format!("[rpc]\ngroup = \"{group}\"\n"));
+    let mut alpha = Node::new(NODE, home);
+    alpha.start();
+    // The way to the socket is open to all, the socket is not.
+    for folder in alpha.home.socket().ancestors().skip(1) {
+        if folder.starts_with(site.path()) {
+            let open = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(folder, open).expect("ours");
+        }
+    }
+    let uid = nobody.uid.as_raw();
+    let put = alpha.client().put(&PutOptions::to_peer("beta"), b"x");
+    let id = put.expect("put").segment_id.to_string();
+    let ask = |line: &str| as_uid(alpha.home.socket(), uid, line);
+
+    for line in [
+        "relay status",
+        "relay list",
+        "inbox list",
+        "peer inspect beta",
+        "config show",
+    ] {
+        assert_eq!(ask(line).0, Some(0), "{line}: {}", ask(line).1);
+    }
+    assert_eq!(ask("segment put /dev/null --peer beta").0, Some(0));
+    let orders = VERBS[..8]
+        .iter()
+        .map(|verb| verb.replace("SEG", &id).replace("PEER", "beta"));
+    let others = [
+        "relay pause",
+        "relay resume",
+        "relay config set-bandwidth --bytes-per-second 1",
+        "lane set-budget bulk --bytes-per-day 1",
+        "peer kick beta",
+        "peer drop beta",
+        "config reload",
+    ];
+    for line in orders.chain(others.map(str::to_owned)) {
+        let (code, said) = ask(&line);
+        assert_eq!(code, Some(5), "{line}: {said}");
+        assert!(said.contains("permission denied"), "{line}: {said}");
+    }
+    assert_eq!(alpha.status().pauses, []);
+}
+
+/// What was last answered of a delivery to nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answered {
+    Put,
+    Held,
+    Released,
+    Cancelled,
+    Forced,
+    Retried,
+    Purged,
+}
+
+/// One operator: what was answered, and what was asked when the daemon went.
+#[derive(Debug, Default)]
+struct Model {
+    deliveries: BTreeMap<String, Answered>,
+    unsure: Option<String>,
+    paused: bool,
+    unsure_pause: bool,
+    answered: u64,
+}
+
+/// Gives random orders until the daemon goes.
+fn operate(socket: &Path, dice: &mut Dice, model: &mut Model, count: &AtomicU64) {
+    let Ok(mut client) = Client::connect(socket, PATIENCE) else {
+        return;
+    };
+    while step(&mut client, dice, model).is_ok() {
+        model.answered += 1;
+        count.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn step(client: &mut Client, dice: &mut Dice, model: &mut Model) -> Result<(), ClientError> {
+    if model.deliveries.len() < 40 {
+        let put = client.put(&PutOptions::to_peer("nobody"), &dice.draw().to_le_bytes())?;
+        model
+            .deliveries
+            .insert(put.segment_id.to_string(), Answered::Put);
+        return Ok(());
+    }
+    if dice.chance(100) {
+        return pause(client, model);
+    }
+    let all: Vec<String> = model.deliveries.keys().cloned().collect();
+    let id = dice.pick(&all).expect("there are some").clone();
+    let (verb, then) = match dice.between(0, 5) {
+        0 => (Verb::Hold, Answered::Held),
+        1 => (Verb::Release, Answered::Released),
+        2 => (Verb::Cancel, Answered::Cancelled),
+        3 => (Verb::Force, Answered::Forced),
+        4 => (Verb::Retry { ttl_seconds: None }, Answered::Retried),
+        _ => (Verb::Purge, Answered::Purged),
+    };
+    model.unsure = Some(id.clone());
+    let act = RelayAct {
+        verb,
+        which: Which::One {
+            segment: id.clone(),
+            peer: Some("nobody".to_owned()),
+        },
+        dry_run: false,
+    };
+    match client.act(&act, |_| ()) {
+        Ok(acted) => {
+            if acted.changed > 0 {
+                model.deliveries.insert(id, then);
+            }
+        }
+        Err(ClientError::Refused(error)) => {
+            assert!(
+                error.kind == ErrorKind::Refused || error.kind == ErrorKind::NotFound,
+                "{verb:?}: {error}"
+            );
+            if error.code == "draining" {
+                return Err(ClientError::Refused(error));
+            }
+        }
+        Err(gone) => return Err(gone),
+    }
+    model.unsure = None;
+    Ok(())
+}
+
+fn pause(client: &mut Client, model: &mut Model) -> Result<(), ClientError> {
+    let scope = Scope {
+        peer: Some("nobody".to_owned()),
+        lane: None,
+    };
+    model.unsure_pause = true;
+    if model.paused {
+        client.resume(RelayResume { scope })?;
+    } else {
+        client.pause(RelayPause {
+            scope,
+            how: Pausing::Now,
+            until: None,
+        })?;
+    }
+    model.paused = !model.paused;
+    model.unsure_pause = false;
+    Ok(())
+}
+
+/// Holds what the daemon shows against what was answered before it was killed.
+fn judge(alpha: &Node, model: &mut Model) {
+    let mut client = alpha.client();
+    let status = alpha.status();
+    if model.unsure_pause {
+        model.paused = !status.pauses.is_empty();
+        model.unsure_pause = false;
+    }
+    assert_eq!(
+        !status.pauses.is_empty(),
+        model.paused,
+        "{:?}",
+        status.pauses
+    );
+    let unsure = model.unsure.take();
+    let mut gone = Vec::new();
+    for (id, answered) in &mut model.deliveries {
+        let found = match client.inspect(id) {
+            Ok(detail) => detail.deliveries.into_iter().next(),
+            Err(ClientError::Refused(error)) if error.code == "no_such_segment" => None,
+            Err(error) => panic!("{id}: {error}"),
+        };
+        let delivery = found.map(|found| found.delivery);
+        let parked = |cause: &str| {
+            delivery.as_ref().is_some_and(|at| {
+                at.state == State::Deadletter && at.cause.as_deref() == Some(cause)
+            })
+        };
+        let waits = delivery
+            .as_ref()
+            .is_some_and(|at| at.state == State::Scheduled);
+        let held = delivery
+            .as_ref()
+            .is_some_and(|at| at.waiting_on.iter().any(|on| on == "held"));
+        let holds = match answered {
+            Answered::Put | Answered::Released | Answered::Retried => waits && !held,
+            Answered::Held => waits && held,
+            Answered::Cancelled => parked("cancelled"),
+            Answered::Forced => parked("forced"),
+            Answered::Purged => delivery.is_none(),
+        };
+        if unsure.as_ref() == Some(id) {
+            // Either way is right; what it is, holds from here on.
+            *answered = match &delivery {
+                None => Answered::Purged,
+                Some(_) if parked("cancelled") => Answered::Cancelled,
+                Some(_) if parked("forced") => Answered::Forced,
+                Some(_) if held => Answered::Held,
+                Some(_) => Answered::Released,
+            };
+        } else {
+            assert!(holds, "{id}: {answered:?} was answered, found {delivery:?}");
+        }
+        if *answered == Answered::Purged {
+            gone.push(id.clone());
+        }
+    }
+    for id in gone {
+        model.deliveries.remove(&id);
+    }
+}
+
+#[test]
+fn killed_at_any_moment_what_was_answered_holds() {
+    let seed = number_from_env("EDGED_VERBS_SEED", 1);
+    let cycles = number_from_env("EDGED_VERBS_CYCLES", CYCLES);
+    let mut dice = Dice::new(seed);
+    let mut pair = Pair::new(NODE, seed);
+    let nobody = "\n[[peers]]\nid = \"nobody\"\naddresses = [\"127.0.0.1:9\"]\n";
+    pair.alpha.home.configure("10-test", nobody);
+    pair.start_beta();
+    pair.start_alpha();
+    let producers = Producers::start(pair.alpha.home.socket(), seed, &[Shape::Batches]);
+    let mut model = Model::default();
+    let count = Arc::new(AtomicU64::new(0));
+
+    for _ in 0..cycles {
+        producers.allow(dice.between(64, 512));
+        let goal = count.load(Ordering::SeqCst) + dice.between(20, 120);
+        let operator = {
+            let (socket, count) = (pair.alpha.home.socket().to_owned(), Arc::clone(&count));
+            let (mut dice, mut model) = (Dice::new(dice.draw()), std::mem::take(&mut model));
+            std::thread::spawn(move || {
+                operate(&socket, &mut dice, &mut model, &count);
+                model
+            })
+        };
+        wait_for("orders to be answered", PATIENCE, || {
+            producers.allow(8);
+            (count.load(Ordering::SeqCst) >= goal || operator.is_finished()).then_some(())
+        });
+        pair.alpha.end().kill9();
+        model = operator.join().expect("the operator saw nothing wrong");
+        pair.start_alpha();
+        judge(&pair.alpha, &mut model);
+        let books = pair.alpha.books();
+        assert!(books.holds, "{books:?}");
+    }
+
+    let journal = producers.finish();
+    say(&format!(
+        "  seed {seed}, {cycles} kills, {} orders answered, {} puts beside them",
+        model.answered,
+        journal.puts.len()
+    ));
+    assert!(
+        model.answered > cycles * 10,
+        "orders were answered between the kills"
+    );
+}
