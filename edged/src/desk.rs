@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::clock;
 use crate::config::Config;
-use crate::event::{Answer, Event, Local};
+use crate::event::{Answer, Event, Local, Waits};
 use crate::journal::Journal;
 use crate::payloads::Payloads;
 use crate::readers::Readers;
@@ -176,6 +176,17 @@ impl Desk {
     pub async fn why(&self, rows: Vec<OwedRow>) -> Result<(Vec<Why>, Picture, Now), GoingDown> {
         let (answer, heard) = oneshot::channel();
         let local = Local::Why(rows, answer);
+        self.locals.send(local).await.map_err(|_| GoingDown)?;
+        heard.await.map_err(|_| GoingDown)
+    }
+
+    /// What each of these waits on, and where everything stands.
+    ///
+    /// # Errors
+    /// [`GoingDown`].
+    pub async fn waits(&self, rows: Vec<OwedRow>) -> Result<Waits, GoingDown> {
+        let (answer, heard) = oneshot::channel();
+        let local = Local::Waits(rows, answer);
         self.locals.send(local).await.map_err(|_| GoingDown)?;
         heard.await.map_err(|_| GoingDown)
     }

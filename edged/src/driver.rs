@@ -229,6 +229,12 @@ impl Driver {
                 let whys = rows.iter().map(why).collect();
                 let _ = answer.send((whys, self.scheduler.picture(now), now));
             }
+            Local::Waits(rows, answer) => {
+                let now = clock::now();
+                let waits = |row| self.scheduler.waits_on(now, row);
+                let waits = rows.iter().map(waits).collect();
+                let _ = answer.send((waits, self.scheduler.picture(now), now));
+            }
             Local::WhyAll(answer) => {
                 let now = clock::now();
                 let _ = answer.send((self.scheduler.why_all(now), now));

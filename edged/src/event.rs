@@ -7,7 +7,7 @@ use relay_core::id::{PutId, SegmentId, StagedId};
 use relay_core::scheduler::Picture;
 use relay_core::segment::Digest;
 use relay_core::time::Now;
-use relay_core::why::{Blocked, Why};
+use relay_core::why::{Blocked, Reason, Why};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::staging::Staged;
@@ -83,11 +83,16 @@ pub enum Local {
     },
     /// Why do these not move? Rows as the ledger shows them.
     Why(Vec<OwedRow>, oneshot::Sender<(Vec<Why>, Picture, Now)>),
+    /// What does each of these wait on? Rows as the ledger shows them.
+    Waits(Vec<OwedRow>, oneshot::Sender<Waits>),
     /// What blocks how much?
     WhyAll(oneshot::Sender<(Vec<Blocked>, Now)>),
     /// Where does everything stand?
     Look(oneshot::Sender<(Picture, Now)>),
 }
+
+/// What each row that was asked about waits on, and where everything stands.
+pub type Waits = (Vec<Vec<Reason>>, Picture, Now);
 
 /// What became of a put or an announcement.
 #[derive(Debug)]

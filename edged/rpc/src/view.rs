@@ -98,7 +98,7 @@ pub struct DeliveryView {
     pub cause: Option<String>,
     /// All it waits on, most binding first; empty when it waits on nothing.
     pub waiting_on: Vec<String>,
-    /// When that ends, where known.
+    /// The latest moment at which any of that is known to end.
     pub waiting_until: Option<Moment>,
     /// Attempts so far that count against the budget.
     pub attempt_count: u32,

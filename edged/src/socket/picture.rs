@@ -14,13 +14,14 @@ use edged_rpc::{
     Moment, PeerStateView, PeerView, SegmentDetail, SegmentView, StatusView,
 };
 use relay_core::change::{AttemptRow, OwedRow};
-use relay_core::delivery::{Attempt, Outcome, State, StateName, WaitingOn};
+use relay_core::delivery::{Attempt, Outcome, State, StateName};
 use relay_core::event;
 use relay_core::id::{LaneNo, NodeId, NodeNo};
 use relay_core::ledger::{InboxItem, InboxState, Inspection};
 use relay_core::scheduler::{PausePicture, PeerPicture, Picture};
 use relay_core::segment::Topic;
 use relay_core::time::{Now, Unix};
+use relay_core::why::Reason;
 
 use crate::desk::Desk;
 use crate::transport::Source as _;
@@ -97,8 +98,8 @@ impl<'a> Painter<'a> {
         }
     }
 
-    /// A segment and all that happened to it.
-    pub(super) fn detail(&self, found: &Inspection) -> SegmentDetail {
+    /// A segment, all that happened to it, and what each of its deliveries waits on.
+    pub(super) fn detail(&self, found: &Inspection, waits: &[Vec<Reason>]) -> SegmentDetail {
         let rows: Vec<OwedRow> = found
             .deliveries
             .iter()
@@ -107,8 +108,9 @@ impl<'a> Painter<'a> {
         let deliveries = found
             .deliveries
             .iter()
-            .map(|(row, history)| DeliveryDetail {
-                delivery: self.delivery(&found.segment, row),
+            .zip(waits)
+            .map(|((row, history), waits)| DeliveryDetail {
+                delivery: self.delivery(&found.segment, row, waits),
                 attempts: attempts(self.now, &found.segment, row, history),
             });
         SegmentDetail {
@@ -117,51 +119,34 @@ impl<'a> Painter<'a> {
         }
     }
 
-    /// One (segment, peer) pair.
-    pub(super) fn delivery(&self, item: &InboxItem, row: &OwedRow) -> DeliveryView {
-        let peer_id = self.peer_name(row.due.peer);
-        let (waiting_on, waiting_until) = self.waiting(&peer_id, row.state);
+    /// One (segment, peer) pair, and what it waits on. It does not move before the
+    /// latest moment that is known.
+    pub(super) fn delivery(
+        &self,
+        item: &InboxItem,
+        row: &OwedRow,
+        waits: &[Reason],
+    ) -> DeliveryView {
+        let waiting_until = waits.iter().filter_map(|reason| reason.until).max();
         let cause = match row.state {
             State::Deadletter { cause } => Some(cause.as_str().to_owned()),
             State::Scheduled | State::Inflight | State::Failed { .. } | State::Acked => None,
         };
         DeliveryView {
             segment_id: Id(item.id.0),
-            peer_id,
+            peer_id: self.peer_name(row.due.peer),
             origin: self.node_name(item.origin),
             lane: self.lane_name(row.lane),
             topic: topic(item),
             state: state(row.state.name()),
             cause,
-            waiting_on,
-            waiting_until,
+            waiting_on: waits.iter().map(|on| on.on.as_str().to_owned()).collect(),
+            waiting_until: waiting_until.map(|at| Moment(at.0)),
             attempt_count: row.spent,
             len: item.length,
             first_queued: self.moment(row.queued),
             last_updated: self.moment(row.updated),
             rescued: row.rescued,
-        }
-    }
-
-    /// What a delivery waits on, most binding first, and until when.
-    fn waiting(&self, peer: &str, at: State) -> (Vec<String>, Option<Moment>) {
-        let peer = self.peers.get(peer);
-        let on_peer = peer.and_then(|peer| peer.waiting_on);
-        let words = |all: &[WaitingOn]| all.iter().map(|on| on.as_str().to_owned()).collect();
-        match at {
-            State::Scheduled => {
-                let all: Vec<WaitingOn> = on_peer.into_iter().collect();
-                let busy = all.contains(&WaitingOn::PeerBusy);
-                let until = peer.and_then(|peer| peer.busy).filter(|_| busy);
-                let until = until.map(|(until, _)| self.now.unix + until.since(self.now.mono));
-                (words(&all), until.map(|at| self.moment(at)))
-            }
-            State::Failed { until } => {
-                let before = on_peer.filter(|on| *on < WaitingOn::Backoff);
-                let all: Vec<WaitingOn> = before.into_iter().chain([WaitingOn::Backoff]).collect();
-                (words(&all), Some(self.moment(until)))
-            }
-            State::Inflight | State::Acked | State::Deadletter { .. } => (Vec::new(), None),
         }
     }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use edged_rpc::{
-    Durability, ErrorKind, LinkState, Outcome, Paging, PeerList, PutOptions, RelayList,
-    RelayStatus, RelayWhy, SegmentList, State,
+    Client, Durability, ErrorKind, LinkState, Outcome, Paging, PeerList, PutOptions, RelayAct,
+    RelayList, RelayPause, RelayStatus, RelayWhy, SegmentList, State, Verb, Which,
 };
 
 use crate::world::{Home, refused, to_beta};
@@ -51,6 +51,43 @@ fn a_segment_shows_what_was_said_of_it() {
             .all(|a| a.outcome != Some(Outcome::Acked))
     );
     assert_eq!(by_prefix.segment.segment_id, id);
+}
+
+#[test]
+fn a_delivery_names_all_it_waits_on_wherever_it_is_shown() {
+    let home = Home::new();
+    let daemon = home.start();
+    let mut client = daemon.client();
+    let id = client.put(&to_beta(), b"x").expect("put").segment_id;
+    let waiting = |client: &mut Client| {
+        let listed = client.deliveries(&RelayList {
+            page: page(10, None),
+            ..RelayList::default()
+        });
+        let listed = listed.expect("a page").items.remove(0).waiting_on;
+        let detail = client.inspect(&id.to_string()).expect("it is here");
+        assert_eq!(detail.deliveries[0].delivery.waiting_on, listed);
+        listed
+    };
+
+    let hold = RelayAct {
+        verb: Verb::Hold,
+        which: Which::One {
+            segment: id.to_string(),
+            peer: None,
+        },
+        dry_run: false,
+    };
+    client.act(&hold, |_| ()).expect("it is held");
+    client.pause(RelayPause::default()).expect("it is paused");
+
+    assert_eq!(waiting(&mut client), ["held", "paused", "peer_down"]);
+    // Of what is in the ledger alone, too.
+    drop(client);
+    daemon.stop();
+    let daemon = home.start();
+    let waits = waiting(&mut daemon.client());
+    assert_eq!(waits, ["held", "paused", "peer_down"]);
 }
 
 #[test]

@@ -36,10 +36,9 @@ impl Scheduler {
                 reasons: self.reasons(now, peer, row, parcel),
                 ahead: ahead(peer, row, parcel.is_some()),
             },
-            // Nobody has that number: the peer left the config, its rows stay.
             (State::Inflight | State::Scheduled | State::Failed { .. }, None) => {
                 Standing::Waiting {
-                    reasons: vec![reason(now, Gate::new(WaitingOn::PeerRemoved, None))],
+                    reasons: vec![removed(now)],
                     ahead: Ahead::default(),
                 }
             }
@@ -59,6 +58,26 @@ impl Scheduler {
                 | State::Failed { .. }
                 | State::Acked => row.error.clone(),
             },
+        }
+    }
+
+    /// What the delivery whose row the ledger shows as `row` waits on, the most
+    /// binding first; nothing if it does not wait. What goes before it is not
+    /// counted, so that a long list may ask.
+    #[must_use]
+    pub fn waits_on(&self, now: Now, row: &OwedRow) -> Vec<Reason> {
+        let key = (row.due.pack, row.due.part);
+        let peer = self.peers.get(&row.due.peer);
+        let parcel = peer.and_then(|peer| peer.parcels.get(&key));
+        let row = parcel.map_or(row, |parcel| &parcel.row);
+        match (row.state, peer) {
+            (State::Acked | State::Deadletter { .. }, _) | (State::Inflight, Some(_)) => Vec::new(),
+            (State::Scheduled | State::Failed { .. }, Some(peer)) => {
+                self.reasons(now, peer, row, parcel)
+            }
+            (State::Inflight | State::Scheduled | State::Failed { .. }, None) => {
+                vec![removed(now)]
+            }
         }
     }
 
@@ -264,6 +283,11 @@ fn ahead(peer: &Peer, row: &OwedRow, in_memory: bool) -> Ahead {
         sum.at_most = true;
     }
     sum
+}
+
+/// Nobody has that number: the peer left the config, its rows stay.
+fn removed(now: Now) -> Reason {
+    reason(now, Gate::new(WaitingOn::PeerRemoved, None))
 }
 
 fn reason(now: Now, gate: Gate) -> Reason {

@@ -118,13 +118,16 @@ async fn one(
         length: item.length,
     });
     let targets: Vec<Target> = targets.collect();
-    let (node, now) = clerk.look().await.map_err(|_| draining())?;
+    let waits = clerk.waits(rows.iter().map(|row| (*row).clone()).collect());
+    let (waits, node, now) = waits.await.map_err(|_| draining())?;
     let painter = Painter::new(clerk, &node, now);
+    let first = rows.iter().zip(&waits);
+    let first = first.map(|(row, waits)| painter.delivery(item, row, waits));
     let mut acted = Acted {
         dry_run,
         matched: rows.len() as u64,
         bytes: item.length * rows.len() as u64,
-        first: rows.iter().map(|row| painter.delivery(item, row)).collect(),
+        first: first.collect(),
         ..Acted::default()
     };
     if dry_run {
@@ -293,7 +296,8 @@ impl<'a> Bulk<'a> {
             .filter(|found| cause(found.row.state).is_some_and(|cause| !self.passes_over(cause)));
         self.acted.first = rows
             .take(FIRST)
-            .map(|found| painter.delivery(&found.segment, &found.row))
+            // What is parked waits on nothing.
+            .map(|found| painter.delivery(&found.segment, &found.row, &[]))
             .collect();
         Ok(())
     }

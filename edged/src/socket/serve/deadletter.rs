@@ -41,8 +41,10 @@ pub(super) async fn inspect(
         resource,
     );
     orders.give(Order::Note(record)).await?;
-    let (node, now) = clerk.look().await.map_err(|_| draining())?;
-    let detail = Painter::new(clerk, &node, now).detail(&found);
+    let rows = found.deliveries.iter().map(|(row, _)| row.clone());
+    let waits = clerk.waits(rows.collect()).await;
+    let (waits, node, now) = waits.map_err(|_| draining())?;
+    let detail = Painter::new(clerk, &node, now).detail(&found, &waits);
     let entry = detail
         .deliveries
         .into_iter()

@@ -90,11 +90,13 @@ pub(super) async fn deliveries(
     }
     let listing = clerk.read(move |reader| reader.deliveries(&filter, after, limit));
     let listing = listing.await?;
-    let (node, now) = clerk.look().await.map_err(|_| draining())?;
+    let rows = listing.rows.iter().map(|found| found.row.clone());
+    let waits = clerk.waits(rows.collect()).await;
+    let (waits, node, now) = waits.map_err(|_| draining())?;
     let painter = Painter::new(clerk, &node, now);
-    let rows = listing.rows.iter().map(|found| {
+    let rows = listing.rows.iter().zip(&waits).map(|(found, waits)| {
         let place = find::show_place((found.row.due, found.segment.member));
-        (painter.delivery(&found.segment, &found.row), place)
+        (painter.delivery(&found.segment, &found.row, waits), place)
     });
     Ok(paged(
         rows,

@@ -11,8 +11,10 @@ use crate::socket::wire::{Broken, Teller};
 /// One segment, its deliveries, their attempts.
 pub(super) async fn inspect(clerk: &Clerk<'_>, text: &str) -> Answered<SegmentDetail> {
     let found = find::one(clerk, text).await?;
-    let (node, now) = clerk.look().await.map_err(|_| draining())?;
-    Ok(Painter::new(clerk, &node, now).detail(&found))
+    let rows = found.deliveries.iter().map(|(row, _)| row.clone());
+    let waits = clerk.waits(rows.collect()).await;
+    let (waits, node, now) = waits.map_err(|_| draining())?;
+    Ok(Painter::new(clerk, &node, now).detail(&found, &waits))
 }
 
 /// The words of one segment, then its bytes, then Done.
