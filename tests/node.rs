@@ -25,5 +25,8 @@ fn die_of_poison(touched: Touched) {
         Touched::Arriving(id) => id.to_string(),
     };
     let poison = std::env::var(POISON).unwrap_or_default();
-    assert!(!poison.split(',').any(|one| one == name), "{name} is poison");
+    assert!(
+        !poison.split(',').any(|one| one == name),
+        "{name} is poison"
+    );
 }

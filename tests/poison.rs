@@ -99,7 +99,11 @@ fn a_segment_that_kills_its_sender_is_parked_with_evidence_and_the_others_go() {
     assert!(said.starts_with(wanted), "{said}");
     assert!(said.contains("pack 3 is poison at tests/node.rs"), "{said}");
     let parked = client.deadletter(&poison, "beta").expect("it is parked");
-    let told = parked.entry.attempts.last().and_then(|last| last.error.clone());
+    let told = parked
+        .entry
+        .attempts
+        .last()
+        .and_then(|last| last.error.clone());
     assert!(told.expect("the history says why").contains("poison"));
     let events = events(&mut client, "relay.poison.isolated");
     assert_eq!(events.len(), 1);
@@ -128,7 +132,10 @@ fn a_daemon_that_is_killed_with_something_in_flight_isolates_nothing() {
     let books = pair.alpha.wait_at_rest(PATIENCE);
     assert_eq!((books.put, books.acked), (1, 1));
     assert!(!pair.alpha.home.state().join("last-panic").exists());
-    assert_eq!(events(&mut pair.alpha.client(), "system.panicked"), [] as [&str; 0]);
+    assert_eq!(
+        events(&mut pair.alpha.client(), "system.panicked"),
+        [] as [&str; 0]
+    );
 }
 
 /// Records of this event, in words, oldest first.

@@ -55,6 +55,9 @@ pub const UNSAVED_BYTES: u64 = 64 << 10;
 pub const POISON_MARKS: usize = 1024;
 /// For so long a panic is held against what it names: a newer daemon may take it.
 pub const KEEP_MARKS: Duration = Duration::from_secs(24 * 60 * 60);
+/// What a link has sent is told within this: it says so four times a second while
+/// anything moves, and a busy node may hear it late.
+pub const TOLD_WITHIN: Duration = Duration::from_secs(5);
 /// A contact window looks at the wall clock this often: it may be put.
 pub const LOOK_AT_WALL: Duration = Duration::from_secs(30);
 

@@ -234,10 +234,7 @@ impl Marks {
 
     /// Segments that are not taken in any more.
     pub fn shunned(&self) -> impl Iterator<Item = SegmentId> {
-        let poison = self
-            .arriving
-            .iter()
-            .filter(|(_, mark)| mark.count >= TWICE);
+        let poison = self.arriving.iter().filter(|(_, mark)| mark.count >= TWICE);
         poison.map(|(id, _)| *id)
     }
 
@@ -405,8 +402,14 @@ mod tests {
 
         marks.name(Touched::Owed(member(1, 0)), NOW);
 
-        assert_eq!(marks.judge(row(member(1, 0), Some(0), 3)), Verdict::Poison(2));
-        assert_eq!(marks.judge(row(member(2, 0), Some(0), 3)), Verdict::Poison(2));
+        assert_eq!(
+            marks.judge(row(member(1, 0), Some(0), 3)),
+            Verdict::Poison(2)
+        );
+        assert_eq!(
+            marks.judge(row(member(2, 0), Some(0), 3)),
+            Verdict::Poison(2)
+        );
         assert_eq!(marks.judge(row(member(1, 1), Some(1), 3)), Verdict::Sound);
         assert_eq!(marks.judge(row(rest(1), Some(2), 3)), Verdict::Sound);
         assert_eq!(marks.judge(row(rest(2), Some(2), 3)), Verdict::Sound);

@@ -350,7 +350,7 @@ impl Scheduler {
             Input::SendFailed { link, due, trouble } => self.on_send_failed(link, due, trouble),
             Input::Verified { due, bad, lengths } => self.on_verified(now, due, &bad, &lengths),
             Input::Ordered { id, caller, order } => self.on_ordered(now, id, &caller, order),
-            Input::SentOnWire { peer, bytes } => self.on_sent_on_wire(&peer, bytes),
+            Input::SentOnWire { peer, bytes } => self.on_sent_on_wire(now, &peer, bytes),
             Input::Panicked(panics) => self.on_panicked(now, panics),
             Input::Drain => self.on_drain(now),
             Input::Wake => self.on_wake(now),

@@ -252,7 +252,34 @@ fn bytes_that_an_older_link_has_not_reported_still_count() {
         why: "duplicate".to_owned(),
     });
     node.report(10);
+    node.wait(Duration::from_secs(5));
+    node.report(10);
     assert!(!node.bandwidth().shut, "both have said what they sent");
+}
+
+#[test]
+fn what_was_acked_counts_against_a_quota_until_its_link_has_told_all_of_it() {
+    let mut node = Node::new(|settings| settings.bounds.quota = 20_000);
+    node.link_up();
+
+    let sent: u64 = (1..=20)
+        .map(|pack| {
+            let sent = node.send(8);
+            // The little that had left when the connection was read, or another link.
+            node.report(64);
+            node.ack(pack, 8);
+            node.report(64);
+            sent
+        })
+        .sum();
+
+    // As if nothing had been told.
+    assert_eq!(sent, 8 * 2 * PACK);
+    assert!(node.bandwidth().shut);
+    // Nothing flies for long: what was not told by now was never sent.
+    node.wait(Duration::from_secs(5));
+    node.report(64);
+    assert!(!node.bandwidth().shut);
 }
 
 #[test]

@@ -56,7 +56,11 @@ fn what_expired_says_after_its_time_that_its_bytes_are_given_up() {
             ..DeliveryFilter::default()
         };
         let listed = disk.reader().deliveries(&filter, None, 9);
-        assert_eq!(listed.expect("a listing").rows.len(), 2, "its ids are known");
+        assert_eq!(
+            listed.expect("a listing").rows.len(),
+            2,
+            "its ids are known"
+        );
         disk.reopen();
     }
     disk.commit(vec![Change::Gone(first)]);

@@ -117,7 +117,10 @@ fn expired(conn: &Connection, no: PackNo, oldest: Unix) -> LedgerResult<Option<V
                     found.push(stored);
                 }
             }
-            State::Scheduled | State::Inflight | State::Failed { .. } | State::Deadletter { .. } => {
+            State::Scheduled
+            | State::Inflight
+            | State::Failed { .. }
+            | State::Deadletter { .. } => {
                 return Ok(None);
             }
         }

@@ -34,6 +34,8 @@ pub(super) struct Meters {
     pending_all: u64,
     /// Links that were let go of and may still report.
     ending: BTreeMap<LinkId, NodeNo>,
+    /// Since when nothing flies to a peer for which bytes are pending.
+    landed: BTreeMap<NodeNo, Mono>,
 }
 
 impl Meters {
@@ -139,6 +141,7 @@ impl Meters {
     pub(super) fn hand_over(&mut self, no: NodeNo, bytes: u64) {
         *self.pending.entry(no).or_default() += bytes;
         self.pending_all += bytes;
+        self.landed.remove(&no);
     }
 
     /// A link has sent `bytes`; `None`: to nobody we number.
@@ -157,6 +160,19 @@ impl Meters {
     fn nothing_pending(&mut self, no: NodeNo) {
         if !self.ending.values().any(|ending| *ending == no) {
             self.pending_all -= self.pending.remove(&no).unwrap_or(0);
+            self.landed.remove(&no);
+        }
+    }
+
+    /// Nothing flies to `no`: what was handed over was sent and is told soon, or, where an
+    /// upload was cut short, never will be.
+    fn landed(&mut self, no: NodeNo, now: Mono) {
+        if !self.pending.contains_key(&no) {
+            return;
+        }
+        let since = *self.landed.entry(no).or_insert(now);
+        if now.since(since) >= limits::TOLD_WITHIN {
+            self.nothing_pending(no);
         }
     }
 
@@ -196,12 +212,12 @@ impl Meters {
 }
 
 impl Scheduler {
-    pub(super) fn on_sent_on_wire(&mut self, peer: &NodeId, bytes: u64) {
+    pub(super) fn on_sent_on_wire(&mut self, now: Now, peer: &NodeId, bytes: u64) {
         let no = self.nodes.number(peer);
         let no = no.filter(|no| self.peers.contains_key(no));
         self.meters.report(no, bytes);
         if let Some(no) = no.filter(|no| self.peers[no].flying() == 0) {
-            self.meters.nothing_pending(no);
+            self.meters.landed(no, now.mono);
         }
         self.dirty.extend(no);
     }

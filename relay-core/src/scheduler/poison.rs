@@ -288,7 +288,12 @@ impl Scheduler {
 
     /// An operator wants it tried again: what was counted against its pack is over.
     pub(super) fn forgive(&mut self, pack: PackNo) {
-        let rows: Vec<Due> = self.poison.marks.of_pack(pack).map(|(due, _)| due).collect();
+        let rows: Vec<Due> = self
+            .poison
+            .marks
+            .of_pack(pack)
+            .map(|(due, _)| due)
+            .collect();
         rows.into_iter().for_each(|due| self.forget_mark(due));
         self.poison.alike.sound(pack, |_| true);
     }

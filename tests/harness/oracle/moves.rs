@@ -328,7 +328,9 @@ impl Oracle {
             ),
             Cause::Rejected => (
                 "cause: Rejected",
-                covered.iter().all(|m| self.refuses(peer, id(m)) || self.shuns(peer, id(m)))
+                covered
+                    .iter()
+                    .all(|m| self.refuses(peer, id(m)) || self.shuns(peer, id(m)))
                     || self.is_poison(n, row, nodes),
             ),
             Cause::Expired => ("cause: Expired", row.has_expired(&stored.info, unix)),

@@ -44,8 +44,7 @@ impl Oracle {
             } else {
                 u64::MAX
             };
-            let both =
-                plan.poison.kills_sender(n, *id) && plan.poison.kills_receiver(n, *id);
+            let both = plan.poison.kills_sender(n, *id) && plan.poison.kills_receiver(n, *id);
             let most = if both { most + TAKING } else { most };
             assert!(
                 *count <= most,
@@ -96,7 +95,10 @@ impl Oracle {
             self.tally.count("poison: two peers");
             let peers: Vec<NodeNo> = self.watches[n].peers.keys().copied().collect();
             let blames = |peer: &&NodeNo| {
-                let at = Due { peer: **peer, ..due };
+                let at = Due {
+                    peer: **peer,
+                    ..due
+                };
                 self.blames(n, at, member, nodes)
             };
             return peers.iter().filter(blames).count() >= 2;
