@@ -59,7 +59,7 @@ struct Stand {
 }
 
 const OPEN: [(Exit, &str); VERBS.len()] =
-    [DONE, DONE, DONE, DONE, DONE, DONE, STATE, DONE, NOT_PARKED];
+    [DONE, DONE, DONE, DONE, DONE, DONE, STATE, STATE, NOT_PARKED];
 const PARKED: [(Exit, &str); VERBS.len()] =
     [STATE, STATE, STATE, STATE, DONE, DONE, DONE, DONE, DONE];
 const CANCELLED: [(Exit, &str); VERBS.len()] =
@@ -417,6 +417,8 @@ struct Model {
     paused: bool,
     unsure_pause: bool,
     answered: u64,
+    /// What was ordered of each, for a failure's message.
+    history: BTreeMap<String, Vec<String>>,
 }
 
 /// Gives random orders until the daemon goes.
@@ -452,6 +454,8 @@ fn step(client: &mut Client, dice: &mut Dice, model: &mut Model) -> Result<(), C
         _ => (Verb::Purge, Answered::Purged),
     };
     model.unsure = Some(id.clone());
+    let told = model.history.entry(id.clone()).or_default();
+    told.push(format!("{verb:?}"));
     let act = RelayAct {
         verb,
         which: Which::One {
@@ -462,11 +466,13 @@ fn step(client: &mut Client, dice: &mut Dice, model: &mut Model) -> Result<(), C
     };
     match client.act(&act, |_| ()) {
         Ok(acted) => {
+            told.push(format!("{} changed", acted.changed));
             if acted.changed > 0 {
                 model.deliveries.insert(id, then);
             }
         }
         Err(ClientError::Refused(error)) => {
+            told.push(error.code.to_string());
             assert!(
                 error.kind == ErrorKind::Refused || error.kind == ErrorKind::NotFound,
                 "{verb:?}: {error}"
@@ -552,7 +558,11 @@ fn judge(alpha: &Node, model: &mut Model) {
                 Some(_) => Answered::Released,
             };
         } else {
-            assert!(holds, "{id}: {answered:?} was answered, found {delivery:?}");
+            let history = model.history.get(id);
+            assert!(
+                holds,
+                "{id}: {answered:?} was answered, found {delivery:?} after {history:?}"
+            );
         }
         if *answered == Answered::Purged {
             gone.push(id.clone());

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::UdpSocket;
 use tokio::sync::{Notify, Semaphore};
@@ -31,7 +31,24 @@ pub struct Weather {
     pub delay: Duration,
     /// And up to so much longer: they overtake each other.
     pub spread: Duration,
+    /// Nothing passes on the way back, from the node to who dialled it.
+    pub mute: bool,
+    /// So many bytes pass in a second, each way, [`OVERHEAD`] a datagram counted;
+    /// 0 is no limit.
+    pub bytes_per_second: u64,
 }
+
+/// One of the two ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    In,
+    Back,
+}
+
+/// The headers of a datagram that a slow link carries, too: IPv4 and UDP.
+const OVERHEAD: u64 = 28;
+/// What waits longer than this before a slow link is lost, as in a modem's buffer.
+const BUFFER: Duration = Duration::from_secs(2);
 
 /// Datagrams under way at once; more are lost.
 const UNDER_WAY: usize = 8192;
@@ -61,6 +78,10 @@ struct Sky {
     weather: Weather,
     target: Option<SocketAddr>,
     dice: Dice,
+    /// Until when a slow link is busy with what it took, each way.
+    busy: [Option<Instant>; 2],
+    /// Raised when every dialler is to appear at another address.
+    roamed: u64,
 }
 
 impl Proxy {
@@ -79,6 +100,8 @@ impl Proxy {
             weather: Weather::default(),
             target: None,
             dice: Dice::new(seed),
+            busy: [None; 2],
+            roamed: 0,
         };
         let shared = Arc::new(Shared {
             sky: Mutex::new(sky),
@@ -114,6 +137,12 @@ impl Proxy {
         self.shared.sky().weather = weather;
     }
 
+    /// The node behind it hears every dialler from another address from here on, as
+    /// when its network changes or a NAT forgets; answers to the old one are lost.
+    pub fn roam(&self) {
+        self.shared.sky().roamed += 1;
+    }
+
     /// Bytes that have passed since the start, both ways.
     #[must_use]
     pub fn passed(&self) -> u64 {
@@ -139,7 +168,7 @@ impl Shared {
         self.sky.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn fate(&self) -> Fate {
+    fn fate(&self, way: Way, length: usize) -> Fate {
         let sky = &mut *self.sky();
         let Weather {
             cut,
@@ -147,20 +176,31 @@ impl Shared {
             twice,
             delay,
             spread,
+            mute,
+            bytes_per_second,
         } = sky.weather;
-        if cut || sky.dice.chance(loss) {
+        if cut || (mute && way == Way::Back) || sky.dice.chance(loss) {
             return Vec::new();
         }
+        let Some(queued) = sky.queue(way, length as u64, bytes_per_second) else {
+            return Vec::new();
+        };
         let copies = if sky.dice.chance(twice) { 2 } else { 1 };
         let most = u64::try_from(spread.as_micros()).unwrap_or(u64::MAX);
-        let mut late = || delay + Duration::from_micros(sky.dice.between(0, most));
+        let mut late = || queued + delay + Duration::from_micros(sky.dice.between(0, most));
         (0..copies).map(|_| late()).collect()
     }
 
     /// Sends `datagram` as its fate has it. What a socket refuses is lost, as on
     /// any network.
-    async fn pass(self: &Arc<Self>, datagram: &[u8], from: &Arc<UdpSocket>, to: SocketAddr) {
-        for late in self.fate() {
+    async fn pass(
+        self: &Arc<Self>,
+        way: Way,
+        datagram: &[u8],
+        from: &Arc<UdpSocket>,
+        to: SocketAddr,
+    ) {
+        for late in self.fate(way, datagram.len()) {
             self.passed
                 .fetch_add(datagram.len() as u64, Ordering::Relaxed);
             if late.is_zero() {
@@ -177,6 +217,24 @@ impl Shared {
                 drop(place);
             });
         }
+    }
+}
+
+impl Sky {
+    /// How long a datagram takes to be through a link of this rate, what waits before
+    /// it included; `None` if the buffer is full.
+    fn queue(&mut self, way: Way, length: u64, rate: u64) -> Option<Duration> {
+        if rate == 0 {
+            return Some(Duration::ZERO);
+        }
+        let (now, busy) = (Instant::now(), &mut self.busy[way as usize]);
+        let free = busy.map_or(now, |busy| busy.max(now));
+        if free - now > BUFFER {
+            return None;
+        }
+        let through = free + Duration::from_micros((length + OVERHEAD) * 1_000_000 / rate);
+        *busy = Some(through);
+        Some(through - now)
     }
 }
 
@@ -198,14 +256,23 @@ fn run(front: std::net::UdpSocket, shared: &Arc<Shared>) {
 async fn inward(front: &Arc<UdpSocket>, shared: &Arc<Shared>) {
     let mut flows: VecDeque<Flow> = VecDeque::new();
     let mut buffer = vec![0; LONGEST];
+    let mut roamed = 0;
     loop {
         let Ok((length, dialler)) = front.recv_from(&mut buffer).await else {
             // An earlier datagram met a closed port; the socket is fine.
             continue;
         };
-        let Some(target) = shared.sky().target else {
+        let (target, times) = {
+            let sky = shared.sky();
+            (sky.target, sky.roamed)
+        };
+        let Some(target) = target else {
             continue;
         };
+        if times > roamed {
+            flows.clear();
+            roamed = times;
+        }
         if !flows.iter().any(|flow| flow.dialler == dialler) {
             if flows.len() == FLOWS {
                 flows.pop_back();
@@ -214,7 +281,8 @@ async fn inward(front: &Arc<UdpSocket>, shared: &Arc<Shared>) {
         }
         let flow = flows.iter().find(|flow| flow.dialler == dialler);
         let flow = flow.expect("it was pushed if it was not there");
-        shared.pass(&buffer[..length], &flow.back, target).await;
+        let (datagram, back) = (&buffer[..length], &flow.back);
+        shared.pass(Way::In, datagram, back, target).await;
     }
 }
 
@@ -257,7 +325,8 @@ async fn outward(
     let mut buffer = vec![0; LONGEST];
     loop {
         if let Ok((length, _)) = back.recv_from(&mut buffer).await {
-            shared.pass(&buffer[..length], &front, dialler).await;
+            let datagram = &buffer[..length];
+            shared.pass(Way::Back, datagram, &front, dialler).await;
         }
     }
 }
