@@ -8,12 +8,9 @@
 //!
 //! `EDGED_KILL_CYCLES` and `EDGED_KILL_SEED` change the run.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use harness::daemon::{
-    Fate, Item, Journal, OpenAttempt, PATIENCE, Pair, Producers, Rows, Shape, Witness, wait_for,
-};
+use harness::daemon::{OpenAttempt, PATIENCE, Pair, Producers, Rows, Shape, Witness, wait_for};
 use harness::proxy::Weather;
 use harness::seeds::{Dice, number_from_env, say};
 use relay_core::delivery::Outcome;
@@ -85,7 +82,7 @@ fn killed_at_any_moment_nothing_answered_is_lost_and_nothing_comes_twice() {
     pair.beta.end().terminate();
     let arrived = Witness::of(&pair.beta.home).inbox();
     say(&format!("  seed {seed}, {cycles} kills: {totals:?}"));
-    reconcile(&journal, &arrived);
+    journal.reconcile(&arrived);
     assert_eq!(
         arrived.len() as u64,
         books.acked,
@@ -206,43 +203,4 @@ fn all_abandoned(pair: &Pair, open: &[OpenAttempt]) {
             "{id}: {detail:?}"
         );
     }
-}
-
-/// Holds what lies in the inbox against what producers were told.
-fn reconcile(journal: &Journal, arrived: &[Item]) {
-    let mut by_digest: BTreeMap<[u8; 32], Vec<[u8; 16]>> = BTreeMap::new();
-    for item in arrived {
-        assert_eq!(item.promised, item.found, "bytes are what their table says");
-        by_digest.entry(item.found).or_default().push(item.id);
-    }
-    let (mut answered, mut cut_off, mut refused) = (0, [0, 0], 0);
-    let (mut lost, mut duplicates) = (Vec::new(), Vec::new());
-    for (body, fate) in &journal.puts {
-        let found = by_digest.remove(&body.digest()).unwrap_or_default();
-        if found.len() > 1 {
-            duplicates.push(*body);
-        }
-        match fate {
-            Fate::Answered(id) => {
-                answered += 1;
-                if !found.contains(&id.0) {
-                    lost.push(*body);
-                }
-            }
-            Fate::CutOff => cut_off[usize::from(!found.is_empty())] += 1,
-            Fate::Refused => {
-                refused += 1;
-                assert!(found.is_empty(), "a refused put leaves nothing");
-            }
-        }
-    }
-    say(&format!(
-        "  answered {answered}  cut off {} gone, {} stored  refused {refused}  lost {}  duplicates {}",
-        cut_off[0],
-        cut_off[1],
-        lost.len(),
-        duplicates.len()
-    ));
-    assert_eq!((lost, duplicates), (vec![], vec![]));
-    assert!(by_digest.is_empty(), "nothing arrives that nobody put");
 }

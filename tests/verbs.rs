@@ -1,36 +1,25 @@
-//! Every verb of an operator on every state of a delivery, with real daemons: the right
-//! answer, the right exit code, books that add up; and what was answered holds after
-//! SIGKILL at any moment.
+//! Every verb of an operator on every state of a delivery, with real daemons and the
+//! binary that people type: the right answer, the right exit code, books that add up;
+//! and what was answered holds after SIGKILL at any moment (`kills`).
 //!
 //! States are made with peers that behave: `beta` runs until it is frozen, `nobody` is
 //! never there, `gamma` is played by the test and refuses what it is told to.
-//! `EDGED_VERBS_SEED` and `EDGED_VERBS_CYCLES` change the run of kills.
 
-use std::collections::BTreeMap;
+#[path = "verbs/kills.rs"]
+mod kills;
+
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::process::CommandExt as _;
-use std::path::Path;
-use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use edgectl::Exit;
-use edged_rpc::{
-    Client, ClientError, ErrorKind, Pausing, PutOptions, RelayAct, RelayPause, RelayResume, Scope,
-    State, Verb, Which,
-};
-use harness::daemon::{
-    Node, PATIENCE, Pair, Producers, Refuser, Said, Shape, Site, edgectl, wait_for,
-};
+use edged_rpc::{PutOptions, State};
+use harness::daemon::{Ctl, Node, PATIENCE, Refuser, Said, Site, wait_for};
 use harness::proxy::Proxy;
-use harness::seeds::{Dice, number_from_env, say};
+use harness::seeds::say;
 use relay_core::change::Nack;
 
 /// The binaries under test.
 const NODE: &str = env!("CARGO_BIN_EXE_relay-node");
-const CTL: &str = env!("CARGO_BIN_EXE_relay-ctl");
-/// Kills in one run.
-const CYCLES: u64 = 20;
+const CTL: Ctl = Ctl(env!("CARGO_BIN_EXE_relay-ctl"));
 
 /// Everything that can be typed at a delivery; `SEG` and `PEER` stand for it.
 const VERBS: [&str; 9] = [
@@ -70,7 +59,19 @@ const ACKED: [(Exit, &str); VERBS.len()] = [
     STATE, STATE, STATE, STATE, STATE, STATE, DONE, DONE, NOT_PARKED,
 ];
 
-const STANDS: [Stand; 8] = [
+const EXPIRED: [(Exit, &str); VERBS.len()] = [
+    STATE,
+    STATE,
+    STATE,
+    STATE,
+    (Exit::Refused, "wrong_cause"),
+    DONE,
+    DONE,
+    DONE,
+    DONE,
+];
+
+const STANDS: [Stand; 10] = [
     stand("acked", "beta", State::Acked, ACKED),
     stand("scheduled", "nobody", State::Scheduled, OPEN),
     stand("held", "nobody", State::Scheduled, OPEN),
@@ -78,6 +79,8 @@ const STANDS: [Stand; 8] = [
     stand("rejected", "gamma", State::Deadletter, PARKED),
     stand("cancelled", "nobody", State::Deadletter, CANCELLED),
     stand("forced", "nobody", State::Deadletter, FORCED),
+    stand("retries_exhausted", "gamma", State::Deadletter, PARKED),
+    stand("expired", "nobody", State::Deadletter, EXPIRED),
     // Last: beta is frozen for it.
     stand("inflight", "beta", State::Inflight, OPEN),
 ];
@@ -100,7 +103,7 @@ const fn stand(
 fn by_its_first_word(body: &[u8]) -> Option<Nack> {
     if body.starts_with(b"rejected") {
         Some(Nack::NotAllowed)
-    } else if body.starts_with(b"failed") {
+    } else if body.starts_with(b"failed") || body.starts_with(b"retries_exhausted") {
         Some(Nack::BadDigest)
     } else {
         None
@@ -134,7 +137,8 @@ impl World {
         // What fails rests for the whole test, and a frozen peer is waited for.
         home.configure(
             "10-test",
-            "[relay]\nack_timeout = \"1h\"\n[relay.retry]\nfirst = \"1h\"\nlongest = \"2h\"\n",
+            "[relay]\nack_timeout = \"1h\"\n[relay.retry]\nfirst = \"1h\"\nlongest = \"2h\"\n\
+             [lanes.hasty]\nclass = 4\nbudget = 1\n",
         );
         let mut alpha = Node::new(NODE, home);
         to_beta.aim(beta.start().process().quic());
@@ -149,14 +153,23 @@ impl World {
     }
 
     fn ask(&self, line: &str) -> Said {
-        edgectl(self.alpha.home.socket(), line)
+        CTL.ask(self.alpha.home.socket(), line)
     }
 
     /// A delivery that stands so.
     fn make(&self, at: &Stand, n: usize) -> String {
         let body = format!("{} {n}", at.name);
         let mut client = self.alpha.client();
-        let put = client.put(&PutOptions::to_peer(at.peer), body.as_bytes());
+        let options = PutOptions {
+            ttl_seconds: (at.name == "expired").then_some(1),
+            lane: if at.name == "retries_exhausted" {
+                "hasty".to_owned()
+            } else {
+                "default".to_owned()
+            },
+            ..PutOptions::to_peer(at.peer)
+        };
+        let put = client.put(&options, body.as_bytes());
         let id = put.expect("put").segment_id.to_string();
         match at.name {
             "held" => self.must(&format!("relay hold {id} nobody")),
@@ -315,26 +328,10 @@ fn every_verb_knows_what_is_not_there_and_says_so_without_a_daemon() {
             .map(|verb| verb.replace("SEG", "s").replace("PEER", "p")),
     );
     for line in all {
-        check(&line, Exit::NoDaemon, &edgectl(&socket, &line));
+        check(&line, Exit::NoDaemon, &CTL.ask(&socket, &line));
     }
 
     assert_eq!(wrong, Vec::<String>::new());
-}
-
-/// Runs `line` as a user of this uid and its groups.
-fn as_uid(socket: &Path, uid: u32, line: &str) -> (Option<i32>, String) {
-    let done = Command::new(CTL)
-        .arg("--socket")
-        .arg(socket)
-        .args(line.split_whitespace())
-        .uid(uid)
-        .gid(uid)
-        .output()
-        .expect("it runs");
-    (
-        done.status.code(),
-        String::from_utf8_lossy(&done.stderr).into_owned(),
-    )
 }
 
 #[test]
@@ -365,7 +362,7 @@ fn members_of_the_group_may_read_and_put_and_nothing_more() {
     let uid = nobody.uid.as_raw();
     let put = alpha.client().put(&PutOptions::to_peer("beta"), b"x");
     let id = put.expect("put").segment_id.to_string();
-    let ask = |line: &str| as_uid(alpha.home.socket(), uid, line);
+    let ask = |line: &str| CTL.ask_as(uid, alpha.home.socket(), line);
 
     for line in [
         "relay status",
@@ -374,9 +371,10 @@ fn members_of_the_group_may_read_and_put_and_nothing_more() {
         "peer inspect beta",
         "config show",
     ] {
-        assert_eq!(ask(line).0, Some(0), "{line}: {}", ask(line).1);
+        let said = ask(line);
+        assert_eq!(said.exit, Exit::Done, "{line}: {said:?}");
     }
-    assert_eq!(ask("segment put /dev/null --peer beta").0, Some(0));
+    assert_eq!(ask("segment put /dev/null --peer beta").exit, Exit::Done);
     let orders = VERBS[..8]
         .iter()
         .map(|verb| verb.replace("SEG", &id).replace("PEER", "beta"));
@@ -390,234 +388,9 @@ fn members_of_the_group_may_read_and_put_and_nothing_more() {
         "config reload",
     ];
     for line in orders.chain(others.map(str::to_owned)) {
-        let (code, said) = ask(&line);
-        assert_eq!(code, Some(5), "{line}: {said}");
-        assert!(said.contains("permission denied"), "{line}: {said}");
+        let said = ask(&line);
+        assert_eq!(said.exit, Exit::Permission, "{line}: {said:?}");
+        assert!(said.err.contains("permission denied"), "{line}: {said:?}");
     }
     assert_eq!(alpha.status().pauses, []);
-}
-
-/// What was last answered of a delivery to nobody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Answered {
-    Put,
-    Held,
-    Released,
-    Cancelled,
-    Forced,
-    Retried,
-    Purged,
-}
-
-/// One operator: what was answered, and what was asked when the daemon went.
-#[derive(Debug, Default)]
-struct Model {
-    deliveries: BTreeMap<String, Answered>,
-    unsure: Option<String>,
-    paused: bool,
-    unsure_pause: bool,
-    answered: u64,
-    /// What was ordered of each, for a failure's message.
-    history: BTreeMap<String, Vec<String>>,
-}
-
-/// Gives random orders until the daemon goes.
-fn operate(socket: &Path, dice: &mut Dice, model: &mut Model, count: &AtomicU64) {
-    let Ok(mut client) = Client::connect(socket, PATIENCE) else {
-        return;
-    };
-    while step(&mut client, dice, model).is_ok() {
-        model.answered += 1;
-        count.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-fn step(client: &mut Client, dice: &mut Dice, model: &mut Model) -> Result<(), ClientError> {
-    if model.deliveries.len() < 40 {
-        let put = client.put(&PutOptions::to_peer("nobody"), &dice.draw().to_le_bytes())?;
-        model
-            .deliveries
-            .insert(put.segment_id.to_string(), Answered::Put);
-        return Ok(());
-    }
-    if dice.chance(100) {
-        return pause(client, model);
-    }
-    let all: Vec<String> = model.deliveries.keys().cloned().collect();
-    let id = dice.pick(&all).expect("there are some").clone();
-    let (verb, then) = match dice.between(0, 5) {
-        0 => (Verb::Hold, Answered::Held),
-        1 => (Verb::Release, Answered::Released),
-        2 => (Verb::Cancel, Answered::Cancelled),
-        3 => (Verb::Force, Answered::Forced),
-        4 => (Verb::Retry { ttl_seconds: None }, Answered::Retried),
-        _ => (Verb::Purge, Answered::Purged),
-    };
-    model.unsure = Some(id.clone());
-    let told = model.history.entry(id.clone()).or_default();
-    told.push(format!("{verb:?}"));
-    let act = RelayAct {
-        verb,
-        which: Which::One {
-            segment: id.clone(),
-            peer: Some("nobody".to_owned()),
-        },
-        dry_run: false,
-    };
-    match client.act(&act, |_| ()) {
-        Ok(acted) => {
-            told.push(format!("{} changed", acted.changed));
-            if acted.changed > 0 {
-                model.deliveries.insert(id, then);
-            }
-        }
-        Err(ClientError::Refused(error)) => {
-            told.push(error.code.to_string());
-            assert!(
-                error.kind == ErrorKind::Refused || error.kind == ErrorKind::NotFound,
-                "{verb:?}: {error}"
-            );
-            if error.code == "draining" {
-                return Err(ClientError::Refused(error));
-            }
-        }
-        Err(gone) => return Err(gone),
-    }
-    model.unsure = None;
-    Ok(())
-}
-
-fn pause(client: &mut Client, model: &mut Model) -> Result<(), ClientError> {
-    let scope = Scope {
-        peer: Some("nobody".to_owned()),
-        lane: None,
-    };
-    model.unsure_pause = true;
-    if model.paused {
-        client.resume(RelayResume { scope })?;
-    } else {
-        client.pause(RelayPause {
-            scope,
-            how: Pausing::Now,
-            until: None,
-        })?;
-    }
-    model.paused = !model.paused;
-    model.unsure_pause = false;
-    Ok(())
-}
-
-/// Holds what the daemon shows against what was answered before it was killed.
-fn judge(alpha: &Node, model: &mut Model) {
-    let mut client = alpha.client();
-    let status = alpha.status();
-    if model.unsure_pause {
-        model.paused = !status.pauses.is_empty();
-        model.unsure_pause = false;
-    }
-    assert_eq!(
-        !status.pauses.is_empty(),
-        model.paused,
-        "{:?}",
-        status.pauses
-    );
-    let unsure = model.unsure.take();
-    let mut gone = Vec::new();
-    for (id, answered) in &mut model.deliveries {
-        let found = match client.inspect(id) {
-            Ok(detail) => detail.deliveries.into_iter().next(),
-            Err(ClientError::Refused(error)) if error.code == "no_such_segment" => None,
-            Err(error) => panic!("{id}: {error}"),
-        };
-        let delivery = found.map(|found| found.delivery);
-        let parked = |cause: &str| {
-            delivery.as_ref().is_some_and(|at| {
-                at.state == State::Deadletter && at.cause.as_deref() == Some(cause)
-            })
-        };
-        let waits = delivery
-            .as_ref()
-            .is_some_and(|at| at.state == State::Scheduled);
-        let held = delivery
-            .as_ref()
-            .is_some_and(|at| at.waiting_on.iter().any(|on| on == "held"));
-        let holds = match answered {
-            Answered::Put | Answered::Released | Answered::Retried => waits && !held,
-            Answered::Held => waits && held,
-            Answered::Cancelled => parked("cancelled"),
-            Answered::Forced => parked("forced"),
-            Answered::Purged => delivery.is_none(),
-        };
-        if unsure.as_ref() == Some(id) {
-            // Either way is right; what it is, holds from here on.
-            *answered = match &delivery {
-                None => Answered::Purged,
-                Some(_) if parked("cancelled") => Answered::Cancelled,
-                Some(_) if parked("forced") => Answered::Forced,
-                Some(_) if held => Answered::Held,
-                Some(_) => Answered::Released,
-            };
-        } else {
-            let history = model.history.get(id);
-            assert!(
-                holds,
-                "{id}: {answered:?} was answered, found {delivery:?} after {history:?}"
-            );
-        }
-        if *answered == Answered::Purged {
-            gone.push(id.clone());
-        }
-    }
-    for id in gone {
-        model.deliveries.remove(&id);
-    }
-}
-
-#[test]
-fn killed_at_any_moment_what_was_answered_holds() {
-    let seed = number_from_env("EDGED_VERBS_SEED", 1);
-    let cycles = number_from_env("EDGED_VERBS_CYCLES", CYCLES);
-    let mut dice = Dice::new(seed);
-    let mut pair = Pair::new(NODE, seed);
-    let nobody = "\n[[peers]]\nid = \"nobody\"\naddresses = [\"127.0.0.1:9\"]\n";
-    pair.alpha.home.configure("10-test", nobody);
-    pair.start_beta();
-    pair.start_alpha();
-    let producers = Producers::start(pair.alpha.home.socket(), seed, &[Shape::Batches]);
-    let mut model = Model::default();
-    let count = Arc::new(AtomicU64::new(0));
-
-    for _ in 0..cycles {
-        producers.allow(dice.between(64, 512));
-        let goal = count.load(Ordering::SeqCst) + dice.between(20, 120);
-        let operator = {
-            let (socket, count) = (pair.alpha.home.socket().to_owned(), Arc::clone(&count));
-            let (mut dice, mut model) = (Dice::new(dice.draw()), std::mem::take(&mut model));
-            std::thread::spawn(move || {
-                operate(&socket, &mut dice, &mut model, &count);
-                model
-            })
-        };
-        wait_for("orders to be answered", PATIENCE, || {
-            producers.allow(8);
-            (count.load(Ordering::SeqCst) >= goal || operator.is_finished()).then_some(())
-        });
-        pair.alpha.end().kill9();
-        model = operator.join().expect("the operator saw nothing wrong");
-        pair.start_alpha();
-        judge(&pair.alpha, &mut model);
-        let books = pair.alpha.books();
-        assert!(books.holds, "{books:?}");
-    }
-
-    let journal = producers.finish();
-    say(&format!(
-        "  seed {seed}, {cycles} kills, {} orders answered, {} puts beside them",
-        model.answered,
-        journal.puts.len()
-    ));
-    assert!(
-        model.answered > cycles * 10,
-        "orders were answered between the kills"
-    );
 }

@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 
 use edged_rpc::{BookView, Client, PutOptions, RelayStatus, StatusView};
 
-pub use command::{Said, edgectl};
+pub use command::{Ctl, Said};
 pub use cuts::{Cut, resumed_at};
 pub use home::{Home, Site};
 pub use load::{Fate, Journal, Producers, Shape};

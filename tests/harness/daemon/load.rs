@@ -6,6 +6,7 @@
 //! again; a put under a key is repeated with that key until it is answered. The
 //! [`Journal`] holds every put ever begun, so that the other side can be reconciled.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use edged_rpc::{Batch, Client, ClientError, Id, Put, PutOptions};
 
-use super::{PATIENCE, to_beta};
+use super::{Item, PATIENCE, to_beta};
 use crate::files::Body;
-use crate::seeds::Dice;
+use crate::seeds::{Dice, say};
 
 /// How a producer puts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,51 @@ pub enum Fate {
 pub struct Journal {
     /// What was put, and what became of it.
     pub puts: Vec<(Body, Fate)>,
+}
+
+impl Journal {
+    /// Holds what lies in an inbox against what producers were told.
+    ///
+    /// # Panics
+    /// If something that was answered is not there, or anything is there twice or
+    /// was put by nobody.
+    pub fn reconcile(&self, arrived: &[Item]) {
+        let mut by_digest: BTreeMap<[u8; 32], Vec<[u8; 16]>> = BTreeMap::new();
+        for item in arrived {
+            assert_eq!(item.promised, item.found, "bytes are what their table says");
+            by_digest.entry(item.found).or_default().push(item.id);
+        }
+        let (mut answered, mut cut_off, mut refused) = (0, [0, 0], 0);
+        let (mut lost, mut duplicates) = (Vec::new(), Vec::new());
+        for (body, fate) in &self.puts {
+            let found = by_digest.remove(&body.digest()).unwrap_or_default();
+            if found.len() > 1 {
+                duplicates.push(*body);
+            }
+            match fate {
+                Fate::Answered(id) => {
+                    answered += 1;
+                    if !found.contains(&id.0) {
+                        lost.push(*body);
+                    }
+                }
+                Fate::CutOff => cut_off[usize::from(!found.is_empty())] += 1,
+                Fate::Refused => {
+                    refused += 1;
+                    assert!(found.is_empty(), "a refused put leaves nothing");
+                }
+            }
+        }
+        say(&format!(
+            "  answered {answered}  cut off {} gone, {} stored  refused {refused}  lost {}  duplicates {}",
+            cut_off[0],
+            cut_off[1],
+            lost.len(),
+            duplicates.len()
+        ));
+        assert_eq!((lost, duplicates), (vec![], vec![]));
+        assert!(by_digest.is_empty(), "nothing arrives that nobody put");
+    }
 }
 
 /// Producers at work.
