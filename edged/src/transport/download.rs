@@ -183,9 +183,14 @@ impl Offered<'_> {
 
     fn in_memory(&self, bytes: Bytes, room: Taken) -> Result<Event, Trouble> {
         let name = self.line.shared.staging.fresh();
-        let (arrival, bytes) =
-            arrival(self.header, self.line.ledger, bytes, name, &self.line.shared.wary)
-                .map_err(LinkError::from)?;
+        let (arrival, bytes) = arrival(
+            self.header,
+            self.line.ledger,
+            bytes,
+            name,
+            &self.line.shared.wary,
+        )
+        .map_err(LinkError::from)?;
         let room = bytes.is_some().then_some(room.into());
         Ok(Event {
             staged: bytes.map(|bytes| (name, Staged::Memory(bytes))),
