@@ -353,7 +353,7 @@ impl Oracle {
                 Setting::Quota(no) => Key::Quota(no.map(|no| peers[&no])),
                 Setting::LaneBytes(no) => Key::Bytes(lanes[no].clone()),
                 Setting::LaneAttempts(no) => Key::Attempts(lanes[no].clone()),
-                Setting::Pause(..) => continue,
+                Setting::Pause(..) | Setting::Panicked(_) | Setting::PanicsCounted => continue,
             };
             if let Value::Number(number) = value {
                 truth.stored.insert(key, *number);
