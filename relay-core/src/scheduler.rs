@@ -183,7 +183,7 @@ pub struct Scheduler {
     partials: partials::Partials,
     asks: BTreeMap<Due, Vec<paging::Ask>>,
     /// Asked for while enough rows are being fetched.
-    overdue: VecDeque<(Due, paging::Ask)>,
+    overdue: paging::Overdue,
     orders: decided::Orders,
     covers: covered::Covers,
     stuck: deadletter::Stuck,
@@ -244,7 +244,7 @@ impl Scheduler {
             waiting_drops: BTreeSet::new(),
             partials: partials::Partials::new(&snapshot, settings.limits.keep_partials, now),
             asks: BTreeMap::new(),
-            overdue: VecDeque::new(),
+            overdue: paging::Overdue::default(),
             orders: decided::Orders::default(),
             covers: covered::Covers::default(),
             stuck: deadletter::Stuck::default(),

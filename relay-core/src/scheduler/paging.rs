@@ -4,6 +4,8 @@
 //! taken up from one place only: while it is fetched by name, a page passes it
 //! over, so that no older sight of it is acted on.
 
+use std::collections::VecDeque;
+
 use super::Scheduler;
 use crate::change::{Due, PagedRow};
 use crate::delivery::StateName;
@@ -27,6 +29,37 @@ pub(super) enum Ask {
     Look,
     /// A panic named it.
     Suspect,
+}
+
+impl Ask {
+    /// Whether an ack of a peer asks; the others are bounded where they begin.
+    const fn is_of_peers(&self) -> bool {
+        match self {
+            Self::Ack(_) | Self::Covered(_) => true,
+            Self::Order(_) | Self::Expired | Self::Look | Self::Suspect => false,
+        }
+    }
+}
+
+/// What is to be fetched once fewer fetches are under way, in order.
+#[derive(Debug, Default)]
+pub(super) struct Overdue {
+    all: VecDeque<(Due, Ask)>,
+    /// How many of them acks of peers ask for.
+    acks: u64,
+}
+
+impl Overdue {
+    fn push(&mut self, due: Due, ask: Ask) {
+        self.acks += u64::from(ask.is_of_peers());
+        self.all.push_back((due, ask));
+    }
+
+    fn pop(&mut self) -> Option<(Due, Ask)> {
+        let next = self.all.pop_front()?;
+        self.acks -= u64::from(next.1.is_of_peers());
+        Some(next)
+    }
 }
 
 impl Scheduler {
@@ -147,12 +180,13 @@ impl Scheduler {
                 // A peer has at most so many acks open: stored and not settled,
                 // being stored, wanted. One that says more is not heard, and
                 // repeats them after a reconnect. Orders have a bound of their own.
+                // What we ask for ourselves takes no room from them.
                 let limits = &self.settings.limits;
                 let each = limits.unsettled + (limits.arrivals + limits.large) as u64;
                 let most = each.saturating_mul(self.peers.len() as u64);
-                let room = (self.overdue.len() as u64) < most || matches!(ask, Ask::Order(_));
+                let room = !ask.is_of_peers() || self.overdue.acks < most;
                 if room {
-                    self.overdue.push_back((due, ask));
+                    self.overdue.push(due, ask);
                 }
                 return room;
             }
@@ -187,7 +221,7 @@ impl Scheduler {
             }
         }
         self.idle.push((due.peer, key));
-        while let Some((due, ask)) = self.overdue.pop_front() {
+        while let Some((due, ask)) = self.overdue.pop() {
             self.ask(due, ask);
             if self.asks.len() >= self.settings.limits.late_acks {
                 break;

@@ -31,7 +31,7 @@ impl World {
         node.panics.drain(..beyond);
         let run = node.run;
         self.note(&format!("n{n} panics with {touched:?} in hand"));
-        self.oracle.panicked(n, ids, &self.plan);
+        self.oracle.panicked(n, ids, &self.plan, at);
         self.after(0, Event::Panic(n, run));
     }
 
