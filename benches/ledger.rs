@@ -196,6 +196,7 @@ fn owed(pack: PackNo, state: State) -> Change {
         evicted: false,
         expires: None,
         left: 0,
+        place: None,
         queued: NOW,
         updated: NOW,
         error: None,

@@ -76,7 +76,7 @@ struct World {
     members: u32,
     /// Parcels of each peer and lane at the start.
     each: u64,
-    names: Vec<Arc<[NodeId]>>,
+    names: Vec<Arc<relay_core::aim::To>>,
     lanes: Vec<LaneName>,
     answers: VecDeque<Input>,
     /// Rows put since, that wait.
@@ -109,7 +109,9 @@ impl World {
             now,
             members,
             each,
-            names: (0..=PEERS).map(|peer| [name(peer.max(1))].into()).collect(),
+            names: (0..=PEERS)
+                .map(|peer| Arc::new(relay_core::aim::To::peers([name(peer.max(1))])))
+                .collect(),
             lanes: (0..LANES).map(lane_name).collect(),
             answers: VecDeque::new(),
             waiting: BTreeMap::new(),
@@ -173,7 +175,7 @@ impl World {
                 last: sample.last,
             },
             lane: self.lanes[usize::from(lane.0) - 1].clone(),
-            peers: Arc::clone(&self.names[peer.0 as usize]),
+            to: Arc::clone(&self.names[peer.0 as usize]),
             ttl: None,
             key: None,
         }));
@@ -300,6 +302,7 @@ fn settings() -> Settings {
         },
         rate: Rate::UNLIMITED,
         bounds: Bounds::default(),
+        success: relay_core::aim::Success::AllPeers,
         limits: Limits::default(),
     }
 }
@@ -339,6 +342,7 @@ fn row(peer: NodeNo, lane: LaneNo, pack: u64, members: u32) -> PagedRow {
             evicted: false,
             expires: None,
             left: 0,
+            place: None,
             due: Due {
                 peer,
                 pack: PackNo(pack),
@@ -369,6 +373,7 @@ fn row(peer: NodeNo, lane: LaneNo, pack: u64, members: u32) -> PagedRow {
             expires: None,
         },
         except: Vec::new(),
+        met: false,
     }
 }
 

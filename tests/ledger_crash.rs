@@ -312,6 +312,7 @@ fn row(no: PackNo, state: State) -> OwedRow {
         evicted: false,
         expires: None,
         left: 0,
+        place: None,
         queued: NOW,
         updated: NOW,
         error: None,

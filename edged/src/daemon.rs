@@ -360,6 +360,7 @@ fn settings(config: &Config) -> Settings {
         redial: REDIAL,
         rate: config.bandwidth.bytes_per_second,
         bounds: bounds(config),
+        success: config.relay.success_condition,
         limits,
     }
 }

@@ -28,7 +28,7 @@ pub struct Event {
 pub struct HeldRoom {
     /// Of the node, and for what a peer sent of the share of its link. Behind one
     /// pointer, since most events hold none.
-    _permits: Box<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>)>,
+    permits: Box<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>)>,
 }
 
 impl HeldRoom {
@@ -36,7 +36,20 @@ impl HeldRoom {
     #[must_use]
     pub fn of_link(node: OwnedSemaphorePermit, link: OwnedSemaphorePermit) -> Self {
         Self {
-            _permits: Box::new((node, Some(link))),
+            permits: Box::new((node, Some(link))),
+        }
+    }
+
+    /// Parts so many bytes from it, or what it has of them.
+    #[must_use]
+    pub fn part(&mut self, bytes: usize) -> Self {
+        let share = |permit: &mut OwnedSemaphorePermit| {
+            let bytes = bytes.min(permit.num_permits());
+            permit.split(bytes).expect("no more than it has is parted")
+        };
+        let (node, link) = &mut *self.permits;
+        Self {
+            permits: Box::new((share(node), link.as_mut().map(share))),
         }
     }
 }
@@ -44,7 +57,7 @@ impl HeldRoom {
 impl From<OwnedSemaphorePermit> for HeldRoom {
     fn from(node: OwnedSemaphorePermit) -> Self {
         Self {
-            _permits: Box::new((node, None)),
+            permits: Box::new((node, None)),
         }
     }
 }

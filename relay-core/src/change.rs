@@ -9,6 +9,7 @@ mod snapshot;
 
 pub use snapshot::{Depth, PagedRow, Snapshot};
 
+use crate::aim::Place;
 use crate::audit::AuditRecord;
 use crate::delivery::{Attempt, Outcome, State};
 use crate::id::{
@@ -81,6 +82,9 @@ pub struct OwedRow {
     /// included. An ack of the rest for at least so many answers for it too; 0 is
     /// not known. See [`OwedRow::is_covered`].
     pub left: u32,
+    /// Its place among the peers of which fewer than all must have it; `None`
+    /// where every peer must.
+    pub place: Option<Place>,
     /// When it was first owed.
     pub queued: Unix,
     /// When this row last changed.
@@ -109,6 +113,7 @@ impl OwedRow {
             evicted: false,
             expires: info.expires,
             left: 0,
+            place: None,
             queued: at,
             updated: at,
             error: None,

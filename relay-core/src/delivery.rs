@@ -212,8 +212,7 @@ pub struct Attempt {
     pub ended: Option<(Unix, Outcome)>,
 }
 
-/// A row of the table of moves. The row `not_needed` of semantics 3 comes with
-/// the success conditions that take it: no row stands here that nothing takes.
+/// A row of the table of moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Move {
     /// (new) → scheduled: put, or route of an inbound segment.
@@ -238,11 +237,13 @@ pub enum Move {
     Retry,
     /// deadletter, acked → (gone): purge, retention.
     Remove,
+    /// scheduled, inflight, failed → (gone): others have met the success condition.
+    Spare,
 }
 
 impl Move {
     /// Every row.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Enqueue,
         Self::Send,
         Self::Ack,
@@ -254,6 +255,7 @@ impl Move {
         Self::Park,
         Self::Retry,
         Self::Remove,
+        Self::Spare,
     ];
 }
 
@@ -285,6 +287,7 @@ pub const fn step(from: Option<StateName>, wanted: Move) -> Result<Option<StateN
         (Some(S::Scheduled | S::Inflight | S::Failed), Move::Park) => Some(S::Deadletter),
         (Some(S::Deadletter), Move::Retry) => Some(S::Scheduled),
         (Some(S::Deadletter | S::Acked), Move::Remove) => None,
+        (Some(S::Scheduled | S::Inflight | S::Failed), Move::Spare) => None,
         (
             None | Some(S::Scheduled | S::Inflight | S::Failed | S::Acked | S::Deadletter),
             Move::Enqueue
@@ -297,7 +300,8 @@ pub const fn step(from: Option<StateName>, wanted: Move) -> Result<Option<StateN
             | Move::Exhaust
             | Move::Park
             | Move::Retry
-            | Move::Remove,
+            | Move::Remove
+            | Move::Spare,
         ) => return Err(IllegalMove { from, wanted }),
     };
     Ok(to)
@@ -391,7 +395,7 @@ mod tests {
     use super::*;
 
     /// The table of semantics 3, written a second time, by hand.
-    const TABLE: [(Option<&str>, Move, Option<&str>); 17] = [
+    const TABLE: [(Option<&str>, Move, Option<&str>); 18] = [
         (None, Move::Enqueue, Some("scheduled")),
         (Some("scheduled"), Move::Send, Some("inflight")),
         (Some("inflight"), Move::Ack, Some("acked")),
@@ -407,8 +411,9 @@ mod tests {
         (Some("deadletter"), Move::Retry, Some("scheduled")),
         (Some("deadletter"), Move::Remove, None),
         (Some("acked"), Move::Remove, None),
-        (Some("acked"), Move::Remove, None),
-        (Some("deadletter"), Move::Remove, None),
+        (Some("scheduled"), Move::Spare, None),
+        (Some("inflight"), Move::Spare, None),
+        (Some("failed"), Move::Spare, None),
     ];
 
     #[test]

@@ -11,6 +11,7 @@ mod order;
 
 use std::sync::Arc;
 
+use crate::aim::To;
 use crate::change::{Change, Due, KeyName, KeyRow, PagedRow, Part, ReceiptRow, Refused, Sent};
 use crate::id::{
     BootEpoch, LaneName, LaneNo, LedgerId, LinkId, NodeId, NodeNo, PackNo, PartialNo, PutId,
@@ -41,8 +42,8 @@ pub struct Put {
     pub shape: Shape,
     /// The lane asked for.
     pub lane: LaneName,
-    /// The peers asked for.
-    pub peers: Arc<[NodeId]>,
+    /// Where it is to go.
+    pub to: Arc<To>,
     /// How long it stays worth sending.
     pub ttl: Option<std::time::Duration>,
     /// Its key and the digest of its only member.
@@ -203,6 +204,13 @@ pub enum Refusal {
     ReservedLane(LaneName),
     /// It names no peer.
     NoPeer,
+    /// It asks for more peers than it names.
+    TooFewPeers {
+        /// How many must have it.
+        wanted: usize,
+        /// How many are named.
+        named: usize,
+    },
     /// Longer than this node takes.
     TooLarge {
         /// Found.
@@ -289,6 +297,8 @@ pub enum Why {
     Expiry,
     /// The beginning of a segment has waited long enough for the rest.
     Partial,
+    /// A peer has been away so long that others are tried.
+    Standby,
 }
 
 /// Where the scheduler stands, for status and simulator alike.

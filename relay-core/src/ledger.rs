@@ -30,6 +30,7 @@ mod error;
 mod expired;
 mod files;
 mod filling;
+mod groups;
 mod held;
 mod inbox;
 mod inspect;

@@ -17,6 +17,7 @@
 //! here. Bytes stay in the shell; the core moves only their names.
 
 // words
+pub mod aim;
 pub mod audit;
 pub mod change;
 pub mod delivery;
@@ -45,6 +46,7 @@ pub mod poison;
 pub mod queue;
 pub mod quota;
 pub mod soonest;
+pub mod success;
 pub mod turn;
 pub mod why;
 pub mod window;

@@ -107,6 +107,9 @@ pub struct Limits {
     pub max_starvation: Duration,
     /// The largest put, a quarter of the ceiling (semantics 9).
     pub max_put: u64,
+    /// A peer without a link for this long no longer counts as one that will do
+    /// for a success condition (semantics 3).
+    pub standby_after: Duration,
     /// A peer told `busy` without a time asks again after this.
     pub busy_retry: Duration,
     /// What is in flight returns after so long without a byte admitted by the rates
@@ -153,6 +156,7 @@ impl Default for Limits {
             ack_timeout: Duration::from_secs(30),
             max_starvation: Duration::from_secs(30),
             max_put: 2 << 30,
+            standby_after: Duration::from_secs(30),
             busy_retry: Duration::from_secs(1),
             unadmitted: Duration::from_secs(30),
             bulk_rows: 1_000,

@@ -86,6 +86,10 @@ pub struct Peer {
     pub line: SettleLine,
     /// Our receipts for its packs.
     pub unsettled: Unsettled,
+    /// Since when it has no link, if it has none.
+    pub away: Option<Mono>,
+    /// Whether what it holds up has been looked through since.
+    pub looked: bool,
 }
 
 impl Peer {
@@ -121,6 +125,8 @@ impl Peer {
             large: ByClass::default(),
             line: SettleLine::default(),
             unsettled: Unsettled::default(),
+            away: Some(now),
+            looked: false,
         }
     }
 
@@ -201,6 +207,12 @@ impl Peer {
         self.breaker
             .bound()
             .is_some_and(|bound| self.flying() > bound)
+    }
+
+    /// Whether it has been without a link for `long`.
+    #[must_use]
+    pub fn is_long_away(&self, now: Mono, long: Duration) -> bool {
+        self.away.is_some_and(|since| now.since(since) >= long)
     }
 
     /// Whether a large segment of `class` that takes `slots` may begin to fly: less

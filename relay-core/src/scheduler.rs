@@ -16,6 +16,7 @@
 
 mod allowance;
 mod arrivals;
+mod binding;
 mod check;
 mod configuring;
 mod covered;
@@ -27,6 +28,7 @@ mod expiry;
 mod fates;
 mod filing;
 mod gates;
+mod groups;
 mod headroom;
 mod holding;
 mod kicking;
@@ -61,6 +63,7 @@ use std::time::Duration;
 
 use rand_core::{Rng, SeedableRng};
 
+use crate::aim::Success;
 use crate::backoff::Backoff;
 use crate::bandwidth::Bucket;
 use crate::change::{Change, Due, Snapshot};
@@ -116,6 +119,8 @@ pub struct Settings {
     pub rate: Rate,
     /// Quotas, windows and budgets.
     pub bounds: Bounds,
+    /// How many peers must have a put that does not say.
+    pub success: Success,
     /// The bounds.
     pub limits: Limits,
 }
@@ -181,6 +186,7 @@ pub struct Scheduler {
     /// Drops that wait for something to become durable.
     waiting_drops: BTreeSet<NodeNo>,
     partials: partials::Partials,
+    groups: groups::Groups,
     asks: BTreeMap<Due, Vec<paging::Ask>>,
     /// Asked for while enough rows are being fetched.
     overdue: paging::Overdue,
@@ -243,6 +249,7 @@ impl Scheduler {
             drops: BTreeMap::new(),
             waiting_drops: BTreeSet::new(),
             partials: partials::Partials::new(&snapshot, settings.limits.keep_partials, now),
+            groups: groups::Groups::default(),
             asks: BTreeMap::new(),
             overdue: paging::Overdue::default(),
             orders: decided::Orders::default(),
@@ -289,14 +296,14 @@ impl Scheduler {
                 put,
                 length,
                 lane,
-                peers,
+                to,
             } => {
-                self.on_announced(put, length, &lane, &peers);
+                self.on_announced(put, length, &lane, &to);
             }
             Input::Put(put) => self.on_put(now, put),
             Input::KeyFound { put, row } => self.on_key_found(now, put, row),
             Input::Persisted(ticket, space) => self.on_persisted(now, ticket, space),
-            Input::PersistRefused(ticket, space) => self.on_persist_refused(ticket, space),
+            Input::PersistRefused(ticket, space) => self.on_persist_refused(now, ticket, space),
             Input::Paged { peer, lane, rows } => self.on_paged(now, peer, lane, rows),
             Input::Owing { peer, rows } => self.on_owing(now, peer, rows),
             Input::Fetched { due, row, except } => {
@@ -305,13 +312,9 @@ impl Scheduler {
             Input::Expired { dues, next } => self.on_expired(now, &dues, next),
             Input::Stuck { dues } => self.on_stuck(now, &dues),
             Input::LookedUp { question, known } => self.on_looked_up(now, question, &known),
-            Input::Trimmed {
-                question,
-                staged,
-                shape,
-            } => {
-                self.on_trimmed(now, question, staged, shape);
-            }
+            Input::Divided { question, parts } => self.on_divided(now, question, parts),
+            Input::Grouped { pack, rows } => self.on_grouped(now, pack, rows),
+            Input::Walked { packs, upto, .. } => self.on_walked(packs, upto),
             Input::Recalled {
                 question,
                 peer,

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use relay_core::aim::{Success, To};
 use relay_core::backoff::Backoff;
 use relay_core::change::{Change, Part, Sent, Snapshot};
 use relay_core::delivery::{State, StateName};
@@ -71,6 +72,7 @@ impl Node {
             },
             rate: Rate::UNLIMITED,
             bounds: Bounds::default(),
+            success: Success::AllPeers,
             limits: Limits::default(),
         };
         let snapshot = Snapshot {
@@ -177,10 +179,9 @@ fn put(n: u64, count: u32, lane: &str, peers: &[&str]) -> Put {
             last,
         },
         lane: lane.parse().expect("a lane"),
-        peers: peers
-            .iter()
-            .map(|peer| name(peer))
-            .collect::<Arc<[NodeId]>>(),
+        to: Arc::new(To::peers(
+            peers.iter().map(|peer| name(peer)).collect::<Vec<_>>(),
+        )),
         ttl: None,
         key: None,
     }

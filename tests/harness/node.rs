@@ -265,6 +265,7 @@ impl Node {
             redial: plan.redial,
             rate: self.rate,
             bounds: self.config_bounds(),
+            success: plan.extra.success,
             limits: plan.limits.clone(),
         }
     }
@@ -321,6 +322,7 @@ impl World {
                     relay_core::event::Refusal::StorageFull(_) => "refused: storage full",
                     relay_core::event::Refusal::KeyConflict { .. } => "refused: key conflict",
                     relay_core::event::Refusal::TooLarge { .. } => "refused: too large",
+                    relay_core::event::Refusal::TooFewPeers { .. } => "refused: too few peers",
                     relay_core::event::Refusal::Draining => "refused: draining",
                     relay_core::event::Refusal::UnknownPeer(_)
                     | relay_core::event::Refusal::UnknownLane(_)
@@ -345,7 +347,9 @@ impl World {
             | Effect::FindKey(..)
             | Effect::LookUp { .. }
             | Effect::Recall { .. }
-            | Effect::Trim { .. }
+            | Effect::Divide { .. }
+            | Effect::Group(_)
+            | Effect::Walk { .. }
             | Effect::Verify(_) => {
                 let run = self.nodes[n].run;
                 let wait = self.read_time();

@@ -9,6 +9,7 @@
 mod answers;
 mod books;
 mod clocks;
+mod groups;
 mod limits;
 mod moves;
 mod orders;
@@ -64,6 +65,8 @@ struct Watch {
     puts: BTreeMap<PutId, Put>,
     /// Staged bytes that became a pack.
     pack_of: BTreeMap<StagedId, PackNo>,
+    /// Staged bytes that were divided.
+    parts: BTreeMap<StagedId, Vec<StagedId>>,
     /// Keys under which something was accepted.
     keys: BTreeSet<KeyName>,
     peers: BTreeMap<NodeNo, usize>,
@@ -87,6 +90,10 @@ struct Watch {
     verbs: verbs::Verbs,
     /// Acked rows that an operator had removed.
     purged_acked: BTreeSet<Due>,
+    /// Since when each peer has no link, if the node runs.
+    away: BTreeMap<usize, u64>,
+    /// Deliveries that went as not needed.
+    spared: BTreeSet<Due>,
     /// Deliveries an operator named.
     named: BTreeSet<Due>,
     /// Committed: where each member of each pack stands, per peer.
@@ -184,6 +191,10 @@ impl Oracle {
         watch.asked = nodes[n].disk.owed.clone();
         watch.turns = turns::Turns::new(&watch.asked);
         watch.flying.clear();
+        watch
+            .spared
+            .retain(|due| !nodes[n].disk.owed.contains_key(due));
+        watch.away = (0..nodes.len()).map(|peer| (peer, now)).collect();
         watch.peers = snapshot
             .nodes
             .iter()
@@ -209,6 +220,7 @@ impl Oracle {
         watch.puts.clear();
         watch.orders.clear();
         watch.pack_of.clear();
+        watch.parts.clear();
         watch.settled.clear();
         watch.busy.clear();
         watch.ramps.clear();
@@ -223,6 +235,11 @@ impl Oracle {
     /// A client of `n` is about to put.
     pub fn put(&mut self, n: usize, put: &Put) {
         self.watches[n].puts.insert(put.put, put.clone());
+    }
+
+    /// Staged bytes of `n` were divided into these.
+    pub fn divided(&mut self, n: usize, staged: StagedId, parts: Vec<StagedId>) {
+        self.watches[n].parts.insert(staged, parts);
     }
 
     /// An operator of `n` named this delivery.
@@ -290,12 +307,15 @@ impl Oracle {
         if let Input::LinkUp { peer, link, .. } = input {
             watch.up.insert(*link, node_index(peer));
             watch.busy.remove(&node_index(peer));
+            watch.away.remove(&node_index(peer));
         }
         if let Input::LinkDown {
             link: Some(link), ..
         } = input
+            && let Some(peer) = watch.up.remove(link)
+            && !watch.is_up(peer)
         {
-            watch.up.remove(link);
+            watch.away.insert(peer, now);
         }
         if let Input::SentOnWire { peer, bytes } = input {
             self.wire_reported(n, node_index(peer), *bytes, nodes);
@@ -400,7 +420,9 @@ impl Oracle {
             | Effect::FindExpired { .. }
             | Effect::FindStuck { .. }
             | Effect::LookUp { .. }
-            | Effect::Trim { .. }
+            | Effect::Divide { .. }
+            | Effect::Group(_)
+            | Effect::Walk { .. }
             | Effect::Recall { .. }
             | Effect::Dial(_)
             | Effect::Verify(_)

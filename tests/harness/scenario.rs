@@ -9,6 +9,7 @@
 
 mod bounds;
 pub mod clocks;
+pub mod extra;
 pub mod limits;
 pub mod peers;
 pub mod poison;
@@ -69,6 +70,8 @@ pub struct Plan {
     pub small_only: bool,
     /// Quotas, windows and budgets.
     pub limiting: limits::LimitPlan,
+    /// What it has beside.
+    pub extra: extra::Extra,
 }
 
 /// What the network is like.
@@ -179,7 +182,7 @@ pub fn node_index(name: &NodeId) -> usize {
 impl Plan {
     /// What `seed` draws.
     #[must_use]
-    pub fn drawn(dice: &mut Dice) -> Self {
+    pub fn drawn(dice: &mut Dice, beside: &mut Dice) -> Self {
         let nodes = [2, 2, 3, 3, 4, 5][dice.between(0, 5) as usize];
         let storm = dice.spread(20, 300) * SECOND;
         let rated = dice.chance(300);
@@ -205,6 +208,7 @@ impl Plan {
             pace: 1,
             small_only: rated,
             limiting: limits::LimitPlan::default(),
+            extra: extra::Extra::drawn(beside),
         }
     }
 

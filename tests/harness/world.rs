@@ -23,6 +23,7 @@ use relay_core::id::PartialNo;
 
 use crate::node::Node;
 use crate::oracle::Oracle;
+use crate::scenario::extra::SALT;
 use crate::scenario::{Act, Plan, SECOND};
 use crate::seeds::{Dice, Tally, say};
 use crate::wire::{Message, Wire};
@@ -95,6 +96,8 @@ pub struct World {
     pub plan: Plan,
     /// What is drawn in it.
     pub dice: Dice,
+    /// What is drawn in it for [`crate::scenario::extra`].
+    pub beside: Dice,
     /// The nodes.
     pub nodes: Vec<Node>,
     /// The network.
@@ -145,7 +148,8 @@ impl World {
     #[must_use]
     pub fn new(seed: u64, trace: Trace) -> Self {
         let mut dice = Dice::new(seed);
-        let mut plan = Plan::drawn(&mut dice);
+        let mut beside = Dice::new(seed ^ SALT);
+        let mut plan = Plan::drawn(&mut dice, &mut beside);
         crate::scenario::peers::add(seed, &mut plan);
         plan.draw_partials(seed);
         crate::scenario::clocks::add(seed, &mut plan);
@@ -163,6 +167,7 @@ impl World {
             oracle: Oracle::new(&plan),
             plan,
             dice,
+            beside,
             nodes,
             wire: Wire::default(),
             tally: Tally::default(),

@@ -248,6 +248,7 @@ pub(crate) fn owed_as(due: Due, code: u8) -> OwedRow {
         evicted: false,
         expires: None,
         left: 0,
+        place: None,
         queued: NOW,
         updated: NOW,
         error: None,

@@ -2,9 +2,9 @@
 //!
 //! Each `read` is the whole truth about its table: keys, defaults, bounds.
 
-use std::num::NonZeroU16;
 use std::time::Duration;
 
+pub use relay_core::aim::Success;
 use relay_core::units::{ByteCount, Rate};
 
 use super::choice::choice;
@@ -54,7 +54,7 @@ impl Relay {
         let relay = Self {
             enabled: s.boolean("enabled", true)?,
             workers: s.count("workers", 4, 1..=256)?,
-            success_condition: Success::read(&mut s, "success_condition", Success::AllPeers)?,
+            success_condition: success(&mut s, "success_condition", Success::AllPeers)?,
             dial_timeout: s.duration("dial_timeout", 10 * SECOND, SHORTEST..=HOUR)?,
             ack_timeout: s.duration("ack_timeout", 30 * SECOND, SHORTEST..=HOUR)?,
             max_starvation: s.duration("max_starvation", 30 * SECOND, SHORTEST..=HOUR)?,
@@ -85,57 +85,19 @@ impl Retry {
     }
 }
 
-/// When a put counts as delivered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Success {
-    /// Every peer has acknowledged: `"all_peers"`.
-    AllPeers,
-    /// One has: `"one_peer"`.
-    OnePeer,
-    /// So many have: a number.
-    Count(NonZeroU16),
-}
-
-impl Success {
-    /// The condition in `key`, which may be a word or a number.
-    pub(super) fn read(s: &mut Section<'_>, key: &'static str, default: Self) -> Result<Self> {
-        let read = |value: &Value, _| {
-            let text = match value {
-                Value::Text(text) => text.clone(),
-                Value::Integer(number) => number.to_string(),
-                Value::Boolean(_) | Value::List(_) | Value::Table(_) | Value::Foreign(..) => {
-                    value.to_string()
-                }
-            };
-            text.parse().map_err(Fault::Value)
+/// The success condition in `key`, which may be a word or a number.
+pub(super) fn success(s: &mut Section<'_>, key: &'static str, default: Success) -> Result<Success> {
+    let read = |value: &Value, _| {
+        let text = match value {
+            Value::Text(text) => text.clone(),
+            Value::Integer(number) => number.to_string(),
+            Value::Boolean(_) | Value::List(_) | Value::Table(_) | Value::Foreign(..) => {
+                value.to_string()
+            }
         };
-        s.read(key, default, Self::to_string, read)
-    }
-}
-
-impl std::str::FromStr for Success {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match (text, text.parse()) {
-            ("all_peers", _) => Ok(Self::AllPeers),
-            ("one_peer", _) => Ok(Self::OnePeer),
-            (_, Ok(count)) => Ok(Self::Count(count)),
-            (_, Err(_)) => Err(format!(
-                "{text:?} is not all_peers, one_peer or a number from 1 to 65535"
-            )),
-        }
-    }
-}
-
-impl std::fmt::Display for Success {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::AllPeers => f.write_str("all_peers"),
-            Self::OnePeer => f.write_str("one_peer"),
-            Self::Count(count) => write!(f, "{count}"),
-        }
-    }
+        text.parse().map_err(Fault::Value)
+    };
+    s.read(key, default, Success::to_string, read)
 }
 
 choice! {

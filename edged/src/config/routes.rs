@@ -13,6 +13,7 @@ use super::error::{Fault, Result};
 use super::peers::PeerName;
 use super::read::Section;
 use super::relay::Success;
+use super::relay::success as read_success;
 use super::tree::Value;
 
 /// One `[[routes]]`: the first that matches decides.
@@ -96,7 +97,7 @@ impl Route {
                 name: s.required("name", "a name for messages, such as \"alarms\"")?,
                 matches,
                 peers: s.list("peers")?,
-                success: Success::read(&mut s, "success", success)?,
+                success: read_success(&mut s, "success", success)?,
                 local: s.boolean("local", false)?,
             };
             if let Some(first) = routes.iter().position(|other| other.name == route.name) {

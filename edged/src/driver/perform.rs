@@ -86,14 +86,30 @@ impl Driver {
                     rows: reader.recall(peer, after, limit)?,
                 })
             }),
-            Effect::Trim {
+            Effect::Divide {
                 question,
                 staged,
                 shape,
-                keep,
-            } => {
-                self.trim(question, staged, &shape, &keep);
-            }
+                parts,
+            } => self.divide(question, staged, &shape, &parts),
+            Effect::Group(pack) => self.ask(move |reader| {
+                let rows = reader.group(pack)?;
+                Ok(Input::Grouped { pack, rows })
+            }),
+            Effect::Walk {
+                peer,
+                standby,
+                after,
+                limit,
+            } => self.ask(move |reader| {
+                let (packs, upto) = reader.look_through(peer, standby, after, limit)?;
+                Ok(Input::Walked {
+                    peer,
+                    standby,
+                    packs,
+                    upto,
+                })
+            }),
             Effect::Verify(due) => self.verify(due),
             Effect::Dial(peer) => {
                 let addresses = self.hands.addresses.get(&peer).cloned().unwrap_or_default();
@@ -181,27 +197,27 @@ impl Driver {
             });
     }
 
-    /// Cuts staged bytes down to some members.
-    fn trim(&mut self, question: u64, staged: StagedId, whole: &Shape, keep: &[u16]) {
+    /// Divides staged bytes into packs of some members each, and their room with them.
+    fn divide(&mut self, question: u64, staged: StagedId, whole: &Shape, parts: &[Vec<u16>]) {
         let Some(Staged::Memory(bytes)) = self.staged.remove(&staged) else {
-            return error!(%staged, "Nothing in memory to cut down");
+            return error!(%staged, "Nothing in memory to divide");
         };
-        let room = self.rooms.remove(&staged);
-        let id = self.hands.staging.fresh();
-        let Some((bytes, shape)) = subset(&bytes, whole, keep) else {
+        let mut room = self.rooms.remove(&staged);
+        let table_len = whole.table_len as usize;
+        let Ok(table) = Table::parse(bytes.slice(..table_len), whole.count) else {
             return error!(%staged, "A staged pack does not parse");
         };
-        let event = Event {
-            input: Input::Trimmed {
-                question,
-                staged: id,
-                shape,
-            },
-            staged: Some((id, Staged::Memory(bytes))),
-            room,
-        };
-        // The driver holds the other end.
-        let _ = self.replies.send(event);
+        let mut divided = Vec::with_capacity(parts.len());
+        for keep in parts {
+            let (bytes, shape) = subset(&table, &bytes[table_len..], keep);
+            let id = self.hands.staging.fresh();
+            let share = room.as_mut().map(|room| room.part(bytes.len()));
+            self.rooms.extend(share.map(|share| (id, share)));
+            self.staged.insert(id, Staged::Memory(bytes));
+            divided.push((id, shape));
+        }
+        let parts = divided;
+        reply(&self.replies, Input::Divided { question, parts });
     }
 
     /// Reads our own bytes again and checks every member.
@@ -257,11 +273,8 @@ async fn hash_file(
     Ok(Digest(*hasher.finalize().as_bytes()))
 }
 
-/// A pack of some members of a staged one.
-fn subset(bytes: &Bytes, whole: &Shape, keep: &[u16]) -> Option<(Bytes, Shape)> {
-    let table_len = whole.table_len as usize;
-    let whole = Table::parse(bytes.slice(..table_len), whole.count).ok()?;
-    let bodies = bytes.slice(table_len..);
+/// A pack of some members of another.
+fn subset(whole: &Table, bodies: &[u8], keep: &[u16]) -> (Bytes, Shape) {
     let table = whole.subset(keep);
     let mut cut = BytesMut::with_capacity(table.bytes().len() + table.body_len() as usize);
     cut.put_slice(table.bytes());
@@ -277,5 +290,5 @@ fn subset(bytes: &Bytes, whole: &Shape, keep: &[u16]) -> Option<(Bytes, Shape)> 
         first,
         last,
     };
-    Some((cut.freeze(), shape))
+    (cut.freeze(), shape)
 }

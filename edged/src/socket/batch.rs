@@ -158,7 +158,7 @@ async fn begin(
         staged,
         shape,
         lane: order.lane.clone(),
-        peers: Arc::clone(&order.peers),
+        to: Arc::clone(&order.to),
         ttl: order.ttl,
         key: None,
     });

@@ -3,16 +3,18 @@
 //! Whether lane and peers exist is for the core to say; shape, metadata and what this
 //! daemon cannot do yet are said here.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
 use edged_rpc::{ErrorKind, PutOptions, RpcError, Success, Target};
+use relay_core::aim::{self, To};
 use relay_core::id::{LaneName, NodeId};
 use relay_core::pack;
-use relay_core::segment::Meta;
+use relay_core::segment::{Meta, Topic};
 
 use super::refusal::invalid;
-use crate::config::{self, Config};
+use crate::config::Config;
 
 /// The longest life a put may ask for, as in the config.
 const LONGEST: u64 = 3650 * 86_400;
@@ -24,8 +26,8 @@ const PEERS: usize = 1024;
 pub(super) struct Order {
     /// The lane.
     pub(super) lane: LaneName,
-    /// The peers, as given.
-    pub(super) peers: Arc<[NodeId]>,
+    /// Where to.
+    pub(super) to: Arc<To>,
     /// The metadata, encoded as it lies in a table.
     pub(super) meta: Vec<u8>,
     /// How long it stays worth sending.
@@ -44,12 +46,16 @@ pub(super) fn check(config: &Config, options: PutOptions) -> Result<Order, RpcEr
     } = options;
     let lane: LaneName = lane.parse().map_err(|why| bad("bad_lane", &why))?;
     let peers = peers(target)?;
-    condition(config, success, &peers)?;
+    let success = condition(success)?;
     let topic = topic.map(|topic| topic.parse()).transpose();
-    let meta = Meta {
-        topic: topic.map_err(|why| bad("bad_topic", &why))?,
-        labels,
+    let topic: Option<Topic> = topic.map_err(|why| bad("bad_topic", &why))?;
+    let to = To {
+        peers,
+        route: None,
+        topic: topic.clone(),
+        success,
     };
+    let meta = Meta { topic, labels };
     meta.check().map_err(|why| bad("bad_label", &why))?;
     let ttl = match ttl_seconds {
         Some(seconds @ 1..=LONGEST) => Some(Duration::from_secs(seconds)),
@@ -62,7 +68,7 @@ pub(super) fn check(config: &Config, options: PutOptions) -> Result<Order, RpcEr
     let meta = pack::encode_meta(&meta);
     Ok(Order {
         lane,
-        peers,
+        to: Arc::new(to),
         meta,
         ttl,
     })
@@ -87,38 +93,25 @@ fn peers(target: Target) -> Result<Arc<[NodeId]>, RpcError> {
         return Err(invalid("too_many_peers", found));
     }
     let ids = names.iter().map(|name| name.parse());
-    let mut ids = ids
-        .collect::<Result<Vec<NodeId>, _>>()
-        .map_err(|why| bad("bad_peer", &why))?;
-    ids.sort_unstable();
-    ids.dedup();
-    Ok(ids.into())
+    let ids = ids.collect::<Result<Vec<NodeId>, _>>();
+    Ok(ids.map_err(|why| bad("bad_peer", &why))?.into())
 }
 
-/// Every peer must have it: the only condition there is so far, in whatever words.
-fn condition(config: &Config, asked: Option<Success>, peers: &[NodeId]) -> Result<(), RpcError> {
-    let (wanted, word) = match asked {
-        Some(Success::AllPeers) => return Ok(()),
-        Some(Success::OnePeer) => (1, "one_peer".to_owned()),
-        Some(Success::Count(count)) => (usize::from(count), count.to_string()),
-        None => match config.relay.success_condition {
-            config::Success::AllPeers => return Ok(()),
-            config::Success::OnePeer => (1, "one_peer".to_owned()),
-            config::Success::Count(count) => (usize::from(count.get()), count.to_string()),
+/// The success condition asked for; whether so many peers are named is for the core to
+/// say, which knows the peers of a route.
+fn condition(asked: Option<Success>) -> Result<Option<aim::Success>, RpcError> {
+    Ok(match asked {
+        None => None,
+        Some(Success::AllPeers) => Some(aim::Success::AllPeers),
+        Some(Success::OnePeer) => Some(aim::Success::OnePeer),
+        Some(Success::Count(count)) => match NonZeroU16::new(count) {
+            Some(count) => Some(aim::Success::Count(count)),
+            None => {
+                let found = "success when 0 peers have it, at least 1 must";
+                return Err(invalid("bad_success", found));
+            }
         },
-    };
-    let named = peers.len();
-    if wanted == named || named == 0 {
-        return Ok(());
-    }
-    if wanted == 0 || wanted > named {
-        let found = format!("success when {wanted} peers have it, but {named} are named");
-        return Err(invalid("bad_success", found));
-    }
-    let found =
-        format!("success condition {word} for {named} peers: this edged knows all_peers only");
-    let error = RpcError::new(ErrorKind::Unsupported, "success_unsupported", found);
-    Err(error.with_hint("use all_peers, or put to one peer"))
+    })
 }
 
 #[cfg(test)]
@@ -141,11 +134,16 @@ mod tests {
         let order = checked(|o| {
             o.topic = Some("meter/daily".into());
             o.ttl_seconds = Some(60);
-            o.target = Target::Peers(vec!["gamma".into(), "beta".into(), "gamma".into()]);
+            o.target = Target::Peers(vec!["gamma".into(), "beta".into()]);
         });
 
         let order = order.expect("sound");
-        assert_eq!(order.peers.len(), 2);
+        let named: Vec<&str> = order.to.peers.iter().map(NodeId::as_str).collect();
+        assert_eq!(
+            named,
+            ["gamma", "beta"],
+            "their order is that of a condition"
+        );
         assert_eq!(order.ttl, Some(Duration::from_secs(60)));
         assert!(!order.meta.is_empty());
     }
@@ -170,18 +168,16 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_that_means_all_peers_is_fine() {
-        let two = || Target::Peers(vec!["beta".into(), "gamma".into()]);
+    fn the_success_condition_is_passed_on() {
+        let asked = |success| checked(|o| o.success = success).expect("sound").to.success;
 
-        assert!(checked(|o| o.success = Some(Success::OnePeer)).is_ok());
-        assert!(checked(|o| (o.target, o.success) = (two(), Some(Success::Count(2)))).is_ok());
+        assert_eq!(asked(None), None);
+        assert_eq!(asked(Some(Success::OnePeer)), Some(aim::Success::OnePeer));
+        let two = NonZeroU16::new(2).expect("two");
         assert_eq!(
-            code(|o| (o.target, o.success) = (two(), Some(Success::OnePeer))),
-            "success_unsupported"
+            asked(Some(Success::Count(2))),
+            Some(aim::Success::Count(two))
         );
-        assert_eq!(
-            code(|o| (o.target, o.success) = (two(), Some(Success::Count(3)))),
-            "bad_success"
-        );
+        assert_eq!(code(|o| o.success = Some(Success::Count(0))), "bad_success");
     }
 }

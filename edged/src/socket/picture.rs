@@ -27,7 +27,7 @@ use crate::desk::Desk;
 use crate::transport::Source as _;
 
 pub(super) use words::{age, core_state, durability, in_inbox, moment};
-use words::{lease, link_state, outcome, state};
+use words::{lease, link_state, outcome, state, success_condition};
 
 /// Seconds the oldest waits, per peer with something waiting.
 pub(super) type Oldest = BTreeMap<NodeId, u64>;
@@ -93,7 +93,7 @@ impl<'a> Painter<'a> {
             expires_at: item.expires.map(|at| self.moment(at)),
             // A row goes no later than its bytes.
             payload_kept: true,
-            success_condition: "all_peers".to_owned(),
+            success_condition: success_condition(rows),
             peers: peers.collect(),
         }
     }

@@ -98,7 +98,7 @@ async fn announce(desk: &Desk, order: &Order, length: u64, most: u64) -> Result<
         put,
         length,
         lane: order.lane.clone(),
-        peers: Arc::clone(&order.peers),
+        to: Arc::clone(&order.to),
     };
     match desk.put(Event::from(input), put).await {
         Ok(Answer::Admitted) => Ok(()),
@@ -156,7 +156,7 @@ async fn begin(
         staged,
         shape,
         lane: order.lane.clone(),
-        peers: Arc::clone(&order.peers),
+        to: Arc::clone(&order.to),
         ttl: order.ttl,
         key: key.map(|key| (key, digest)),
     });

@@ -31,6 +31,10 @@ pub(super) fn refused(why: Refusal) -> RpcError {
         .with_hint("use alarm for what is urgent"),
         Refusal::NoPeer => RpcError::new(ErrorKind::Invalid, "no_peer", "the put names no peer")
             .with_hint("name one with --peer"),
+        Refusal::TooFewPeers { wanted, named } => invalid(
+            "bad_success",
+            format!("success when {wanted} peers have it, but {named} are named"),
+        ),
         Refusal::TooLarge { length, max } => too_large(length, max),
         Refusal::StorageFull(space) => storage_full(&space),
         Refusal::KeyConflict { first } => RpcError::new(

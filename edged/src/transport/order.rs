@@ -141,7 +141,9 @@ pub(crate) fn order(effect: Effect, durability: Durability) -> Option<(LinkId, O
         | Effect::FindExpired { .. }
         | Effect::FindStuck { .. }
         | Effect::LookUp { .. }
-        | Effect::Trim { .. }
+        | Effect::Divide { .. }
+        | Effect::Group(_)
+        | Effect::Walk { .. }
         | Effect::Recall { .. }
         | Effect::Dial(_)
         | Effect::Verify(_)

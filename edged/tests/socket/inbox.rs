@@ -100,6 +100,7 @@ fn row(pack: PackNo, built: &Built, now: Unix) -> OwedRow {
         evicted: false,
         expires: None,
         left: 0,
+        place: None,
         queued: now,
         updated: now,
         error: None,

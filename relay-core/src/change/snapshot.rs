@@ -70,4 +70,6 @@ pub struct PagedRow {
     /// With [`Part::Rest`]: members that have a row of their own for this peer,
     /// ascending.
     pub except: Vec<u16>,
+    /// Whether enough other peers have it, by its [`Place`](crate::aim::Place).
+    pub met: bool,
 }

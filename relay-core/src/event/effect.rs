@@ -71,17 +71,35 @@ pub enum Effect {
         /// They.
         ids: Ids,
     },
-    /// Cut a staged arrival down to these members, by index in it; answer
-    /// [`Input::Trimmed`].
-    Trim {
+    /// Divide staged bytes into packs of these members, by index, and drop the
+    /// rest; answer [`Input::Divided`].
+    Divide {
         /// The number of the question.
         question: u64,
         /// The bytes.
         staged: StagedId,
         /// What they are.
         shape: Shape,
-        /// Members to keep, ascending.
-        keep: Vec<u16>,
+        /// The members of each pack, ascending, none empty.
+        parts: Vec<Vec<u16>>,
+    },
+    /// Read back all rows of a pack that are owed to peers; answer
+    /// [`Input::Grouped`].
+    Group(PackNo),
+    /// Look through rows of a peer that have a [`crate::aim::Place`] and are not
+    /// settled, above pack `after`, at most `limit` of them; answer
+    /// [`Input::Walked`].
+    Walk {
+        /// Of which peer.
+        peer: NodeNo,
+        /// With it, those that stand by: answered are packs that are met, or of
+        /// which too few deliveries are active. Without it, those that are active:
+        /// answered are packs of which some delivery stands by.
+        standby: bool,
+        /// Above this pack.
+        after: PackNo,
+        /// Rows to look at.
+        limit: usize,
     },
     /// Read back unsettled receipts above `after`; answer [`Input::Recalled`].
     Recall {

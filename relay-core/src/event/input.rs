@@ -13,8 +13,8 @@ pub enum Input {
         length: u64,
         /// The lane asked for.
         lane: LaneName,
-        /// The peers asked for.
-        peers: Arc<[NodeId]>,
+        /// Where it is to go.
+        to: Arc<To>,
     },
     /// A pack of puts is here.
     Put(Put),
@@ -213,14 +213,30 @@ pub enum Input {
         /// cannot be read at all.
         lengths: Vec<u64>,
     },
-    /// A staged arrival was cut down to the members that are new.
-    Trimmed {
+    /// Staged bytes were divided into packs; the old ones are dropped.
+    Divided {
         /// For which question.
         question: u64,
-        /// The new bytes; the old ones are dropped.
-        staged: StagedId,
-        /// What they are.
-        shape: Shape,
+        /// The packs, in the order asked for.
+        parts: Vec<(StagedId, Shape)>,
+    },
+    /// All rows of a pack owed to peers, read back.
+    Grouped {
+        /// Which pack.
+        pack: PackNo,
+        /// They, in any order.
+        rows: Vec<PagedRow>,
+    },
+    /// Packs whose success condition may ask for something to be done.
+    Walked {
+        /// Of which peer.
+        peer: NodeNo,
+        /// See [`Effect::Walk`].
+        standby: bool,
+        /// They, rising.
+        packs: Vec<PackNo>,
+        /// Where the next page begins; `None` at the end.
+        upto: Option<PackNo>,
     },
     /// An operator wants something; answered [`Effect::Answer`].
     Ordered {

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::bodies::{Bodies, Loaded};
 use super::error::ReadError;
+use super::groups::is_met;
 use super::place::{PACK, PackRow, read_pack};
 use super::recovery::{after_key, due_key};
 use super::rows::{OWED, OWED_WIDTH, column, part, read_owed};
@@ -87,10 +88,12 @@ impl Reader {
             match (read_owed(row, 0), read_pack(row, OWED_WIDTH)) {
                 (Ok(stored), Ok(pack)) => {
                     let except = except_of(&snapshot, &stored.row)?;
+                    let met = is_met(&snapshot, &stored.row)?;
                     found.push(PagedRow {
                         row: stored.row,
                         info: pack.info,
                         except,
+                        met,
                     });
                 }
                 _ => self.damaged += 1,
@@ -125,6 +128,7 @@ impl Reader {
             match (read_owed(row, 0), read_pack(row, OWED_WIDTH)) {
                 (Ok(stored), Ok(pack)) => found.push(PagedRow {
                     except: except_of(&snapshot, &stored.row)?,
+                    met: is_met(&snapshot, &stored.row)?,
                     row: stored.row,
                     info: pack.info,
                 }),
@@ -155,10 +159,12 @@ impl Reader {
             }
             Some(Ok((stored, pack))) => {
                 let except = except_of(&snapshot, &stored.row)?;
+                let met = is_met(&snapshot, &stored.row)?;
                 Ok(Some(PagedRow {
                     row: stored.row,
                     info: pack.info,
                     except,
+                    met,
                 }))
             }
         }
@@ -275,7 +281,7 @@ impl Reader {
     }
 }
 
-fn except_of(conn: &Connection, row: &OwedRow) -> rusqlite::Result<Vec<u16>> {
+pub(super) fn except_of(conn: &Connection, row: &OwedRow) -> rusqlite::Result<Vec<u16>> {
     match row.due.part {
         Part::Rest => except(conn, row.due.pack, row.due.peer),
         Part::Member(_) => Ok(Vec::new()),

@@ -6,6 +6,7 @@
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, Row, params};
 
+use crate::aim::Place;
 use crate::change::{Due, OwedRow, Part};
 use crate::delivery::{Attempt, Cause, Outcome, State};
 use crate::id::{BootEpoch, LaneNo, NodeNo, PackNo};
@@ -27,9 +28,9 @@ pub(super) struct Stored {
 /// The columns [`read_owed`] takes, in its order, of a table named `o`.
 pub(super) const OWED: &str = "o.pack, o.part, o.peer, o.lane, o.count, o.bytes, o.state, \
      o.detail, o.lease, o.spent, o.attempt, o.epoch, o.started, o.ended, o.outcome, o.flags, \
-     o.queued, o.updated, o.error, o.sum, o.expires, o.left_at";
+     o.queued, o.updated, o.error, o.sum, o.expires, o.left_at, o.place";
 /// How many they are.
-pub(super) const OWED_WIDTH: usize = 22;
+pub(super) const OWED_WIDTH: usize = 23;
 /// A part as a number that sorts the rest before its members.
 pub(super) const fn part_code(part: Part) -> i64 {
     match part {
@@ -155,6 +156,18 @@ const STUCK: i64 = 8;
 const ACKED_LATE: i64 = 16;
 const EVICTED: i64 = 32;
 
+/// A place as its number.
+const fn place_code(place: Place) -> i64 {
+    (place.need as i64) << 16 | place.rank as i64
+}
+
+const fn place(code: i64) -> Place {
+    Place {
+        need: (code >> 16) as u16,
+        rank: code as u16,
+    }
+}
+
 const fn flags(row: &OwedRow) -> i64 {
     row.rescued as i64 * RESCUED
         + row.held as i64 * HELD
@@ -214,12 +227,15 @@ fn owed_sum(stored: &Stored, columns: &OwedColumns) -> i64 {
     sum.update(&all);
     sum.update(error.as_bytes());
     let row = &stored.row;
-    // Rows of the first schema had neither, and keep the sum they have.
+    // Rows of the first schema had none of these, and keep the sum they have.
     if row.left > 0 || row.expires.is_some() {
         let expires = row.expires.map_or(0, |at| at.0);
         sum.update(&[u8::from(row.expires.is_some())]);
         sum.update(&expires.to_le_bytes());
         sum.update(&row.left.to_le_bytes());
+    }
+    if let Some(place) = row.place {
+        sum.update(&place_code(place).to_le_bytes());
     }
     i64::from(sum.finalize())
 }
@@ -230,12 +246,12 @@ pub(super) fn write_owed(conn: &Connection, stored: &Stored, known: bool) -> rus
         "UPDATE owed SET lane = ?4, count = ?5, bytes = ?6, state = ?7, detail = ?8, lease = ?9,
            spent = ?10, attempt = ?11, epoch = ?12, started = ?13, ended = ?14, outcome = ?15,
            flags = ?16, queued = ?17, updated = ?18, error = ?19, sum = ?20,
-           expires = ?21, left_at = ?22
+           expires = ?21, left_at = ?22, place = ?23
          WHERE pack = ?1 AND part = ?2 AND peer = ?3"
     } else {
         "INSERT INTO owed VALUES
            (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,
-            ?21, ?22)"
+            ?21, ?22, ?23)"
     })?;
     let columns = owed_columns(stored);
     let sum = owed_sum(stored, &columns);
@@ -276,6 +292,7 @@ pub(super) fn write_owed(conn: &Connection, stored: &Stored, known: bool) -> rus
         sum,
         stored.row.expires.map(|at| at.0 as i64),
         stored.row.left,
+        stored.row.place.map(place_code),
     ])?;
     Ok(())
 }
@@ -320,6 +337,7 @@ pub(super) fn read_owed(row: &Row<'_>, at: usize) -> Result<Stored, Damaged> {
             evicted: number(15)? & EVICTED != 0,
             expires: maybe(20)?.map(|at| Unix(at as u64)),
             left: small(21)?,
+            place: maybe(22)?.map(place),
             queued: Unix(number(16)? as u64),
             updated: Unix(number(17)? as u64),
             error: column(row, at + 18)?,

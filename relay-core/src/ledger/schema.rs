@@ -123,6 +123,12 @@ CREATE TABLE gone (
   PRIMARY KEY (pack, peer, part)
 ) WITHOUT ROWID;
 
+-- Where fewer than all peers must have it: how many (high 16 bits), and the place of
+-- this one in their order.
+ALTER TABLE owed ADD COLUMN place INTEGER;
+CREATE INDEX owed_placed ON owed (peer, pack, part)
+  WHERE place IS NOT NULL AND state IN (0, 1, 2);
+
 -- What operators set; name and value are postcard.
 CREATE TABLE setting (name BLOB PRIMARY KEY, value BLOB NOT NULL, sum INTEGER NOT NULL)
   WITHOUT ROWID;

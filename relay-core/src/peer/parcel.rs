@@ -36,6 +36,10 @@ pub enum Phase {
     /// Nothing is to be done about it: terminal, or shelved. Its last change
     /// becomes durable with this ticket; then it leaves memory.
     Settling(Ticket),
+    /// Not needed: its row goes with this ticket; then it leaves memory.
+    Spared(Ticket),
+    /// It stands by no longer once this ticket is durable; then it is ready.
+    Woken(Ticket),
 }
 
 /// What made us look at our own bytes.
@@ -79,6 +83,8 @@ pub struct Parcel {
     pub given: u64,
     /// When the ack began to be awaited; orders the timeouts.
     pub awaiting: Option<Mono>,
+    /// Enough other peers have it: once it is out of flight it is not needed.
+    pub needless: bool,
 }
 
 impl Parcel {
@@ -99,6 +105,7 @@ impl Parcel {
             chunks: 0,
             given: 0,
             awaiting: None,
+            needless: false,
         }
     }
 

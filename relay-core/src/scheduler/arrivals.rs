@@ -28,7 +28,6 @@ pub(super) struct Arrivals {
     pub(super) wanted: BTreeMap<(LinkId, Sent), Question>,
     /// The ticket of the latest arrival of each peer.
     pub(super) latest: BTreeMap<NodeNo, Ticket>,
-    next: u64,
 }
 
 impl Arrivals {
@@ -44,7 +43,6 @@ impl Arrivals {
             asked: BTreeSet::new(),
             wanted: BTreeMap::new(),
             latest: BTreeMap::new(),
-            next: 0,
         }
     }
 
@@ -217,8 +215,8 @@ impl Scheduler {
                     .expect("it has a front");
                 let question = queue.pop_front().expect("it has a front");
                 self.arrivals.hold(question.origin, question.ids());
-                self.arrivals.next += 1;
-                let number = self.arrivals.next;
+                self.questions += 1;
+                let number = self.questions;
                 let (origin, ids) = (question.origin, question.ids().clone());
                 self.effects.push_back(Effect::LookUp {
                     question: number,
@@ -272,24 +270,28 @@ impl Scheduler {
             }
             Item::Pack(arrival) => {
                 let (staged, shape) = (arrival.staged, arrival.shape);
-                self.effects.push_back(Effect::Trim {
+                self.effects.push_back(Effect::Divide {
                     question: number,
                     staged,
                     shape,
-                    keep,
+                    parts: vec![keep],
                 });
                 self.arrivals.open.insert(number, question);
             }
         }
     }
 
-    pub(super) fn on_trimmed(&mut self, now: Now, number: u64, staged: StagedId, shape: Shape) {
+    pub(super) fn on_divided(&mut self, now: Now, number: u64, parts: Vec<(StagedId, Shape)>) {
+        if self.on_put_divided(now, number, &parts) {
+            return;
+        }
         let Some(mut question) = self.arrivals.open.remove(&number) else {
-            return self.effects.push_back(Effect::Discard(staged));
+            let discards = parts.iter().map(|(staged, _)| Effect::Discard(*staged));
+            return self.effects.extend(discards);
         };
-        if let Item::Pack(arrival) = &mut question.item {
-            arrival.staged = staged;
-            arrival.shape = shape;
+        if let (Item::Pack(arrival), [(staged, shape)]) = (&mut question.item, &parts[..]) {
+            arrival.staged = *staged;
+            arrival.shape = *shape;
         }
         if self.peer_on(question.link) != Some(question.peer) {
             return self.drop_question(&question);

@@ -92,6 +92,11 @@ fn check_phases(peer: &Peer, durable: Ticket) {
                 let shelved = state != StateName::Inflight && parcel.row.is_shelved();
                 (state.is_terminal() || shelved, false)
             }
+            Phase::Spared(_) => (
+                matches!(state, StateName::Scheduled | StateName::Failed),
+                false,
+            ),
+            Phase::Woken(_) => (state == StateName::Scheduled, false),
         };
         assert!(
             may_state,
@@ -160,7 +165,9 @@ fn check_windows(peer: &Peer) {
         let waiting = depth(StateName::Scheduled) + depth(StateName::Failed);
         let loaded = peer.parcels.values().filter(|parcel| {
             let state = parcel.row.state.name();
-            parcel.row.lane == *no && matches!(state, StateName::Scheduled | StateName::Failed)
+            let gone = matches!(parcel.phase, Phase::Spared(_));
+            let waits = matches!(state, StateName::Scheduled | StateName::Failed);
+            parcel.row.lane == *no && waits && !gone
         });
         let known = loaded.count() as u64 + lane.unloaded + lane.storing.len() as u64;
         assert!(

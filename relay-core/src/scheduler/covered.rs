@@ -135,7 +135,8 @@ impl Scheduler {
         let parcel = self.peers[&no].parcels.get(&key)?;
         match parcel.phase {
             // Decided by the time the row is read.
-            Phase::Judging(_) | Phase::Storing => return None,
+            Phase::Judging(_) | Phase::Storing | Phase::Woken(_) => return None,
+            Phase::Spared(ticket) => return Some(ticket),
             Phase::Settling(_)
             | Phase::Ready
             | Phase::Marking(_)

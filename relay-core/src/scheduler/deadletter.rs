@@ -92,6 +92,8 @@ impl Scheduler {
         self.stuck.rows += 1;
         self.say_row(no, key);
         self.wait_again(now, no, key);
+        let row = self.peers[&no].parcels[&key].row.clone();
+        self.regroup(&row);
     }
 
     /// What the deadletter holds, each delivery counted with its length.

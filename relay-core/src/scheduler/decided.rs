@@ -347,8 +347,9 @@ impl Scheduler {
 fn at_hand(peer: &Peer, key: Key) -> Option<Found> {
     let parcel = peer.parcels.get(&key)?;
     Some(match parcel.phase {
-        Phase::Storing | Phase::Judging(_) => Found::Busy,
+        Phase::Storing | Phase::Judging(_) | Phase::Woken(_) => Found::Busy,
         Phase::Settling(_) if parcel.gone => Found::Nowhere,
+        Phase::Spared(_) => Found::Nowhere,
         Phase::Settling(_)
         | Phase::Ready
         | Phase::Marking(_)

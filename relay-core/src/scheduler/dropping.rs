@@ -161,7 +161,8 @@ impl Scheduler {
     /// Whether something in memory is owed to `no` and not yet parked.
     fn has_loose(&self, no: NodeNo) -> bool {
         let peer = &self.peers[&no];
-        let waits = |parcel: &Parcel| !parcel.row.state.name().is_terminal();
+        let gone = |parcel: &Parcel| matches!(parcel.phase, Phase::Spared(_));
+        let waits = |parcel: &Parcel| !parcel.row.state.name().is_terminal() && !gone(parcel);
         let storing = |lane: &crate::queue::Lane| !lane.storing.is_empty();
         peer.parcels.values().any(waits) || peer.lanes.values().any(storing)
     }
@@ -182,7 +183,9 @@ impl Scheduler {
             | Phase::Offered
             | Phase::Leaving
             | Phase::Sent
-            | Phase::Judging(_) => return None,
+            | Phase::Judging(_)
+            | Phase::Spared(_)
+            | Phase::Woken(_) => return None,
         }
         let outcome = Outcome::Interrupted;
         let said = "the peer was dropped by an operator";

@@ -32,6 +32,7 @@ impl Scheduler {
             None,
         );
         self.book(&row, Book::Acked, i64::from(row.count));
+        self.regroup(&row);
         self.retire(no, key)
     }
 
@@ -75,6 +76,9 @@ impl Scheduler {
             until: now.unix + wait,
         };
         self.moved(now, no, key, Move::Fail, state, Some(outcome), Some(error));
+        if self.peers[&no].parcels[&key].needless {
+            return self.spare(no, key);
+        }
         if outcome == Outcome::Failed && self.fails_alike(now, no, key, error) {
             return;
         }
@@ -109,6 +113,7 @@ impl Scheduler {
         let state = State::Deadletter { cause };
         let row = self.moved(now, no, key, wanted, state, Some(outcome), error);
         self.book(&row, Book::Deadletter, i64::from(row.count));
+        self.regroup(&row);
         self.retire(no, key)
     }
 
@@ -225,6 +230,7 @@ impl Scheduler {
         parcel.row.updated = now.unix;
         let unstuck = std::mem::take(&mut parcel.row.stuck);
         parcel.row.held &= !to.name().is_terminal();
+        parcel.row.standby &= !to.name().is_terminal();
         let row = parcel.row.clone();
         let landed = peer.shift(row.lane, Some(from), wanted, Peer::depth_of(&row));
         assert_eq!(landed, Some(to.name()), "the row says what the table says");
@@ -258,13 +264,12 @@ impl Scheduler {
         ticket
     }
 
-    pub(super) fn on_settled(&mut self, ticket: Ticket, no: NodeNo, key: Key) {
-        let peer = self.peer_mut(no);
-        if peer
-            .parcels
-            .get(&key)
-            .is_some_and(|p| p.phase == Phase::Settling(ticket))
-        {
+    pub(super) fn on_settled(&mut self, now: Now, ticket: Ticket, no: NodeNo, key: Key) {
+        let parcel = self.peers[&no].parcels.get(&key);
+        let phase = parcel.map(|parcel| &parcel.phase);
+        if phase == Some(&Phase::Woken(ticket)) {
+            self.on_woken(now, no, key);
+        } else if phase == Some(&Phase::Settling(ticket)) || phase == Some(&Phase::Spared(ticket)) {
             self.forget(no, key);
         }
     }
@@ -273,16 +278,12 @@ impl Scheduler {
     /// under way that may have been read before: it would bring back the row as
     /// it was.
     pub(super) fn forget(&mut self, no: NodeNo, key: Key) {
-        let dropped = self.is_being_dropped(no);
-        let peer = self
-            .peers
-            .get_mut(&no)
-            .expect("a numbered peer is in the table");
-        let Some(parcel) = peer.parcels.get(&key) else {
+        let Some(parcel) = self.peers.get(&no).and_then(|peer| peer.parcels.get(&key)) else {
             return;
         };
         let (due, lane) = (parcel.row.due, parcel.row.lane);
-        let wanted = self.asks.contains_key(&due) || dropped || self.orders.is_pinned(&due);
+        let wanted = self.is_looked_at(due);
+        let peer = self.peer_mut(no);
         let lane = peer.lanes.get_mut(&lane).expect("a parcel's lane is there");
         if lane.paging.is_none() && !wanted {
             peer.parcels.remove(&key);
@@ -291,12 +292,20 @@ impl Scheduler {
         }
     }
 
+    /// Whether a row is being read by its name, or may be acted on by an order.
+    pub(super) fn is_looked_at(&self, due: Due) -> bool {
+        self.asks.contains_key(&due)
+            || self.groups.is_open(due.pack)
+            || self.is_being_dropped(due.peer)
+            || self.orders.is_pinned(&due)
+    }
+
     /// Lets go of what became idle while something was done to it.
     pub(super) fn forget_idle(&mut self) {
         for (no, key) in std::mem::take(&mut self.idle) {
             let parcel = self.peers.get(&no).and_then(|peer| peer.parcels.get(&key));
             let idle = |parcel: &Parcel| match parcel.phase {
-                Phase::Settling(ticket) => ticket <= self.durable,
+                Phase::Settling(ticket) | Phase::Spared(ticket) => ticket <= self.durable,
                 Phase::Storing
                 | Phase::Ready
                 | Phase::Marking(_)
@@ -305,7 +314,8 @@ impl Scheduler {
                 | Phase::Leaving
                 | Phase::Sent
                 | Phase::Judging(_)
-                | Phase::Resting(_) => false,
+                | Phase::Resting(_)
+                | Phase::Woken(_) => false,
             };
             if parcel.is_some_and(idle) {
                 self.forget(no, key);

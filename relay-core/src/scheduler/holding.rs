@@ -19,6 +19,9 @@ impl Scheduler {
     pub(super) fn wait_again(&mut self, now: Now, no: NodeNo, key: Key) {
         let longest = self.settings.retry.longest;
         let parcel = &self.peers[&no].parcels[&key];
+        if parcel.needless {
+            return self.spare(no, key);
+        }
         self.dirty.insert(no);
         if parcel.row.has_expired(&parcel.info, now.unix) {
             self.park(now, no, key, Cause::Expired, Outcome::Interrupted, None);

@@ -96,7 +96,9 @@ const fn link_of(input: &Input) -> Option<LinkId> {
         | Input::NetworkChanged
         | Input::SentOnWire { .. }
         | Input::Verified { .. }
-        | Input::Trimmed { .. }
+        | Input::Divided { .. }
+        | Input::Grouped { .. }
+        | Input::Walked { .. }
         | Input::Ordered { .. }
         | Input::Expired { .. }
         | Input::Stuck { .. }

@@ -102,6 +102,7 @@ impl Scheduler {
         peer.last_heard = now.mono;
         peer.since = now.mono;
         peer.busy = None;
+        (peer.away, peer.looked) = (None, false);
         self.recall(no);
         self.dirty.insert(no);
     }
@@ -170,6 +171,7 @@ impl Scheduler {
         peer.unsettled.said = ReceiptNo(0);
         peer.unsettled.held.clear();
         peer.link = Link::Down { redial: now.mono };
+        (peer.away, peer.looked) = (Some(now.mono), false);
         let flying: Vec<Key> = peer
             .parcels
             .values()

@@ -80,9 +80,12 @@ impl Scheduler {
             return None;
         }
         let class = lane.rule.class;
+        let full = self.groups_are_full();
         lane.next(|key| {
-            let info = &peer.parcels[key].info;
-            !info.is_large() || peer.has_slots(class, info.slots(), limits.large)
+            let parcel = &peer.parcels[key];
+            let fits =
+                !parcel.info.is_large() || peer.has_slots(class, parcel.info.slots(), limits.large);
+            fits && !(full && parcel.row.place.is_some())
         })
     }
 

@@ -107,7 +107,8 @@ impl Scheduler {
         for key in std::mem::take(&mut lane.lingering) {
             // It may have been put back to work meanwhile.
             let phase = self.peers[&no].parcels.get(&key).map(|p| &p.phase);
-            if matches!(phase, Some(Phase::Settling(ticket)) if *ticket <= self.durable) {
+            if matches!(phase, Some(Phase::Settling(ticket) | Phase::Spared(ticket)) if *ticket <= self.durable)
+            {
                 self.forget(no, key);
             }
         }
@@ -150,6 +151,9 @@ impl Scheduler {
 
     /// Takes up a waiting row that was in the ledger alone.
     fn load(&mut self, now: Now, paged: PagedRow) {
+        if paged.met {
+            return self.spare_paged(now, paged);
+        }
         let no = paged.row.due.peer;
         let lane_no = paged.row.lane;
         let rule = self.lane_rule(lane_no);
@@ -239,7 +243,9 @@ impl Scheduler {
                 let settled = Phase::Settling(self.durable);
                 let peer = self.peer_entry(no, now);
                 peer.lane(lane, rule, now.mono);
-                let parcel = Parcel::new(paged.row, paged.info, paged.except.into(), settled);
+                let mut parcel = Parcel::new(paged.row, paged.info, paged.except.into(), settled);
+                // Put back to work it would not be needed.
+                parcel.needless = paged.met;
                 peer.parcels.insert(parcel.key(), parcel);
             }
             StateName::Inflight => panic!("what is in flight is in memory"),

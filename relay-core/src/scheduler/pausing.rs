@@ -334,7 +334,9 @@ fn returns(parcel: &Parcel) -> bool {
         | Phase::Sent
         | Phase::Judging(_)
         | Phase::Resting(_)
-        | Phase::Settling(_) => false,
+        | Phase::Settling(_)
+        | Phase::Spared(_)
+        | Phase::Woken(_) => false,
     };
     parcel.is_flying() && halfway
 }

@@ -1,5 +1,7 @@
 //! Taking up what earlier runs left: names, peers, and how much waits where.
 
+use std::collections::BTreeSet;
+
 use super::{PeerRule, Scheduler, UNKNOWN_LANE};
 use crate::bandwidth::Bucket;
 use crate::change::{Change, Snapshot};
@@ -74,10 +76,12 @@ impl Scheduler {
             }
             peer.depth.insert((*lane, *state), *depth);
         }
+        let mut shelved = BTreeSet::new();
         for (no, lane, parcels) in &snapshot.shelved {
             let rule = self.lane_rule(*lane);
             let lane = self.peer_entry(*no, now).lane(*lane, rule, now.mono);
             lane.unloaded = lane.unloaded.saturating_sub(*parcels);
+            shelved.insert(*no);
         }
         self.stuck.rows = snapshot.stuck;
         // The ceiling may be another one than before.
@@ -90,6 +94,9 @@ impl Scheduler {
         }
         self.apply_limits(now);
         self.seek_poison();
+        for no in shelved {
+            self.walk(no, true);
+        }
     }
 
     /// The peer, made without a place in the config if it has none.

@@ -40,7 +40,7 @@ impl Scheduler {
                     Pending::Marked { peer, link, keys } => {
                         self.on_marked(now, at, peer, link, &keys);
                     }
-                    Pending::Settled { peer, key } => self.on_settled(at, peer, key),
+                    Pending::Settled { peer, key } => self.on_settled(now, at, peer, key),
                     Pending::Dropped(peer) => self.on_dropped(peer),
                     Pending::Order(id, outcome) => {
                         self.effects.push_back(Effect::Answer(id, outcome));
@@ -56,7 +56,7 @@ impl Scheduler {
         self.pump_arrivals();
     }
 
-    pub(super) fn on_persist_refused(&mut self, ticket: Ticket, space: Space) {
+    pub(super) fn on_persist_refused(&mut self, now: Now, ticket: Ticket, space: Space) {
         self.space = space;
         let found = self.pending.binary_search_by_key(&ticket, |(at, _)| *at);
         let refused = found.ok().and_then(|at| self.pending.remove(at));
@@ -69,7 +69,7 @@ impl Scheduler {
                     self.effects.push_back(Effect::Answer(id, outcome));
                 }
                 // So does a parcel that is shelved as it was read.
-                Pending::Settled { peer, key } => self.on_settled(ticket, peer, key),
+                Pending::Settled { peer, key } => self.on_settled(now, ticket, peer, key),
                 Pending::Marked { .. } | Pending::Dropped(_) | Pending::Partial(..) => {
                     panic!("only a put or an arrival may find no room")
                 }

@@ -58,8 +58,9 @@ impl Scheduler {
             Phase::Settling(ticket) if over => {
                 return self.ack_of_past(now, no, key, (ack, ticket));
             }
+            Phase::Spared(ticket) => return peer.line.settle(receipt, ticket),
             // Not durable here, so never sent: the peer speaks of another life.
-            Phase::Storing => return peer.line.settle(receipt, durable),
+            Phase::Storing | Phase::Woken(_) => return peer.line.settle(receipt, durable),
             Phase::Judging(_) => {
                 // Heard again once the row is read, by when this is decided: an
                 // answer forgotten here would hold up all receipts after it.

@@ -57,6 +57,7 @@ impl Scheduler {
             self.peers.touch(*no);
             self.redial(now, *no);
             self.wake_resting(now, *no);
+            self.look_past(now, *no);
             self.time_out(now, *no);
             self.give_up_waiting(now, *no);
             self.let_go(now, *no);
@@ -94,6 +95,9 @@ impl Scheduler {
         }
         if let Some((until, _)) = peer.resting.first() {
             offer(*until, Why::Backoff);
+        }
+        if let Some(at) = self.look_past_at(peer) {
+            offer(at, Why::Standby);
         }
         if let Some((since, _)) = peer.awaiting.first() {
             let heard = (*since).max(peer.last_heard);

@@ -173,7 +173,9 @@ impl Scheduler {
             };
         };
         let doing = match parcel.phase {
-            Phase::Storing | Phase::Marking(_) => Doing::Marking,
+            Phase::Storing | Phase::Marking(_) | Phase::Spared(_) | Phase::Woken(_) => {
+                Doing::Marking
+            }
             Phase::Ready | Phase::Outbox | Phase::Resting(_) => Doing::Sending,
             Phase::Offered => Doing::Offered,
             Phase::Leaving => Doing::Leaving,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use relay_core::aim::{Success, To};
 use relay_core::audit::{AuditEvent, AuditRecord};
 use relay_core::backoff::Backoff;
 use relay_core::change::{Change, OwedRow, Part, Snapshot};
@@ -120,7 +121,7 @@ impl Node {
                 last: first.after(u64::from(count - 1)),
             },
             lane: "default".parse().expect("a lane"),
-            peers: [name("beta")].into_iter().collect::<Arc<[NodeId]>>(),
+            to: Arc::new(To::peers([name("beta")])),
             ttl: None,
             key: None,
         };
@@ -342,6 +343,7 @@ fn settings() -> Settings {
         redial: waits,
         rate: Rate::UNLIMITED,
         bounds: Bounds::default(),
+        success: Success::AllPeers,
         limits: Limits::default(),
     }
 }

@@ -86,7 +86,71 @@ impl Disk {
             Part::Rest => self.except(due.peer, due.pack),
             Part::Member(_) => Vec::new(),
         };
-        Some(PagedRow { row, info, except })
+        let met = row.place.is_some_and(|place| {
+            let of_pack = self
+                .owed
+                .values()
+                .filter(|other| other.due.pack == due.pack);
+            let acked =
+                of_pack.filter(|other| other.place.is_some() && other.state == State::Acked);
+            acked.count() >= usize::from(place.need)
+        });
+        Some(PagedRow {
+            row,
+            info,
+            except,
+            met,
+        })
+    }
+
+    /// All rows of a pack that have a place.
+    #[must_use]
+    pub fn group(&self, pack: PackNo) -> Vec<PagedRow> {
+        let rows = self.owed.values();
+        let of_pack = rows.filter(|row| row.due.pack == pack && row.place.is_some());
+        let mut rows: Vec<PagedRow> = of_pack.filter_map(|row| self.paged(row.due)).collect();
+        // Whoever asks for all rows sees for himself.
+        rows.iter_mut().for_each(|row| row.met = false);
+        if let Some(real) = &self.real {
+            real.borrow_mut().same_group(pack, &rows);
+        }
+        rows
+    }
+
+    /// Rows of a peer that have a place, as [`relay_core::event::Effect::Walk`] wants.
+    #[must_use]
+    pub fn walk(
+        &self,
+        peer: NodeNo,
+        standby: bool,
+        after: PackNo,
+        limit: usize,
+    ) -> (Vec<PackNo>, Option<PackNo>) {
+        let open = |row: &&OwedRow| {
+            let wanted = row.due.peer == peer && row.due.pack > after && row.standby == standby;
+            wanted && row.place.is_some() && !row.state.name().is_terminal()
+        };
+        let page: Vec<&OwedRow> = self.owed.values().filter(open).take(limit).collect();
+        let wanted = |row: &&&OwedRow| {
+            let need = row.place.map_or(0, |place| usize::from(place.need));
+            let group = self.group(row.due.pack);
+            let of = |wanted: fn(&OwedRow) -> bool| group.iter().filter(|r| wanted(&r.row)).count();
+            let acked = of(|row| row.state == State::Acked);
+            let live = of(|row| !row.state.name().is_terminal() && !row.standby);
+            let standing = of(|row| !row.state.name().is_terminal() && row.standby);
+            match standby {
+                true => acked >= need || acked + live < need,
+                false => standing > 0,
+            }
+        };
+        let packs = page.iter().filter(wanted).map(|row| row.due.pack).collect();
+        let last = page.last().map(|row| row.due.pack);
+        let found = (packs, last.filter(|_| page.len() == limit));
+        if let Some(real) = &self.real {
+            real.borrow_mut()
+                .same_walk((peer, standby), after, limit, &found);
+        }
+        found
     }
 
     /// What a question for a row that is not there answers beside it.

@@ -266,6 +266,30 @@ impl Real {
         assert_eq!(found.expect("[sqlite] names"), model, "[sqlite] stuck");
     }
 
+    /// All rows of a group must be the same, in whatever order.
+    pub(super) fn same_group(&mut self, pack: PackNo, rows: &[PagedRow]) {
+        let mut found = self.reader().group(pack).expect("[sqlite] a group");
+        found.sort_by_key(|row| row.row.due);
+        let same = found.len() == rows.len() && found.iter().zip(rows).all(|(a, b)| same(a, b));
+        assert!(
+            same,
+            "[sqlite] group {pack}: {found:#?}, the model has {rows:#?}"
+        );
+    }
+
+    /// A look through a peer's groups must find the same.
+    pub(super) fn same_walk(
+        &mut self,
+        (peer, standby): (NodeNo, bool),
+        after: PackNo,
+        limit: usize,
+        packs: &(Vec<PackNo>, Option<PackNo>),
+    ) {
+        let found = self.reader().look_through(peer, standby, after, limit);
+        let found = found.expect("[sqlite] a walk");
+        assert_eq!(&found, packs, "[sqlite] walk of {peer}, standby {standby}");
+    }
+
     /// What the model knows the ledger knows.
     pub(super) fn same_known(&mut self, origin: NodeNo, ids: &Ids, known: &[(Known, bool)]) {
         let found = self.reader().look_up(origin, ids).expect("[sqlite] marks");
@@ -321,7 +345,8 @@ fn sorted(snapshot: &Snapshot) -> Snapshot {
 fn same(real: &PagedRow, model: &PagedRow) -> bool {
     let mut info = real.info.clone();
     info.table = model.info.table;
-    real.row == model.row && info == model.info && real.except == model.except
+    let rest = real.except == model.except && real.met == model.met;
+    real.row == model.row && info == model.info && rest
 }
 
 /// The table that the members of `content` would have.

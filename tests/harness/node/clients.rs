@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use relay_core::aim::To;
 use relay_core::change::KeyName;
 use relay_core::event::{Input, Put};
 use relay_core::id::{LaneName, NodeId, PutId, SegmentId, StagedId};
@@ -23,7 +24,7 @@ impl World {
             let large = put.shape.bytes > 16 << 10 && put.shape.count == 1;
             if large && put.key.is_none() {
                 let (id, length) = (put.put, put.shape.bytes);
-                let (lane, peers) = (put.lane.clone(), Arc::clone(&put.peers));
+                let (lane, to) = (put.lane.clone(), Arc::clone(&put.to));
                 self.nodes[n].announced.insert(id, put);
                 self.hear(
                     n,
@@ -31,7 +32,7 @@ impl World {
                         put: id,
                         length,
                         lane,
-                        peers,
+                        to,
                     },
                 );
             } else {
@@ -109,6 +110,10 @@ impl World {
         let (put, staged) = (PutId(node.give()), StagedId(node.give()));
         let shape = content.shape();
         node.staged.insert(staged, content);
+        let to = Arc::new(To {
+            success: self.plan.extra.condition(&mut self.beside),
+            ..To::peers(peers)
+        });
         let mortal = self.dice.chance(self.plan.odds.ttl);
         let ttl = mortal.then(|| Duration::from_micros(self.dice.spread(SECOND / 10, 60 * SECOND)));
         Put {
@@ -116,7 +121,7 @@ impl World {
             staged,
             shape,
             lane,
-            peers: peers.into(),
+            to,
             ttl,
             key,
         }

@@ -157,7 +157,9 @@ impl World {
             | Effect::FindExpired { .. }
             | Effect::FindStuck { .. }
             | Effect::LookUp { .. }
-            | Effect::Trim { .. }
+            | Effect::Divide { .. }
+            | Effect::Group(_)
+            | Effect::Walk { .. }
             | Effect::Recall { .. }
             | Effect::Dial(_)
             | Effect::Verify(_)

@@ -195,12 +195,38 @@ impl World {
                     rows,
                 }
             }
-            Effect::Trim {
+            Effect::Divide {
                 question,
                 staged,
-                keep,
+                parts,
                 ..
-            } => self.trim(n, question, staged, &keep),
+            } => self.divide(n, question, staged, &parts),
+            Effect::Group(pack) => Input::Grouped {
+                pack,
+                rows: disk.group(pack),
+            },
+            Effect::Walk {
+                peer,
+                standby,
+                after,
+                limit,
+            } => {
+                let (packs, upto) = disk.walk(peer, standby, after, limit);
+                let found = packs.len() as u64;
+                self.tally.add(
+                    match standby {
+                        true => "found at start",
+                        false => "found behind a peer away",
+                    },
+                    found,
+                );
+                Input::Walked {
+                    peer,
+                    standby,
+                    packs,
+                    upto,
+                }
+            }
             Effect::Verify(due) => self.verify(n, due),
             Effect::Admit(_)
             | Effect::Accept(_)
@@ -233,21 +259,27 @@ impl World {
         }
     }
 
-    fn trim(&mut self, n: usize, question: u64, staged: StagedId, keep: &[u16]) -> Input {
-        self.tally.count("arrival trimmed");
+    fn divide(&mut self, n: usize, question: u64, staged: StagedId, parts: &[Vec<u16>]) -> Input {
+        self.tally.count(match parts.len() {
+            1 => "arrival trimmed",
+            _ => "pack divided",
+        });
         let node = &mut self.nodes[n];
         let whole = node
             .staged
             .remove(&staged)
-            .expect("[step] what is trimmed is staged");
-        let content = Arc::new(whole.subset(keep));
-        let (staged, shape) = (StagedId(node.give()), content.shape());
-        node.staged.insert(staged, content);
-        Input::Trimmed {
-            question,
-            staged,
-            shape,
+            .expect("[step] what is divided is staged");
+        let mut divided = Vec::with_capacity(parts.len());
+        for keep in parts {
+            let content = Arc::new(whole.subset(keep));
+            let (id, shape) = (StagedId(node.give()), content.shape());
+            node.staged.insert(id, content);
+            divided.push((id, shape));
         }
+        let ids = divided.iter().map(|(id, _)| *id).collect();
+        self.oracle.divided(n, staged, ids);
+        let parts = divided;
+        Input::Divided { question, parts }
     }
 
     fn verify(&mut self, n: usize, due: Due) -> Input {

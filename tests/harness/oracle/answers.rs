@@ -18,19 +18,22 @@ impl Oracle {
             .puts
             .remove(&id)
             .unwrap_or_else(|| panic!("[step] n{n} answers {id} twice"));
-        let pack = watch.pack_of.get(&put.staged).copied();
-        let pack =
-            pack.unwrap_or_else(|| panic!("[step] n{n} accepts {id}, which it never stored"));
-        assert!(
-            nodes[n].disk.packs.contains_key(&pack),
-            "[step] n{n} accepts {id} before it is durable"
-        );
-        for peer in put.peers.iter() {
-            let peer = nodes[n]
-                .number(peer)
-                .expect("[step] an accepted put has known peers");
-            let owed = watch.seats.contains_key(&(peer, pack));
-            assert!(owed, "[step] n{n} accepts {id} before it is owed to {peer}");
+        let whole = vec![put.staged];
+        for part in watch.parts.get(&put.staged).unwrap_or(&whole) {
+            let pack = watch.pack_of.get(part).copied();
+            let pack =
+                pack.unwrap_or_else(|| panic!("[step] n{n} accepts {id}, which it never stored"));
+            assert!(
+                nodes[n].disk.packs.contains_key(&pack),
+                "[step] n{n} accepts {id} before it is durable"
+            );
+            for peer in put.to.peers.iter() {
+                let peer = nodes[n]
+                    .number(peer)
+                    .expect("[step] an accepted put has known peers");
+                let owed = watch.seats.contains_key(&(peer, pack));
+                assert!(owed, "[step] n{n} accepts {id} before it is owed to {peer}");
+            }
         }
         if let Some((name, _)) = put.key {
             let fresh = watch.keys.insert(name.clone());

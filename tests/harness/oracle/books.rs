@@ -16,6 +16,7 @@ pub(super) enum Seat {
     Acked,
     Deadletter,
     Purged,
+    NotNeeded,
 }
 
 /// What the books of one (peer, lane) should say.
@@ -26,6 +27,7 @@ pub(super) struct Column {
     pub(super) acked: i64,
     pub(super) deadletter: i64,
     pub(super) purged: i64,
+    pub(super) not_needed: i64,
 }
 
 impl Column {
@@ -35,6 +37,7 @@ impl Column {
             Seat::Acked => &mut self.acked,
             Seat::Deadletter => &mut self.deadletter,
             Seat::Purged => &mut self.purged,
+            Seat::NotNeeded => &mut self.not_needed,
         }
     }
 }
@@ -86,16 +89,14 @@ impl Oracle {
             bytes += if rest { body.length } else { 0 };
             let part = if own { Part::Member(index) } else { Part::Rest };
             // What is acked and then purged stays counted as acked.
-            let acked = self.watches[n]
-                .purged_acked
-                .contains(&Due { peer, pack, part });
-            let seat = seat_of(row(part));
-            let counts = if seat == Seat::Purged && acked {
-                Seat::Acked
-            } else {
-                seat
-            };
-            seats.push(counts);
+            let due = Due { peer, pack, part };
+            let acked = self.watches[n].purged_acked.contains(&due);
+            let spared = self.watches[n].spared.contains(&due);
+            seats.push(match (row(part), seat_of(row(part))) {
+                (None, _) if spared => Seat::NotNeeded,
+                (_, Seat::Purged) if acked => Seat::Acked,
+                (_, seat) => seat,
+            });
         }
         if let Some(rest) = row(Part::Rest) {
             assert_eq!(
@@ -128,6 +129,7 @@ impl Oracle {
             acked: book(Book::Acked),
             deadletter: book(Book::Deadletter),
             purged: book(Book::Purged),
+            not_needed: book(Book::NotNeeded),
             waiting: column.waiting,
         };
         assert_eq!(

@@ -87,6 +87,7 @@ impl Oracle {
             "[step] n{n} {due:?} by {moves:?}"
         );
         self.judge_attempt(n, before.as_ref(), row, &moves);
+        self.judge_standby(n, before.as_ref(), row);
         for wanted in moves {
             self.judge_move(n, row, wanted, nodes);
         }
@@ -249,7 +250,7 @@ impl Oracle {
                 self.judge_begin(n, row, nodes);
                 self.judge_attempt_begins(n, row, nodes);
             }
-            Move::Enqueue | Move::Return | Move::Remove => {}
+            Move::Enqueue | Move::Return | Move::Remove | Move::Spare => {}
         }
         if let State::Failed { .. } = row.state {
             assert!(
@@ -377,6 +378,10 @@ impl Oracle {
             .asked
             .remove(&due)
             .unwrap_or_else(|| panic!("[step] n{n} removes {due:?} twice"));
+        watch.flying.remove(&due);
+        if !row.state.name().is_terminal() {
+            return self.judge_spared(n, &row);
+        }
         let gone = step(Some(row.state.name()), Move::Remove);
         assert!(matches!(gone, Ok(None)), "[step] n{n} {due:?}: {gone:?}");
         assert!(
@@ -404,6 +409,7 @@ pub(super) const fn move_name(wanted: Move) -> &'static str {
         Move::Park => "move: Park",
         Move::Retry => "move: Retry",
         Move::Remove => "move: Remove",
+        Move::Spare => "move: Spare",
     }
 }
 

@@ -66,6 +66,8 @@ pub(super) fn limits(dice: &mut Dice) -> Limits {
         ack_timeout: micros(dice.spread(SECOND, 30 * SECOND)),
         max_starvation: micros(dice.spread(SECOND, 30 * SECOND)),
         max_put: if dice.chance(100) { 100 << 10 } else { 2 << 30 },
+        // Not drawn, so that a seed stays its world.
+        standby_after: Duration::from_secs(if active.is_multiple_of(2) { 30 } else { 3 }),
         busy_retry: micros(dice.spread(SECOND / 10, 2 * SECOND)),
         bulk_rows: Limits::default().bulk_rows,
         unadmitted: Limits::default().unadmitted,

@@ -1,6 +1,8 @@
 //! One word of the core as one word of the socket.
 
 use edged_rpc::{Durability, LeaseState, LinkState, Moment, Outcome, State};
+use relay_core::aim::Success;
+use relay_core::change::OwedRow;
 use relay_core::delivery;
 use relay_core::id::NodeNo;
 use relay_core::ledger::{InboxItem, InboxState, Inspection};
@@ -52,6 +54,16 @@ pub(super) const fn lease(state: InboxState, now: Now) -> (LeaseState, Option<Mo
         InboxState::Leased { until } => (LeaseState::Leased, Some(moment(now, until))),
         InboxState::Confirmed => (LeaseState::Confirmed, None),
         InboxState::Refused => (LeaseState::Refused, None),
+    }
+}
+
+/// How many of a segment's peers must have it.
+pub(super) fn success_condition(rows: &[OwedRow]) -> String {
+    let place = rows.iter().find_map(|row| row.place);
+    match place.map(|place| place.need) {
+        None => Success::AllPeers.to_string(),
+        Some(1) => Success::OnePeer.to_string(),
+        Some(need) => need.to_string(),
     }
 }
 
