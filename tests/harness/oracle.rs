@@ -315,7 +315,7 @@ impl Oracle {
             && let Some(peer) = watch.up.remove(link)
             && !watch.is_up(peer)
         {
-            watch.away.insert(peer, now);
+            watch.away.entry(peer).or_insert(now);
         }
         if let Input::SentOnWire { peer, bytes } = input {
             self.wire_reported(n, node_index(peer), *bytes, nodes);
@@ -409,7 +409,10 @@ impl Oracle {
                     "[step] n{n} speaks on {link}, which is down"
                 );
             }
-            Effect::Close { link, why } => self.close_asked(n, *link, *why),
+            Effect::Close { link, why } => {
+                self.watches[n].closed(*link, now);
+                self.close_asked(n, *link, *why);
+            }
             Effect::Shun(id) => self.shun_asked(n, *id),
             Effect::Admit(_)
             | Effect::Discard(_)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use relay_core::change::{Due, OwedRow};
 use relay_core::delivery::{Move, State};
-use relay_core::id::PackNo;
+use relay_core::id::{LinkId, PackNo};
 
 use super::{Oracle, Watch};
 use crate::node::Node;
@@ -15,6 +15,17 @@ impl Watch {
     fn group(&self, pack: PackNo) -> impl Iterator<Item = &OwedRow> {
         let rows = self.asked.values();
         rows.filter(move |row| row.due.pack == pack && row.place.is_some())
+    }
+
+    /// A link is to be closed: its peer is away from here on, unless it has another.
+    pub(super) fn closed(&mut self, link: LinkId, now: u64) {
+        let Some(peer) = self.up.get(&link).copied() else {
+            return;
+        };
+        let mut others = self.up.iter().filter(|(other, _)| **other != link);
+        if !others.any(|(_, up)| *up == peer) {
+            self.away.entry(peer).or_insert(now);
+        }
     }
 
     fn acked(&self, pack: PackNo) -> usize {
