@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use relay_core::audit::AuditEvent;
 use relay_core::change::{Change, Due, KeyName, OwedRow, Sent, Snapshot};
 use relay_core::delivery::State;
-use relay_core::event::{Ack, Arrival, Effect, Input, Offer, Order, OrderId, Put};
+use relay_core::event::{Ack, Arrival, Effect, Input, Offer, Order, OrderId, Put, Space};
 use relay_core::id::{
     LaneName, LaneNo, LinkId, NodeNo, PackNo, PutId, ReceiptNo, SegmentId, StagedId,
 };
@@ -92,6 +92,8 @@ struct Watch {
     purged_acked: BTreeSet<Due>,
     /// Since when each peer has no link, if the node runs.
     away: BTreeMap<usize, u64>,
+    /// The last link that came up, and since when its peer had none before.
+    came: Option<(LinkId, u64)>,
     /// Deliveries that went as not needed.
     spared: BTreeSet<Due>,
     /// Deliveries an operator named.
@@ -121,6 +123,8 @@ struct Watch {
     /// Parcels whose last byte has left in their latest attempt.
     gone_out: BTreeSet<Due>,
     answered: BTreeMap<usize, u64>,
+    /// The room on disk as the scheduler last heard of it.
+    space: Option<Space>,
     /// Links we asked to end.
     closing: BTreeSet<LinkId>,
     /// Peers an operator dropped.
@@ -217,6 +221,7 @@ impl Oracle {
         self.limits_stopped(n);
         let watch = &mut self.watches[n];
         watch.up.clear();
+        watch.space = None;
         watch.puts.clear();
         watch.orders.clear();
         watch.pack_of.clear();
@@ -304,10 +309,14 @@ impl Oracle {
         self.turn_heard(n, input);
         let watch = &mut self.watches[n];
         watch.look_at_flight = matches!(input, Input::LinkDown { .. } | Input::Persisted(..));
+        if let Input::Persisted(_, space) | Input::PersistRefused(_, space) = input {
+            watch.space = Some(*space);
+        }
         if let Input::LinkUp { peer, link, .. } = input {
             watch.up.insert(*link, node_index(peer));
             watch.busy.remove(&node_index(peer));
-            watch.away.remove(&node_index(peer));
+            let away = watch.away.remove(&node_index(peer));
+            watch.came = away.map(|since| (*link, since));
         }
         if let Input::LinkDown {
             link: Some(link), ..

@@ -22,9 +22,13 @@ impl Watch {
         let Some(peer) = self.up.get(&link).copied() else {
             return;
         };
-        let mut others = self.up.iter().filter(|(other, _)| **other != link);
-        if !others.any(|(_, up)| *up == peer) {
-            self.away.entry(peer).or_insert(now);
+        let stays = |other: &LinkId| *other != link && !self.closing.contains(other);
+        let mut others = self.up.iter();
+        if !others.any(|(other, up)| *up == peer && stays(other)) {
+            // One that is turned away at once is as if it had never come.
+            let came = self.came.filter(|(came, _)| *came == link);
+            let since = came.map_or(now, |(_, since)| since);
+            self.away.entry(peer).or_insert(since);
         }
     }
 
@@ -66,7 +70,8 @@ impl Oracle {
                 .away
                 .get(&peer)
                 .is_some_and(|at| self.now - at >= long);
-            other.due != due && !other.state.name().is_terminal() && !other.standby && !away
+            let over = other.state.name().is_terminal() || other.stuck;
+            other.due != due && !over && !other.standby && !away
         };
         let hope = watch.acked(due.pack) + watch.group(due.pack).filter(will_do).count();
         assert!(
@@ -111,6 +116,9 @@ impl Oracle {
             let pack = packs.entry(row.due.pack).or_default();
             pack.0 = usize::from(place.need);
             pack.1 += usize::from(row.state == State::Acked);
+        }
+        for due in &self.watches[n].purged_acked {
+            packs.entry(due.pack).or_default().1 += 1;
         }
         for due in &self.watches[n].spared {
             packs.entry(due.pack).or_default().2 += 1;

@@ -115,7 +115,8 @@ impl Oracle {
             return;
         };
         let (sender, id, _, length) = file.of;
-        let space = disk.space();
+        // The ceiling may have moved since the scheduler heard of it.
+        let space = self.watches[n].space.unwrap_or_else(|| disk.space());
         let others = self.kept_of(n, sender, Some(no), nodes);
         // A wall clock that jumped while the node was down may have aged it by more.
         let age = nodes[n].clock(self.now).unix.0.saturating_sub(BEGIN) * 1_000;

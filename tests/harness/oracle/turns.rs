@@ -179,6 +179,7 @@ impl Oracle {
         let crowded =
             others >= limits.active || lane_rows().filter(failed).count() >= limits.resting;
         let fresh = !watch.asked.contains_key(&row.due);
+        let woken = !row.standby && watch.asked.get(&row.due).is_some_and(|held| held.standby);
         let begins = row.state == State::Inflight;
         // A member that leaves its pack in flight begins nothing.
         let known = match watch.asked.get(&row.due) {
@@ -204,7 +205,8 @@ impl Oracle {
             );
         }
         let turns = &mut self.watches[n].turns;
-        if fresh && crowded {
+        // What is woken comes out of the ledger, older than what is ready.
+        if (fresh && crowded) || woken {
             turns.backlog.insert(key);
         } else if others == 0 && !waits(row) {
             turns.backlog.remove(&key);

@@ -135,10 +135,8 @@ impl Oracle {
                 part: Part::Rest,
                 ..due
             };
-            let row = nodes[n]
-                .disk
-                .owed
-                .get(if own || split { &due } else { &rest });
+            let whose = if own || split { due } else { rest };
+            let row = nodes[n].disk.owed.get(&whose);
             if own && due.part != Part::Rest {
                 self.tally.count("member ordered alone");
             }
@@ -151,7 +149,8 @@ impl Oracle {
                 Order::Release(_) => !held(row),
                 Order::Cancel(_) | Order::Force(_) => parked,
                 Order::Purge(_) => row.is_none(),
-                Order::Retry { .. } => row.is_some(),
+                // Put back to work, it may not be needed any more.
+                Order::Retry { .. } => row.is_some() || self.watches[n].spared.contains(&whose),
                 Order::Bandwidth { .. }
                 | Order::LaneBudget { .. }
                 | Order::Pause { .. }
