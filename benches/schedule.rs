@@ -303,6 +303,7 @@ fn settings() -> Settings {
         rate: Rate::UNLIMITED,
         bounds: Bounds::default(),
         success: relay_core::aim::Success::AllPeers,
+        routing: relay_core::route::Routing::default(),
         limits: Limits::default(),
     }
 }

@@ -36,7 +36,7 @@ pub use self::error::{ConfigError, Fault};
 pub use self::lanes::{CONTROL, DEFAULT, Lane};
 pub use self::peers::{Peer, PeerName};
 pub use self::relay::{Bandwidth, Ingest, OnExhausted, Relay, Retry, Success};
-pub use self::routes::{Match, Route, Spool, Target, TopicPattern};
+pub use self::routes::{Match, Route, Spool, Target};
 pub use self::service::{
     Audit, ControlPlane, DEFAULT_QUIC_PORT, Http, Listen, Log, LogFormat, LogLevel, Node, Renew,
     Rpc, Tls, default_trust_domain,

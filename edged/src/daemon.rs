@@ -18,6 +18,7 @@ use relay_core::change::Snapshot;
 use relay_core::ledger::{Ledger, Options};
 use relay_core::limits::{KEEP_MARKS, LONGEST_SLOTS, Limits};
 use relay_core::poison::Panic;
+use relay_core::route::{Route, Routing, Whom};
 use relay_core::scheduler::{Bounds, OnExhausted, PeerBounds, PeerRule, Scheduler, Settings};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -272,6 +273,7 @@ fn bind(
         snapshot.epoch,
     );
     settings.max_segment = max_put(config);
+    settings.topics = !config.routes.is_empty();
     settings.handshake = config.relay.dial_timeout;
     settings.durability = match config.storage.durability {
         Durability::Synced => relay_core::wire::Durability::Synced,
@@ -361,6 +363,7 @@ fn settings(config: &Config) -> Settings {
         rate: config.bandwidth.bytes_per_second,
         bounds: bounds(config),
         success: config.relay.success_condition,
+        routing: routing(config),
         limits,
     }
 }
@@ -389,6 +392,35 @@ fn bounds(config: &Config) -> Bounds {
         bounds.lane_bytes.insert(name.clone(), lane.bytes_per_day.0);
     }
     bounds
+}
+
+/// Which way segments go, and whose segments each peer may hand us.
+fn routing(config: &Config) -> Routing {
+    let whom = |name: &PeerName| match name {
+        PeerName::Any => Whom::Any,
+        PeerName::Node(id) => Whom::Node(id.clone()),
+    };
+    let routes = config.routes.iter().map(|route| Route {
+        name: route.name.clone(),
+        topic: route.matches.topic.clone(),
+        lane: route.matches.lane.clone(),
+        origin: route.matches.origin.as_ref().map(whom),
+        peers: route.peers.clone(),
+        success: route.success,
+        local: route.local,
+    });
+    let mut routing = Routing {
+        routes: routes.collect(),
+        ..Routing::default()
+    };
+    for peer in &config.peers {
+        let origins = peer.forward_for.iter().map(whom).collect();
+        match &peer.id {
+            PeerName::Any => routing.forward_for_others = origins,
+            PeerName::Node(id) => drop(routing.forward_for.insert(id.clone(), origins)),
+        }
+    }
+    routing
 }
 
 fn random() -> anyhow::Result<u64> {

@@ -154,6 +154,7 @@ impl Transport {
             handshake: config.handshake,
             times,
             addresses: addresses::Addresses::default(),
+            topics: config.topics,
             clock,
             source,
             staging,

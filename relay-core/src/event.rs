@@ -18,7 +18,7 @@ use crate::id::{
     ReceiptNo, SegmentId, StagedId, Ticket,
 };
 pub use crate::segment::Shape;
-use crate::segment::{Digest, PackInfo};
+use crate::segment::{Digest, PackInfo, Topic};
 use crate::time::{Mono, Unix};
 pub use configured::{Band, Configured};
 pub use effect::Effect;
@@ -96,6 +96,8 @@ pub struct Arrival {
     /// Members whose bytes are bad, by index in the pack as sent; they are not
     /// in `staged`.
     pub refused: Vec<Refused>,
+    /// The members' topics, as `ids` has them; empty where no route asks for one.
+    pub topics: Arc<[Option<Topic>]>,
 }
 
 /// A large segment announced by a peer, before its bytes.
@@ -204,6 +206,15 @@ pub enum Refusal {
     ReservedLane(LaneName),
     /// It names no peer.
     NoPeer,
+    /// No route of this name.
+    UnknownRoute(String),
+    /// It names no peer, and no route matches it.
+    NoRoute {
+        /// Its topic.
+        topic: Option<Topic>,
+        /// Its lane.
+        lane: LaneName,
+    },
     /// It asks for more peers than it names.
     TooFewPeers {
         /// How many must have it.

@@ -45,6 +45,7 @@ pub mod peer;
 pub mod poison;
 pub mod queue;
 pub mod quota;
+pub mod route;
 pub mod soonest;
 pub mod success;
 pub mod turn;

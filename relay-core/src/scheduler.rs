@@ -38,6 +38,7 @@ mod links;
 mod losses;
 mod marking;
 mod metering;
+mod onward;
 mod orders;
 mod paging;
 mod partials;
@@ -75,6 +76,7 @@ use crate::limits::{self, Limits};
 use crate::names::Names;
 use crate::peer::Peer;
 use crate::queue::Key;
+use crate::route::Routing;
 use crate::segment::{Class, LaneRule};
 use crate::soonest::Soonest;
 use crate::time::{Mono, Now};
@@ -121,6 +123,8 @@ pub struct Settings {
     pub bounds: Bounds,
     /// How many peers must have a put that does not say.
     pub success: Success,
+    /// Which way segments go.
+    pub routing: Routing,
     /// The bounds.
     pub limits: Limits,
 }

@@ -75,6 +75,7 @@ impl Node {
             rate: Rate::UNLIMITED,
             bounds: Bounds::default(),
             success: Success::OnePeer,
+            routing: relay_core::route::Routing::default(),
             limits: Limits::default(),
         };
         let snapshot = Snapshot {

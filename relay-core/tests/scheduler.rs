@@ -73,6 +73,7 @@ impl Node {
             rate: Rate::UNLIMITED,
             bounds: Bounds::default(),
             success: Success::AllPeers,
+            routing: relay_core::route::Routing::default(),
             limits: Limits::default(),
         };
         let snapshot = Snapshot {

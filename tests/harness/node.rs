@@ -266,6 +266,7 @@ impl Node {
             rate: self.rate,
             bounds: self.config_bounds(),
             success: plan.extra.success,
+            routing: relay_core::route::Routing::default(),
             limits: plan.limits.clone(),
         }
     }
@@ -328,6 +329,8 @@ impl World {
                     | relay_core::event::Refusal::UnknownLane(_)
                     | relay_core::event::Refusal::ReservedLane(_)
                     | relay_core::event::Refusal::NoPeer
+                    | relay_core::event::Refusal::UnknownRoute(_)
+                    | relay_core::event::Refusal::NoRoute { .. }
                     | relay_core::event::Refusal::TooManyNames => "refused: names",
                 });
                 // A client refused before its bytes never sends them.

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use relay_core::id::{LaneName, NodeId};
+use relay_core::route::TopicPattern;
 use relay_core::segment::Topic;
 
 use super::effective::Effective;
@@ -40,47 +41,6 @@ pub struct Match {
     pub lane: Option<LaneName>,
     /// The node where the segment entered.
     pub origin: Option<PeerName>,
-}
-
-/// A topic whose levels may be `*` (one level) and whose last may be `**`
-/// (all that follow).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TopicPattern(String);
-
-impl TopicPattern {
-    /// The pattern as written.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::str::FromStr for TopicPattern {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        // A pattern is sound when the topic is that stands where its stars do.
-        let without_tail = text.strip_suffix("**").unwrap_or(text);
-        let plain: Vec<_> = without_tail
-            .split('/')
-            .map(|level| if level == "*" { "x" } else { level })
-            .collect();
-        let tail = if without_tail == text { "" } else { "x" };
-        match (plain.join("/") + tail).parse::<Topic>() {
-            Ok(_) if tail.is_empty() || without_tail.is_empty() || without_tail.ends_with('/') => {
-                Ok(Self(text.to_owned()))
-            }
-            Ok(_) | Err(_) => Err(format!(
-                "{text:?} is not a topic pattern (try \"alarm/**\" or \"meter/*/daily\")"
-            )),
-        }
-    }
-}
-
-impl std::fmt::Display for TopicPattern {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
 }
 
 impl Route {
@@ -243,29 +203,5 @@ impl Spool {
         };
         s.done(seen)?;
         Ok(spool)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn stars_stand_for_levels_in_a_pattern() {
-        for good in ["alarm/**", "**", "*", "meter/*/daily", "a/b"] {
-            assert!(good.parse::<TopicPattern>().is_ok(), "{good}");
-        }
-        for bad in [
-            "",
-            "a/",
-            "/a",
-            "a**",
-            "a/**/b",
-            "a*",
-            "a b",
-            "1/2/3/4/5/6/7/8/**",
-        ] {
-            assert!(bad.parse::<TopicPattern>().is_err(), "{bad}");
-        }
     }
 }

@@ -146,13 +146,16 @@ impl Driver {
 
     fn persist(&mut self, ticket: Ticket, changes: Vec<Change>) {
         let mut bytes = Vec::new();
+        let goes_on =
+            |change: &Change| matches!(change, Change::Owed(row) if row.due.peer != NodeNo::LOCAL);
+        let goes_on = changes.iter().any(goes_on);
         for change in &changes {
             match change {
                 Change::Pack { no, staged, info } => {
                     let Some(held) = self.staged.remove(staged) else {
                         continue;
                     };
-                    if let (Staged::Memory(whole), NodeNo::LOCAL) = (&held, info.origin) {
+                    if let (Staged::Memory(whole), true) = (&held, goes_on) {
                         self.hands.payloads.keep(*no, whole.clone(), info.table_len);
                     }
                     bytes.push((*staged, held));

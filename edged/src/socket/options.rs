@@ -7,7 +7,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
-use edged_rpc::{ErrorKind, PutOptions, RpcError, Success, Target};
+use edged_rpc::{PutOptions, RpcError, Success, Target};
 use relay_core::aim::{self, To};
 use relay_core::id::{LaneName, NodeId};
 use relay_core::pack;
@@ -45,13 +45,16 @@ pub(super) fn check(config: &Config, options: PutOptions) -> Result<Order, RpcEr
         success,
     } = options;
     let lane: LaneName = lane.parse().map_err(|why| bad("bad_lane", &why))?;
-    let peers = peers(target)?;
+    let (peers, route) = match target {
+        Target::Peers(names) => (peers(&names)?, None),
+        Target::Route(name) => (Arc::default(), Some(name.chars().take(80).collect())),
+    };
     let success = condition(success)?;
     let topic = topic.map(|topic| topic.parse()).transpose();
     let topic: Option<Topic> = topic.map_err(|why| bad("bad_topic", &why))?;
     let to = To {
         peers,
-        route: None,
+        route: route.map(|name: String| name.into()),
         topic: topic.clone(),
         success,
     };
@@ -78,16 +81,7 @@ fn bad(code: &str, why: &dyn std::error::Error) -> RpcError {
     invalid(code, why.to_string())
 }
 
-fn peers(target: Target) -> Result<Arc<[NodeId]>, RpcError> {
-    let names = match target {
-        Target::Peers(names) => names,
-        Target::Route(name) => {
-            let name: String = name.chars().take(80).collect();
-            let found = format!("route {name:?}: this edged does not put to routes yet");
-            let error = RpcError::new(ErrorKind::Unsupported, "routes_unsupported", found);
-            return Err(error.with_hint("name the peers with --peer"));
-        }
-    };
+fn peers(names: &[String]) -> Result<Arc<[NodeId]>, RpcError> {
     if names.len() > PEERS {
         let found = format!("{} peers, a put names at most {PEERS}", names.len());
         return Err(invalid("too_many_peers", found));
@@ -157,10 +151,8 @@ mod tests {
             "bad_label"
         );
         assert_eq!(code(|o| o.ttl_seconds = Some(0)), "bad_ttl");
-        assert_eq!(
-            code(|o| o.target = Target::Route("r".into())),
-            "routes_unsupported"
-        );
+        let order = checked(|o| o.target = Target::Route("alarms".into())).expect("sound");
+        assert_eq!(order.to.route.as_deref(), Some("alarms"));
         assert_eq!(
             code(|o| o.target = Target::Peers(vec!["NO".into()])),
             "bad_peer"

@@ -31,6 +31,21 @@ pub(super) fn refused(why: Refusal) -> RpcError {
         .with_hint("use alarm for what is urgent"),
         Refusal::NoPeer => RpcError::new(ErrorKind::Invalid, "no_peer", "the put names no peer")
             .with_hint("name one with --peer"),
+        Refusal::UnknownRoute(name) => RpcError::new(
+            ErrorKind::NotFound,
+            "unknown_route",
+            format!("no route {name:?} in the config"),
+        )
+        .with_hint("edgectl config show lists [[routes]]"),
+        Refusal::NoRoute { topic, lane } => RpcError::new(
+            ErrorKind::Refused,
+            "no_route",
+            match topic {
+                Some(topic) => format!("no route takes topic {:?} in lane {lane}", topic.as_str()),
+                None => format!("no route takes a segment without a topic in lane {lane}"),
+            },
+        )
+        .with_hint("name peers with --peer, or add a [[routes]] that matches"),
         Refusal::TooFewPeers { wanted, named } => invalid(
             "bad_success",
             format!("success when {wanted} peers have it, but {named} are named"),

@@ -12,7 +12,7 @@ use relay_core::change::Nack;
 use relay_core::event::{Arrival, Ids, Shape};
 use relay_core::id::{LedgerId, SegmentId, StagedId};
 use relay_core::pack::{PackError, Table};
-use relay_core::segment::Digest;
+use relay_core::segment::{Digest, Topic};
 use relay_core::wire::PackHeader;
 
 use super::wary::Wary;
@@ -28,6 +28,7 @@ pub(crate) fn arrival(
     bytes: Bytes,
     staged: StagedId,
     wary: &Wary,
+    with_topics: bool,
 ) -> Result<(Arrival, Option<Bytes>), PackError> {
     let table_len = header.table_len as usize;
     let table = bytes.slice(..table_len);
@@ -41,7 +42,7 @@ pub(crate) fn arrival(
     let bodies = &bytes[table_len..];
     let bad = wary.verify(&sent, bodies)?;
     if indexes.is_none() && bad.is_empty() {
-        let arrival = whole(header, ledger, &sent, received, staged);
+        let arrival = whole(header, ledger, &sent, received, staged, with_topics);
         return Ok((arrival, Some(bytes)));
     }
 
@@ -64,6 +65,10 @@ pub(crate) fn arrival(
         ids: left.as_ref().map_or_else(|| Arc::from([]), ids),
         indexes: Some(good.iter().map(|n| as_sent(*n)).collect()),
         refused: bad.iter().map(|(n, why)| (as_sent(*n), *why)).collect(),
+        topics: left
+            .as_ref()
+            .filter(|_| with_topics)
+            .map_or_else(|| Arc::from([]), topics),
     };
     Ok((arrival, left.map(|left| joined(&left, &sent, bodies))))
 }
@@ -80,7 +85,14 @@ pub(crate) fn refused(
         ids: Arc::from([]),
         indexes: Some(Arc::from([])),
         refused: vec![(0, Nack::BadDigest)],
-        ..whole(header, ledger, table, Digest::of(table.bytes()), staged)
+        ..whole(
+            header,
+            ledger,
+            table,
+            Digest::of(table.bytes()),
+            staged,
+            false,
+        )
     }
 }
 
@@ -92,8 +104,14 @@ pub(crate) fn whole(
     table: &Table,
     received: Digest,
     staged: StagedId,
+    with_topics: bool,
 ) -> Arrival {
     Arrival {
+        topics: if with_topics {
+            topics(table)
+        } else {
+            Arc::from([])
+        },
         heading: header.heading(ledger),
         staged,
         shape: shape(table, received),
@@ -124,6 +142,13 @@ pub(crate) fn ids(table: &Table) -> Ids {
         .iter()
         .map(|member| (member.id, member.digest))
         .collect()
+}
+
+/// The topics of a table, in order.
+fn topics(table: &Table) -> Arc<[Option<Topic>]> {
+    // The table was checked when it was parsed.
+    let topic = |n| table.meta(n).ok().and_then(|meta| meta.topic);
+    (0..table.members().len()).map(topic).collect()
 }
 
 /// The shape of an arrival of which nothing is left.
@@ -206,7 +231,15 @@ mod tests {
 
     fn heard(header: &PackHeader, bytes: Vec<u8>) -> (Arrival, Option<Bytes>) {
         let wary = Wary::default();
-        arrival(header, LedgerId(5), bytes.into(), StagedId(1), &wary).expect("a sound table")
+        let heard = arrival(
+            header,
+            LedgerId(5),
+            bytes.into(),
+            StagedId(1),
+            &wary,
+            false,
+        );
+        heard.expect("a sound table")
     }
 
     #[test]
@@ -266,7 +299,14 @@ mod tests {
         bytes.pop();
 
         let wary = Wary::default();
-        let heard = arrival(&header, LedgerId(5), bytes.into(), StagedId(1), &wary);
+        let heard = arrival(
+            &header,
+            LedgerId(5),
+            bytes.into(),
+            StagedId(1),
+            &wary,
+            false,
+        );
         assert!(heard.is_err());
     }
 }

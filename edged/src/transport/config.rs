@@ -40,6 +40,8 @@ pub struct TransportConfig {
     pub times: BTreeMap<NodeId, Times>,
     /// How long a dialler may take from its first datagram to its Hello.
     pub handshake: Duration,
+    /// Whether the core is to hear the topics of what arrives: a route may ask.
+    pub topics: bool,
 }
 
 impl TransportConfig {
@@ -57,6 +59,7 @@ impl TransportConfig {
             idle: Duration::from_secs(60),
             times: BTreeMap::new(),
             handshake: Duration::from_secs(10),
+            topics: false,
         }
     }
 

@@ -183,12 +183,14 @@ impl Offered<'_> {
 
     fn in_memory(&self, bytes: Bytes, room: Taken) -> Result<Event, Trouble> {
         let name = self.line.shared.staging.fresh();
+        let shared = &self.line.shared;
         let (arrival, bytes) = arrival(
             self.header,
             self.line.ledger,
             bytes,
             name,
-            &self.line.shared.wary,
+            &shared.wary,
+            shared.topics,
         )
         .map_err(LinkError::from)?;
         let room = bytes.is_some().then_some(room.into());
@@ -247,7 +249,9 @@ impl Offered<'_> {
     fn filed(&self, file: String) -> Event {
         let (header, ledger, table) = (self.header, self.line.ledger, self.table);
         let name = self.line.shared.staging.fresh();
-        let arrival = arrival::whole(header, ledger, table, Digest::of(table.bytes()), name);
+        let received = Digest::of(table.bytes());
+        let topics = self.line.shared.topics;
+        let arrival = arrival::whole(header, ledger, table, received, name, topics);
         let staged = Staged::File {
             table: table.bytes().clone(),
             name: file,

@@ -102,6 +102,7 @@ pub(crate) async fn hear_packs(
             bytes.freeze(),
             name,
             &line.shared.wary,
+            line.shared.topics,
         )?;
         let event = Event {
             input: Input::Arrived {

@@ -55,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) times: LinkTimes,
     /// Where peers are dialled next.
     pub(crate) addresses: Addresses,
+    /// Whether the core is to hear the topics of what arrives.
+    pub(crate) topics: bool,
     pub(crate) clock: Arc<dyn TimeProvider>,
     pub(crate) source: Arc<dyn Source>,
     pub(crate) staging: Staging,

@@ -12,8 +12,8 @@ use std::time::Duration;
 use super::Scheduler;
 use super::question::{Item, Question};
 use crate::change::{Nack, Part, Refused, Sent, Snapshot};
-use crate::event::{Arrival, BusyWhy, Effect, Ids, Known, Offer, Shape};
-use crate::id::{LaneNo, LedgerId, LinkId, NodeNo, PackNo, SegmentId, StagedId, Ticket};
+use crate::event::{Arrival, BusyWhy, Effect, Ids, Known, Offer};
+use crate::id::{LaneNo, LedgerId, LinkId, NodeId, NodeNo, PackNo, SegmentId, Ticket};
 use crate::limits;
 use crate::time::Now;
 
@@ -22,7 +22,7 @@ use crate::time::Now;
 pub(super) struct Arrivals {
     pub(super) heard: BTreeMap<(LedgerId, LaneNo), PackNo>,
     pub(super) waiting: BTreeMap<NodeNo, VecDeque<Question>>,
-    open: BTreeMap<u64, Question>,
+    pub(super) open: BTreeMap<u64, Question>,
     /// Ids being looked up or stored after a look-up.
     asked: BTreeSet<(NodeNo, SegmentId)>,
     pub(super) wanted: BTreeMap<(LinkId, Sent), Question>,
@@ -62,7 +62,7 @@ impl Arrivals {
             .any(|(id, _)| self.asked.contains(&(origin, *id)))
     }
 
-    fn hold(&mut self, origin: NodeNo, ids: &Ids) {
+    pub(super) fn hold(&mut self, origin: NodeNo, ids: &Ids) {
         self.asked.extend(ids.iter().map(|(id, _)| (origin, *id)));
     }
 }
@@ -86,7 +86,8 @@ impl Scheduler {
                 self.partial_gone(partial);
                 return self.answer(question);
             }
-            return self.store_arrival(now, question, (Some(offered), partial));
+            let all: Vec<u16> = (0..question.ids().len() as u16).collect();
+            return self.file(now, question, &all, (Some(offered), partial));
         }
         let refused = arrival.refused.clone();
         if let Some(question) = self.admit(peer, link, Item::Pack(Box::new(arrival)), refused) {
@@ -119,16 +120,19 @@ impl Scheduler {
             item,
             after: self.arrivals.latest.get(&peer).copied().unwrap_or_default(),
             refused,
+            ways: Vec::new(),
         };
         if let Some(why) = self.busy_with(peer) {
             self.send_busy(&question, why);
             return None;
         }
         let heading = question.heading().clone();
-        let own = heading
-            .origin
-            .as_ref()
-            .is_none_or(|name| self.nodes.number(name) == Some(peer));
+        if heading.origin.as_ref() == Some(&self.settings.node) {
+            // It went in a circle: this node has it, or had it.
+            self.answer(question);
+            return None;
+        }
+        let origin = self.origin_of(peer, heading.origin.as_ref());
         let max = self.settings.limits.max_put;
         let lane = self.lane_number(&heading.lane);
         let mut ids = question.ids().iter();
@@ -137,7 +141,7 @@ impl Scheduler {
             // Two panics named it as it came in: its bytes are not touched again. Of a
             // pack the shell has left it out.
             Some(Nack::Malformed)
-        } else if !own {
+        } else if origin.is_none() {
             Some(Nack::NotAllowed)
         } else if heading.hops > limits::MAX_HOPS {
             Some(Nack::HopLimit)
@@ -149,6 +153,7 @@ impl Scheduler {
             None
         };
         question.lane = lane.unwrap_or_default();
+        question.origin = origin.unwrap_or(peer);
         if let Some(why) = why {
             question.refuse_all(why);
             self.answer(question);
@@ -159,6 +164,19 @@ impl Scheduler {
             return None;
         }
         Some(question)
+    }
+
+    /// The number of an origin whose segments `peer` may hand us.
+    fn origin_of(&mut self, peer: NodeNo, origin: Option<&NodeId>) -> Option<NodeNo> {
+        let Some(origin) = origin else {
+            return Some(peer);
+        };
+        let sender = self.nodes.name(peer).expect("a numbered node has a name");
+        if sender == origin {
+            return Some(peer);
+        }
+        let may = self.settings.routing.may_forward(sender, origin);
+        may.then(|| self.node_number(origin)).flatten()
     }
 
     fn busy_with(&self, peer: NodeNo) -> Option<BusyWhy> {
@@ -183,7 +201,13 @@ impl Scheduler {
     fn take_in(&mut self, now: Now, question: Question) {
         let sent = question.heading().sent;
         let heard = self.arrivals.heard.get(&(sent.ledger, question.lane));
-        let new = sent.part == Part::Rest && heard.is_none_or(|heard| sent.pack > *heard);
+        // A number says that something is new only of the sender's own, and only while
+        // that cannot have come another way.
+        let sender = self.nodes.name(question.peer);
+        let round = sender.is_some_and(|name| self.settings.routing.has_ways_round(name));
+        let own = question.origin == question.peer && !round;
+        let rising = heard.is_none_or(|heard| sent.pack > *heard);
+        let new = own && sent.part == Part::Rest && rising;
         if !new || self.arrivals.holds_any(question.origin, question.ids()) {
             self.arrivals
                 .waiting
@@ -196,7 +220,8 @@ impl Scheduler {
             self.arrivals.hold(question.origin, question.ids());
             return self.want(now, question);
         }
-        self.store_arrival(now, question, (None, None));
+        let all: Vec<u16> = (0..question.ids().len() as u16).collect();
+        self.file(now, question, &all, (None, None));
     }
 
     /// Asks about what waits, peer by peer, in order.
@@ -264,40 +289,11 @@ impl Scheduler {
         }
         match &question.item {
             Item::Offer(_) => self.want(now, question),
-            Item::Pack(_) if keep.len() == known.len() => {
+            Item::Pack(_) => {
                 let ids = question.ids().clone();
-                self.store_arrival(now, question, (Some(ids), None));
-            }
-            Item::Pack(arrival) => {
-                let (staged, shape) = (arrival.staged, arrival.shape);
-                self.effects.push_back(Effect::Divide {
-                    question: number,
-                    staged,
-                    shape,
-                    parts: vec![keep],
-                });
-                self.arrivals.open.insert(number, question);
+                self.file(now, question, &keep, (Some(ids), None));
             }
         }
-    }
-
-    pub(super) fn on_divided(&mut self, now: Now, number: u64, parts: Vec<(StagedId, Shape)>) {
-        if self.on_put_divided(now, number, &parts) {
-            return;
-        }
-        let Some(mut question) = self.arrivals.open.remove(&number) else {
-            let discards = parts.iter().map(|(staged, _)| Effect::Discard(*staged));
-            return self.effects.extend(discards);
-        };
-        if let (Item::Pack(arrival), [(staged, shape)]) = (&mut question.item, &parts[..]) {
-            arrival.staged = *staged;
-            arrival.shape = *shape;
-        }
-        if self.peer_on(question.link) != Some(question.peer) {
-            return self.drop_question(&question);
-        }
-        let ids = question.ids().clone();
-        self.store_arrival(now, question, (Some(ids), None));
     }
 
     fn want(&mut self, now: Now, question: Question) {

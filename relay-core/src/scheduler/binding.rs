@@ -28,6 +28,8 @@ pub(super) struct Bound {
     pub(super) peers: Vec<NodeNo>,
     /// How many of them must have it.
     pub(super) need: usize,
+    /// Whether it goes to this node's inbox, too.
+    pub(super) local: bool,
 }
 
 impl Bound {
@@ -39,6 +41,7 @@ impl Bound {
     /// To whom it is owed, ascending, as a key remembers it.
     pub(super) fn targets(&self) -> Vec<NodeNo> {
         let mut targets = self.peers.clone();
+        targets.extend(self.local.then_some(NodeNo::LOCAL));
         targets.sort_unstable();
         targets
     }
@@ -75,40 +78,65 @@ impl Scheduler {
         if length > max {
             return Err(Refusal::TooLarge { length, max });
         }
-        let mut peers: Vec<NodeNo> = Vec::with_capacity(to.peers.len());
-        for name in to.peers.iter() {
-            let known = self
-                .nodes
-                .number(name)
-                .filter(|no| self.peers.contains_key(no));
-            match known {
-                Some(no) if self.peers[&no].configured && peers.contains(&no) => {}
-                Some(no) if self.peers[&no].configured => peers.push(no),
-                Some(_) | None => return Err(Refusal::UnknownPeer(name.clone())),
-            }
-        }
-        if peers.is_empty() {
-            return Err(Refusal::NoPeer);
-        }
-        let need = self.need(to, peers.len())?;
+        let (peers, need, local) = self.aim(lane, to)?;
         if self.space.used >= self.space.ceiling / 100 * PUTS_STOP_AT {
             return Err(Refusal::StorageFull(self.space));
         }
         let lane = self.lane_number(lane).ok_or(Refusal::TooManyNames)?;
-        Ok(Bound { lane, peers, need })
+        Ok(Bound {
+            lane,
+            peers,
+            need,
+            local,
+        })
     }
 
-    /// How many of `named` peers must have it. What the config asks for binds where
-    /// so many are named; what the put itself asks for must be possible.
-    fn need(&self, to: &To, named: usize) -> Result<usize, Refusal> {
-        match to.success {
-            Some(asked) if asked.needs(named) > named => Err(Refusal::TooFewPeers {
-                wanted: asked.needs(named),
-                named,
-            }),
-            Some(asked) => Ok(asked.needs(named)),
-            None => Ok(self.settings.success.needs(named).min(named)),
+    /// To whom a put goes, how many of them must have it, and whether it stays here,
+    /// too: as it says itself, or as its route does.
+    fn aim(&self, lane: &LaneName, to: &To) -> Result<(Vec<NodeNo>, usize, bool), Refusal> {
+        let routing = &self.settings.routing;
+        let route = match &to.route {
+            Some(name) => match routing.named(name) {
+                Some(route) => Some(route),
+                None => return Err(Refusal::UnknownRoute(name.to_string())),
+            },
+            None if !to.peers.is_empty() => None,
+            None if routing.routes.is_empty() => return Err(Refusal::NoPeer),
+            None => match routing.first(to.topic.as_ref(), lane, &self.settings.node) {
+                Some(route) => Some(route),
+                None => {
+                    return Err(Refusal::NoRoute {
+                        topic: to.topic.clone(),
+                        lane: lane.clone(),
+                    });
+                }
+            },
+        };
+        let names = route.map_or(&to.peers[..], |route| &route.peers);
+        for name in names {
+            let known = self.nodes.number(name);
+            let known = known.and_then(|no| self.peers.get(&no));
+            if !known.is_some_and(|peer| peer.configured) {
+                return Err(Refusal::UnknownPeer(name.clone()));
+            }
         }
+        let peers: Vec<NodeNo> = self.numbered(names).collect();
+        let (named, local) = (peers.len(), route.is_some_and(|route| route.local));
+        let need = match to.success {
+            // What the put itself asks for must be possible.
+            Some(asked) if asked.needs(named) > named => {
+                return Err(Refusal::TooFewPeers {
+                    wanted: asked.needs(named),
+                    named,
+                });
+            }
+            Some(asked) => asked.needs(named),
+            None => {
+                let said = route.map_or(self.settings.success, |route| route.success);
+                said.needs(named).min(named)
+            }
+        };
+        Ok((peers, need, local))
     }
 
     /// The first rows of `pack`, added to `changes` with the books.
@@ -128,6 +156,15 @@ impl Scheduler {
         let away = |no: &NodeNo| self.peers[no].is_long_away(now.mono, long);
         let away: Vec<bool> = bound.peers.iter().map(away).collect();
         let standbys = first_standbys(bound.need, &away);
+        if bound.local {
+            let due = Due {
+                peer: NodeNo::LOCAL,
+                pack,
+                part: Part::Rest,
+            };
+            // In the inbox `scheduled` reads "ready".
+            changes.push(Change::Owed(OwedRow::new(due, info, now.unix)));
+        }
         let mut owing = Vec::with_capacity(bound.peers.len());
         for (rank, (peer, standby)) in bound.peers.iter().zip(standbys).enumerate() {
             let due = Due {

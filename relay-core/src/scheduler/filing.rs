@@ -2,60 +2,58 @@
 //! before acknowledged.
 
 use super::Scheduler;
+use super::binding::{Bound, Owing};
 use super::question::{Item, Question};
 use super::tickets::Pending;
-use crate::change::{Change, Due, OwedRow, Part, ReceiptRow};
-use crate::event::{BusyWhy, Effect, Ids};
-use crate::id::{LinkId, NodeNo, PartialNo, StagedId};
+use crate::change::{Change, ReceiptRow};
+use crate::event::{BusyWhy, Effect, Ids, Shape};
+use crate::id::{LinkId, NodeNo, PackNo, PartialNo, StagedId};
 use crate::time::Now;
 
 /// An arrival whose rows are on their way to disk.
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
     link: LinkId,
-    staged: StagedId,
+    staged: Vec<StagedId>,
     receipt: ReceiptRow,
     origin: NodeNo,
     /// Ids held in `asked`; empty if it was new without a look-up.
     ids: Option<Ids>,
     /// Under which number the ledger has its beginning.
     partial: Option<PartialNo>,
+    /// Rows for the next hops.
+    owing: Vec<Owing>,
 }
 
 impl Scheduler {
-    /// Files what has arrived, with the ids held for it and the number under which the
-    /// ledger has its beginning.
+    /// Files what has arrived as the packs `parts`, with the ids held for it and the
+    /// number under which the ledger has its beginning.
     pub(super) fn store_arrival(
         &mut self,
         now: Now,
         question: Question,
         (ids, partial): (Option<Ids>, Option<PartialNo>),
+        parts: &[(StagedId, Shape, Bound)],
     ) {
         let receipt = self.number_receipt(&question);
-        let Item::Pack(arrival) = question.item else {
+        let Item::Pack(arrival) = &question.item else {
             unreachable!("only what is here is stored")
         };
         let heading = &arrival.heading;
         let from = (question.origin, heading.hops);
-        let info = arrival
-            .shape
-            .info(question.lane, from, now.unix, heading.ttl);
-        let due = Due {
-            peer: NodeNo::LOCAL,
-            pack: receipt.pack,
-            part: Part::Rest,
-        };
-        // In the inbox `scheduled` reads "ready".
-        let row = OwedRow::new(due, &info, now.unix);
-        let mut changes = vec![
-            Change::Pack {
-                no: receipt.pack,
-                staged: arrival.staged,
-                info,
-            },
-            Change::Owed(row),
-            Change::Receipt(receipt.clone()),
-        ];
+        let (mut changes, mut owing) = (Vec::new(), Vec::new());
+        for (n, (staged, shape, bound)) in parts.iter().enumerate() {
+            let no = PackNo(receipt.pack.0 + n as u64);
+            self.last_pack = no;
+            let info = shape.info(question.lane, from, now.unix, heading.ttl);
+            changes.push(Change::Pack {
+                no,
+                staged: *staged,
+                info: info.clone(),
+            });
+            owing.extend(self.owe_to(now, no, &info, bound, &mut changes));
+        }
+        changes.push(Change::Receipt(receipt.clone()));
         let sent = receipt.sent;
         let heard = self
             .arrivals
@@ -68,11 +66,12 @@ impl Scheduler {
         changes.extend(partial.map(Change::PartialGone));
         let stored = Stored {
             link: question.link,
-            staged: arrival.staged,
+            staged: parts.iter().map(|(staged, _, _)| *staged).collect(),
             receipt,
             origin: question.origin,
             ids,
             partial,
+            owing,
         };
         let ticket = self.persist_alone(changes, Pending::Arrival(stored));
         self.arrivals.latest.insert(question.peer, ticket);
@@ -90,7 +89,8 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn on_arrival_stored(&mut self, stored: Stored) {
+    pub(super) fn on_arrival_stored(&mut self, now: Now, stored: Stored) {
+        self.owing_stored(now, &stored.owing);
         if let Some(ids) = &stored.ids {
             self.arrivals.release(stored.origin, ids);
         }
@@ -98,6 +98,7 @@ impl Scheduler {
     }
 
     pub(super) fn on_arrival_refused(&mut self, stored: Stored) {
+        self.owing_refused(&stored.owing);
         if let Some(ids) = &stored.ids {
             self.arrivals.release(stored.origin, ids);
         }
@@ -106,7 +107,8 @@ impl Scheduler {
             .unsettled
             .known
             .remove(&stored.receipt.no);
-        self.effects.push_back(Effect::Discard(stored.staged));
+        let discards = stored.staged.iter().map(|staged| Effect::Discard(*staged));
+        self.effects.extend(discards);
         self.partial_gone(stored.partial);
         if self.peer_on(stored.link) == Some(peer) {
             let retry_after = self.settings.limits.busy_retry;

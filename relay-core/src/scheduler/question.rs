@@ -1,5 +1,6 @@
 //! Something that arrived and needs an answer.
 
+use super::binding::Bound;
 use crate::change::{Nack, ReceiptRow, Refused};
 use crate::event::{Arrival, Heading, Ids, Offer, Shape};
 use crate::id::{LaneNo, LinkId, NodeNo, PackNo, ReceiptNo, Ticket};
@@ -17,6 +18,8 @@ pub(super) struct Question {
     pub(super) after: Ticket,
     /// Members refused, by index in the pack as sent.
     pub(super) refused: Vec<Refused>,
+    /// Where the packs it is being divided into go.
+    pub(super) ways: Vec<Bound>,
 }
 
 #[derive(Clone, Debug)]

@@ -36,7 +36,7 @@ impl Scheduler {
             for pending in all {
                 match pending {
                     Pending::Put(stored) => self.on_put_stored(now, stored),
-                    Pending::Arrival(stored) => self.on_arrival_stored(stored),
+                    Pending::Arrival(stored) => self.on_arrival_stored(now, stored),
                     Pending::Marked { peer, link, keys } => {
                         self.on_marked(now, at, peer, link, &keys);
                     }

@@ -344,6 +344,7 @@ fn settings() -> Settings {
         rate: Rate::UNLIMITED,
         bounds: Bounds::default(),
         success: Success::AllPeers,
+        routing: relay_core::route::Routing::default(),
         limits: Limits::default(),
     }
 }

@@ -211,6 +211,7 @@ impl World {
             ids: content.ids(),
             indexes: (!whole).then(|| kept.into()),
             refused,
+            topics: Arc::from([]),
         };
         self.nodes[n].staged.insert(staged, content);
         self.tally.count("arrived");
