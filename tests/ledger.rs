@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use relay_core::change::{Book, Change, Depth, Due, OwedRow};
+use relay_core::change::{Book, Change, Depth, Due, OwedRow, ReceiptRow};
 use relay_core::delivery::{Outcome, State, StateName};
 use relay_core::event::Known;
 use relay_core::id::{
@@ -328,6 +328,44 @@ fn ids_are_known_after_their_bytes_have_gone_until_they_are_settled() {
     );
     disk.reopen();
     assert_eq!(disk.snapshot.last_receipt, ReceiptNo(1));
+}
+
+#[test]
+fn what_was_filed_as_several_packs_is_known_until_its_one_receipt_is_settled() {
+    let mut disk = Disk::with(|options| {
+        options.max_bytes = 8 << 20;
+        options.log_file_bytes = 512 << 10;
+        options.keep_known = Duration::ZERO;
+    });
+    let packs = [b"one", b"two"].map(|body| disk.pack(&[body], STRANGER));
+    let ids: Vec<_> = packs.iter().flat_map(|(_, b)| ids_of(b, 1)).collect();
+    let first = due_of(&packs[0].0).pack;
+    let acked = |pack: &Change| {
+        Change::Owed(OwedRow {
+            state: State::Acked,
+            ..owed(due_of(pack))
+        })
+    };
+    let one_for_both = ReceiptRow {
+        count: 2,
+        ..receipt(1, first)
+    };
+    let mut changes = vec![Change::Receipt(one_for_both)];
+    for (pack, _) in packs {
+        let row = acked(&pack);
+        changes.extend([pack, row]);
+    }
+    disk.commit(changes);
+
+    disk.fill_with_settled(&vec![1u8; 15 << 10], 400);
+
+    assert!(matches!(disk.load(first), Err(ReadError::Missing)));
+    let known = |disk: &Disk| disk.reader().look_up(STRANGER, &ids).expect("an answer");
+    assert_eq!(known(&disk), vec![Known::Same; 2]);
+    assert_eq!(disk.ledger.sweep(NOW + DAY).expect("a sweep").marks, 0);
+    disk.commit(vec![Change::Settled(STRANGER, ReceiptNo(1))]);
+    assert_eq!(disk.ledger.sweep(NOW + DAY).expect("a sweep").marks, 2);
+    assert_eq!(known(&disk), vec![Known::No; 2]);
 }
 
 #[test]

@@ -52,6 +52,7 @@ mod schema;
 mod settings;
 mod shelf;
 mod sweep;
+mod unsettled;
 mod walk;
 
 use std::fs;

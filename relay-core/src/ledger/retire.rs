@@ -5,13 +5,13 @@
 //! free once the commit that removed its last row is durable; a payload file is
 //! unlinked after it.
 
-use std::collections::BTreeSet;
 
 use rusqlite::Connection;
 
 use super::counters::{Deltas, Home, STATES, Total, bump, bump_depth, pins_key, total_key};
 use super::error::LedgerError;
 use super::place::{PACK, PackRow, Place, read_pack};
+use super::unsettled::Unsettled;
 use super::{Ledger, LedgerResult, set_meta};
 use crate::change::Depth;
 use crate::delivery::StateName;
@@ -82,7 +82,7 @@ impl Ledger {
         let change = self.conn.unchecked_transaction()?;
         for pack in packs {
             if let Some(row) = &pack.row {
-                let wanted = unsettled.contains(&pack.no) || !self.options.keep_known.is_zero();
+                let wanted = unsettled.has(pack.no) || !self.options.keep_known.is_zero();
                 if wanted && row.info.origin != NodeNo::LOCAL {
                     match self.bodies.table(row) {
                         Ok(table) => mark(&change, row, table.members(), now, &mut deltas)?,
@@ -126,28 +126,13 @@ impl Ledger {
     }
 
     /// Which of `packs` hold something whose receipt is not settled.
-    fn unsettled_packs(&self, packs: &[Leaving]) -> LedgerResult<BTreeSet<PackNo>> {
-        let arrived = |pack: &Leaving| {
-            pack.row
-                .as_ref()
-                .is_some_and(|row| row.info.origin != NodeNo::LOCAL)
-        };
-        let mut found = BTreeSet::new();
-        let (Some(first), Some(last)) = (
-            packs.iter().filter(|p| arrived(p)).map(|p| p.no).min(),
-            packs.iter().filter(|p| arrived(p)).map(|p| p.no).max(),
-        ) else {
-            return Ok(found);
-        };
-        // At most `limits.unsettled` rows a peer, so a scan is short.
-        let mut query = self
-            .conn
-            .prepare_cached("SELECT pack FROM receipt WHERE pack BETWEEN ?1 AND ?2")?;
-        let mut rows = query.query((first.0 as i64, last.0 as i64))?;
-        while let Some(row) = rows.next()? {
-            found.insert(PackNo(row.get::<_, i64>(0)? as u64));
-        }
-        Ok(found)
+    fn unsettled_packs(&self, packs: &[Leaving]) -> LedgerResult<Unsettled> {
+        let numbers = || packs.iter().map(|pack| pack.no);
+        let all = (
+            numbers().min().unwrap_or_default(),
+            numbers().max().unwrap_or_default(),
+        );
+        Ok(Unsettled::within(&self.conn, all)?)
     }
 }
 

@@ -4,14 +4,11 @@
 //! expired after `keep_expired`, marks after `keep_known`, keys after `keep_keys`. A call does a bounded batch and says
 //! whether there is more; with nothing due it writes nothing.
 
-use std::collections::BTreeSet;
-
-use rusqlite::Connection;
-
 use super::counters::{Deltas, Total, bump, total_key};
 use super::error::LedgerError;
 use super::place::PACK;
 use super::retire::{Leaving, leaving};
+use super::unsettled::Unsettled;
 use super::{Ledger, LedgerResult};
 use crate::id::PackNo;
 use crate::time::Unix;
@@ -161,7 +158,7 @@ impl Ledger {
             .saturating_sub(self.options.keep_known_packs);
         let bytes = self.counters.total(Total::MarkBytes);
         let mut over = bytes.saturating_sub(self.options.max_bytes / 32);
-        let unsettled = unsettled(&self.conn)?;
+        let unsettled = Unsettled::within(&self.conn, (PackNo(0), PackNo(i64::MAX as u64)))?;
         let mut gone: Vec<(i64, u64)> = Vec::new();
         {
             let mut query = self
@@ -174,7 +171,7 @@ impl Ledger {
                 if at as u64 > oldest && excess == 0 && over == 0 || gone.len() == BATCH {
                     break;
                 }
-                if !unsettled.contains(&PackNo(pack as u64)) {
+                if !unsettled.has(PackNo(pack as u64)) {
                     gone.push((pack, length));
                     excess = excess.saturating_sub(1);
                     over = over.saturating_sub(length);
@@ -203,13 +200,4 @@ impl Ledger {
         swept.more |= gone.len() == BATCH;
         Ok(())
     }
-}
-
-/// Packs whose receipt its sender has not settled.
-fn unsettled(conn: &Connection) -> LedgerResult<BTreeSet<PackNo>> {
-    let mut query = conn.prepare_cached("SELECT pack FROM receipt")?;
-    let rows = query.query_map([], |row| row.get::<_, i64>(0))?;
-    Ok(rows
-        .map(|no| no.map(|no| PackNo(no as u64)))
-        .collect::<Result<_, _>>()?)
 }
