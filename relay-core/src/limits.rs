@@ -107,6 +107,8 @@ pub struct Limits {
     pub max_starvation: Duration,
     /// The largest put, a quarter of the ceiling (semantics 9).
     pub max_put: u64,
+    /// Relays a segment may have passed on its way here (semantics 6).
+    pub hops: u8,
     /// A peer without a link for this long no longer counts as one that will do
     /// for a success condition (semantics 3).
     pub standby_after: Duration,
@@ -156,6 +158,7 @@ impl Default for Limits {
             ack_timeout: Duration::from_secs(30),
             max_starvation: Duration::from_secs(30),
             max_put: 2 << 30,
+            hops: MAX_HOPS,
             standby_after: Duration::from_secs(30),
             busy_retry: Duration::from_secs(1),
             unadmitted: Duration::from_secs(30),

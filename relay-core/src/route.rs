@@ -12,8 +12,8 @@ use crate::aim::Success;
 use crate::id::{LaneName, NodeId};
 use crate::segment::Topic;
 
-/// A topic whose levels may be `*` (one level, whichever) and whose last may be `**`
-/// (all that follow, if any do).
+/// A topic of which any level may be `*` (one level, whichever) or `**` (any number of
+/// levels, none included).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicPattern(String);
 
@@ -27,16 +27,34 @@ impl TopicPattern {
     /// Whether `topic` is one of those meant.
     #[must_use]
     pub fn matches(&self, topic: &Topic) -> bool {
-        let mut levels = topic.as_str().split('/');
-        for wanted in self.0.split('/') {
-            match (wanted, levels.next()) {
-                ("**", _) => return true,
-                ("*", Some(_)) => {}
-                (wanted, Some(level)) if wanted == level => {}
-                (_, _) => return false,
+        let (mut wanted, mut levels) = (self.0.split('/'), topic.as_str().split('/'));
+        // After the last `**`: what is wanted then, and where it was last tried.
+        let mut retry = None;
+        loop {
+            let (next, left) = (wanted.clone().next(), levels.clone().next());
+            match (next, left) {
+                (None, None) => return true,
+                (Some("**"), _) => {
+                    wanted.next();
+                    retry = Some((wanted.clone(), levels.clone()));
+                }
+                (Some(pattern), Some(level)) if pattern == "*" || pattern == level => {
+                    wanted.next();
+                    levels.next();
+                }
+                (None | Some(_), _) => {
+                    // The `**` takes one level more, if it can.
+                    let Some((after, mut tried)) = retry.take() else {
+                        return false;
+                    };
+                    if tried.next().is_none() {
+                        return false;
+                    }
+                    (wanted, levels) = (after.clone(), tried.clone());
+                    retry = Some((after, tried));
+                }
             }
         }
-        levels.next().is_none()
     }
 }
 
@@ -44,18 +62,15 @@ impl FromStr for TopicPattern {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // A pattern is sound when the topic is that stands where its stars do.
-        let without_tail = text.strip_suffix("**").unwrap_or(text);
-        let plain: Vec<_> = without_tail
-            .split('/')
-            .map(|level| if level == "*" { "x" } else { level })
-            .collect();
-        let tail = if without_tail == text { "" } else { "x" };
-        match (plain.join("/") + tail).parse::<Topic>() {
-            Ok(_) if tail.is_empty() || without_tail.is_empty() || without_tail.ends_with('/') => {
-                Ok(Self(text.to_owned()))
-            }
-            Ok(_) | Err(_) => Err(format!(
+        // A pattern is sound when the topic is that has a level for each star.
+        let level = |level| match level {
+            "*" | "**" => "x",
+            named => named,
+        };
+        let plain: Vec<&str> = text.split('/').map(level).collect();
+        match plain.join("/").parse::<Topic>() {
+            Ok(_) => Ok(Self(text.to_owned())),
+            Err(_) => Err(format!(
                 "{text:?} is not a topic pattern (try \"alarm/**\" or \"meter/*/daily\")"
             )),
         }
@@ -161,6 +176,8 @@ impl Routing {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn matches(pattern: &str, topic: &str) -> bool {
@@ -182,7 +199,15 @@ mod tests {
 
     #[test]
     fn stars_stand_for_levels_in_a_pattern() {
-        for good in ["alarm/**", "**", "*", "meter/*/daily", "a/b"] {
+        for good in [
+            "alarm/**",
+            "**",
+            "*",
+            "meter/*/daily",
+            "a/b",
+            "a/**/b",
+            "**/b",
+        ] {
             assert!(good.parse::<TopicPattern>().is_ok(), "{good}");
         }
         for bad in [
@@ -190,8 +215,8 @@ mod tests {
             "a/",
             "/a",
             "a**",
-            "a/**/b",
             "a*",
+            "a/***",
             "a b",
             "1/2/3/4/5/6/7/8/**",
         ] {
@@ -200,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn one_star_is_one_level_and_two_are_the_rest() {
+    fn one_star_is_one_level_and_two_are_any_number() {
         assert!(matches("alarm/*", "alarm/pump"));
         assert!(!matches("alarm/*", "alarm/pump/7") && !matches("alarm/*", "alarm"));
         for topic in ["alarm", "alarm/pump", "alarm/pump/7"] {
@@ -210,6 +235,35 @@ mod tests {
         assert!(matches("meter/*/daily", "meter/7/daily"));
         assert!(!matches("meter/*/daily", "meter/7/hourly"));
         assert!(matches("**", "anything/at/all") && !matches("a/b", "a/b/c"));
+        assert!(matches("**/day", "meter/7/day") && matches("**/day", "day"));
+        assert!(matches("a/**/c", "a/c") && matches("a/**/c", "a/b/c/b/c"));
+        assert!(!matches("a/**/c", "a/b/c/b") && !matches("**/b/*", "a/b"));
+    }
+
+    /// Whether a pattern takes a topic, by trying everything.
+    fn naively(pattern: &[&str], topic: &[&str]) -> bool {
+        match (pattern.split_first(), topic.split_first()) {
+            (None, None) => true,
+            (Some((&"**", rest)), _) => (0..=topic.len()).any(|n| naively(rest, &topic[n..])),
+            (Some((level, rest)), Some((own, left))) => {
+                (*level == "*" || level == own) && naively(rest, left)
+            }
+            (None, Some(_)) | (Some(_), None) => false,
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn a_pattern_takes_what_trying_everything_finds(
+            pattern in prop::collection::vec(prop::sample::select(vec!["a", "b", "*", "**"]), 1..=8),
+            topic in prop::collection::vec(prop::sample::select(vec!["a", "b"]), 1..=8),
+        ) {
+            let wanted = naively(&pattern, &topic);
+
+            prop_assert_eq!(matches(&pattern.join("/"), &topic.join("/")), wanted);
+        }
     }
 
     #[test]

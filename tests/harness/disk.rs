@@ -96,6 +96,10 @@ pub struct Disk {
     pub split: BTreeMap<(NodeNo, PackNo), BTreeSet<u16>>,
     /// Receipts the senders have not settled.
     pub receipts: BTreeMap<ReceiptNo, ReceiptRow>,
+    /// The packs of each, where they are several.
+    pub filed: BTreeMap<ReceiptNo, Vec<PackNo>>,
+    /// What came again after its marks had gone, by origin.
+    pub again: BTreeSet<(NodeNo, SegmentId)>,
     /// What operators set.
     pub settings: BTreeMap<Setting, Value>,
     /// What was used, by meter and minute.
@@ -142,6 +146,8 @@ impl Disk {
             owed: BTreeMap::new(),
             split: BTreeMap::new(),
             receipts: BTreeMap::new(),
+            filed: BTreeMap::new(),
+            again: BTreeSet::new(),
             settings: BTreeMap::new(),
             meters: BTreeMap::new(),
             audit: Vec::new(),
@@ -255,6 +261,12 @@ impl Disk {
         for change in &job.changes {
             self.apply(change, &contents, now);
         }
+        for change in &job.changes {
+            if let Change::Receipt(row) = change {
+                let packs = job.changes.iter().filter_map(new_pack);
+                self.filed.insert(row.no, packs.collect());
+            }
+        }
     }
 
     fn apply(&mut self, change: &Change, contents: &BTreeMap<StagedId, Arc<Content>>, now: u64) {
@@ -266,7 +278,7 @@ impl Disk {
                     .get(staged)
                     .expect("a pack comes with its bytes")
                     .clone();
-                self.store(*no, info, content);
+                self.store(*no, info, content, now);
             }
             Change::Owed(row) => self.set_row(row.clone()),
             Change::Gone(due) => self.remove_row(*due),
@@ -310,7 +322,7 @@ impl Disk {
         };
     }
 
-    fn store(&mut self, no: PackNo, info: &PackInfo, content: Arc<Content>) {
+    fn store(&mut self, no: PackNo, info: &PackInfo, content: Arc<Content>, now: u64) {
         self.last_pack = self.last_pack.max(no);
         for body in &content.members {
             let mark = Mark {
@@ -318,7 +330,11 @@ impl Disk {
                 pack: no,
                 forget: None,
             };
-            self.marks.insert((info.origin, body.id), mark);
+            let earlier = self.marks.insert((info.origin, body.id), mark);
+            let gone = |mark: &Mark| mark.forget.is_some_and(|at| at <= now);
+            if earlier.as_ref().is_some_and(gone) {
+                self.again.insert((info.origin, body.id));
+            }
         }
         let bad = BTreeSet::new();
         self.packs.insert(
@@ -383,11 +399,12 @@ impl Disk {
             .receipts
             .range(..=upto)
             .filter(|(_, row)| row.peer == peer)
-            .map(|(no, row)| (*no, row.pack))
+            .map(|(no, _)| *no)
             .collect();
-        let packs: BTreeSet<PackNo> = settled.iter().map(|(_, pack)| *pack).collect();
-        for (no, _) in settled {
+        let mut packs: BTreeSet<PackNo> = BTreeSet::new();
+        for no in settled {
             self.receipts.remove(&no);
+            packs.extend(self.filed.remove(&no).into_iter().flatten());
         }
         let forget = Some(now + self.keep_known);
         for mark in self
@@ -436,6 +453,14 @@ impl Disk {
 }
 
 /// The beginning of a segment that is over with this change.
+fn new_pack(change: &Change) -> Option<PackNo> {
+    if let Change::Pack { no, .. } = change {
+        Some(*no)
+    } else {
+        None
+    }
+}
+
 fn ended_partial(change: &Change) -> Option<PartialNo> {
     if let Change::PartialGone(no) = change {
         Some(*no)

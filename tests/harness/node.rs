@@ -15,6 +15,7 @@ mod reads;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use relay_core::aim::To;
 use relay_core::change::{Due, KeyName};
 use relay_core::delivery::StateName;
 use relay_core::event::{Deadline, Effect, Input, Put};
@@ -76,7 +77,7 @@ pub struct Node {
     /// Puts announced and not yet answered, with what would follow.
     pub announced: BTreeMap<PutId, Put>,
     /// Keys used so far.
-    keys: Vec<(KeyName, Digest, Vec<NodeId>, Arc<Content>)>,
+    keys: Vec<(KeyName, Digest, To, Arc<Content>)>,
     numbers: BTreeMap<NodeId, NodeNo>,
     /// What its file of panics holds.
     pub panics: Vec<Panic>,
@@ -266,7 +267,7 @@ impl Node {
             rate: self.rate,
             bounds: self.config_bounds(),
             success: plan.extra.success,
-            routing: relay_core::route::Routing::default(),
+            routing: plan.routing.get(self.index).cloned().unwrap_or_default(),
             limits: plan.limits.clone(),
         }
     }
@@ -325,12 +326,12 @@ impl World {
                     relay_core::event::Refusal::TooLarge { .. } => "refused: too large",
                     relay_core::event::Refusal::TooFewPeers { .. } => "refused: too few peers",
                     relay_core::event::Refusal::Draining => "refused: draining",
+                    relay_core::event::Refusal::UnknownRoute(_) => "refused: unknown route",
+                    relay_core::event::Refusal::NoRoute { .. } => "refused: no route",
                     relay_core::event::Refusal::UnknownPeer(_)
                     | relay_core::event::Refusal::UnknownLane(_)
                     | relay_core::event::Refusal::ReservedLane(_)
                     | relay_core::event::Refusal::NoPeer
-                    | relay_core::event::Refusal::UnknownRoute(_)
-                    | relay_core::event::Refusal::NoRoute { .. }
                     | relay_core::event::Refusal::TooManyNames => "refused: names",
                 });
                 // A client refused before its bytes never sends them.

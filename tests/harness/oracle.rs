@@ -18,6 +18,7 @@ mod pauses;
 mod peers;
 mod poison;
 mod rest;
+mod routes;
 mod truth;
 mod turns;
 mod verbs;
@@ -26,14 +27,16 @@ mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use relay_core::aim::Success;
 use relay_core::audit::AuditEvent;
 use relay_core::change::{Change, Due, KeyName, OwedRow, Sent, Snapshot};
 use relay_core::delivery::State;
 use relay_core::event::{Ack, Arrival, Effect, Input, Offer, Order, OrderId, Put, Space};
 use relay_core::id::{
-    LaneName, LaneNo, LinkId, NodeNo, PackNo, PutId, ReceiptNo, SegmentId, StagedId,
+    LaneName, LaneNo, LinkId, NodeId, NodeNo, PackNo, PutId, ReceiptNo, SegmentId, StagedId,
 };
 use relay_core::limits::Limits;
+use relay_core::route::Routing;
 use relay_core::segment::{Digest, LaneRule};
 use relay_core::units::Rate;
 
@@ -140,6 +143,9 @@ struct Watch {
 struct Seen {
     table: Digest,
     count: u32,
+    /// Who put it, if not the sender, and the relays it has passed.
+    origin: Option<NodeId>,
+    hops: u8,
     members: Vec<(u16, SegmentId, Digest)>,
 }
 
@@ -150,6 +156,8 @@ pub struct Oracle {
     pub tally: Tally,
     watches: Vec<Watch>,
     lanes: BTreeMap<LaneName, LaneRule>,
+    routing: Vec<Routing>,
+    success: Success,
     limits: Limits,
     retry: relay_core::backoff::Backoff,
     refuse_every: u64,
@@ -166,6 +174,8 @@ impl Oracle {
             tally: Tally::default(),
             watches: (0..plan.nodes).map(|_| Watch::default()).collect(),
             lanes: plan.lanes.clone(),
+            routing: plan.routing.clone(),
+            success: plan.extra.success,
             limits: plan.limits.clone(),
             retry: plan.retry,
             refuse_every: plan.odds.refuse_every,
@@ -277,6 +287,8 @@ impl Oracle {
         let seen = Seen {
             table: arrival.table,
             count,
+            origin: arrival.heading.origin.clone(),
+            hops: arrival.heading.hops,
             members: members.collect(),
         };
         self.watches[n]
@@ -293,6 +305,8 @@ impl Oracle {
         let seen = Seen {
             table: offer.shape.table,
             count: 1,
+            origin: offer.heading.origin.clone(),
+            hops: offer.heading.hops,
             members,
         };
         self.watches[n]

@@ -13,6 +13,7 @@ pub mod extra;
 pub mod limits;
 pub mod peers;
 pub mod poison;
+pub mod routes;
 pub mod verbs;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use relay_core::backoff::Backoff;
 use relay_core::id::{LaneName, NodeId, SegmentId};
 use relay_core::limits::Limits;
+use relay_core::route::Routing;
 use relay_core::segment::LaneRule;
 use relay_core::units::Rate;
 
@@ -70,6 +72,8 @@ pub struct Plan {
     pub small_only: bool,
     /// Quotas, windows and budgets.
     pub limiting: limits::LimitPlan,
+    /// Which way segments go, node by node; empty in a world without routes.
+    pub routing: Vec<Routing>,
     /// What it has beside.
     pub extra: extra::Extra,
 }
@@ -208,6 +212,7 @@ impl Plan {
             pace: 1,
             small_only: rated,
             limiting: limits::LimitPlan::default(),
+            routing: Vec::new(),
             extra: extra::Extra::drawn(beside),
         }
     }

@@ -156,6 +156,7 @@ impl World {
         crate::scenario::verbs::add(seed, &mut plan);
         crate::scenario::poison::add(seed, &mut plan);
         crate::scenario::limits::add(seed, &mut plan);
+        crate::scenario::routes::add(seed, &mut plan);
         if trace == Trace::Print {
             say(&format!("seed {seed}: {plan:#?}"));
         }

@@ -5,7 +5,6 @@
 //! free once the commit that removed its last row is durable; a payload file is
 //! unlinked after it.
 
-
 use rusqlite::Connection;
 
 use super::counters::{Deltas, Home, STATES, Total, bump, bump_depth, pins_key, total_key};

@@ -14,7 +14,6 @@ use super::question::{Item, Question};
 use crate::change::{Nack, Part, Refused, Sent, Snapshot};
 use crate::event::{Arrival, BusyWhy, Effect, Ids, Known, Offer};
 use crate::id::{LaneNo, LedgerId, LinkId, NodeId, NodeNo, PackNo, SegmentId, Ticket};
-use crate::limits;
 use crate::time::Now;
 
 /// Arrivals on their way to disk.
@@ -143,7 +142,7 @@ impl Scheduler {
             Some(Nack::Malformed)
         } else if origin.is_none() {
             Some(Nack::NotAllowed)
-        } else if heading.hops > limits::MAX_HOPS {
+        } else if heading.hops > self.settings.limits.hops {
             Some(Nack::HopLimit)
         } else if question.shape().bytes > max {
             Some(Nack::TooLarge)

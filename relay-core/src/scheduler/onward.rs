@@ -122,7 +122,8 @@ impl Scheduler {
         };
         let Some(route) = route else { return bound };
         let onward = |no: &NodeNo| *no != question.peer && *no != question.origin;
-        bound.peers = self.numbered(&route.peers).filter(onward).collect();
+        let named = self.numbered(&route.peers).filter(onward);
+        bound.peers = named.filter(|no| self.peers[no].configured).collect();
         let named = bound.peers.len();
         bound.need = route.success.needs(named).min(named);
         bound.local = route.local || bound.peers.is_empty();

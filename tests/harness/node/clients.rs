@@ -9,6 +9,7 @@ use relay_core::event::{Input, Put};
 use relay_core::id::{LaneName, NodeId, PutId, SegmentId, StagedId};
 
 use crate::disk::content::{Body, Content, digest_of};
+use crate::scenario::routes::{is_of_one_topic, topic_of};
 use crate::scenario::{SECOND, node_name};
 use crate::world::World;
 
@@ -58,7 +59,7 @@ impl World {
             let keys = std::mem::take(&mut self.nodes[n].keys);
             let known = self.dice.pick(&keys).cloned();
             self.nodes[n].keys = keys;
-            if let Some((name, digest, peers, content)) = known {
+            if let Some((name, digest, to, content)) = known {
                 self.tally.count("verb: key repeated");
                 // Now and then the same key for another segment.
                 let content = if self.dice.chance(200) {
@@ -68,12 +69,12 @@ impl World {
                 };
                 let same = content.members[0].digest;
                 debug_assert!(same == digest || content.members.len() == 1);
-                return self.staged_put(n, content, peers, Some((name, same)));
+                return self.staged_put(n, content, to, Some((name, same)));
             }
         }
         let members = [1, 1, 1, 2, 3, 4, 8, 20][self.dice.between(0, 7) as usize];
         let content = self.drawn_content(n, members);
-        let peers = self.drawn_peers(n);
+        let to = self.drawn_aim(n, &content);
         let keyed = repeats > 0 && members == 1 && self.dice.chance(500);
         let key = keyed.then(|| {
             let number = self.nodes[n].give();
@@ -84,17 +85,17 @@ impl World {
             let digest = content.members[0].digest;
             self.nodes[n]
                 .keys
-                .push((name.clone(), digest, peers.clone(), Arc::clone(&content)));
+                .push((name.clone(), digest, to.clone(), Arc::clone(&content)));
             (name, digest)
         });
-        self.staged_put(n, content, peers, key)
+        self.staged_put(n, content, to, key)
     }
 
     fn staged_put(
         &mut self,
         n: usize,
         content: Arc<Content>,
-        peers: Vec<NodeId>,
+        to: To,
         key: Option<(KeyName, relay_core::segment::Digest)>,
     ) -> Put {
         let lanes = ["alarm", "default", "default", "extra", "bulk"];
@@ -112,7 +113,7 @@ impl World {
         node.staged.insert(staged, content);
         let to = Arc::new(To {
             success: self.plan.extra.condition(&mut self.beside),
-            ..To::peers(peers)
+            ..to
         });
         let mortal = self.dice.chance(self.plan.odds.ttl);
         let ttl = mortal.then(|| Duration::from_micros(self.dice.spread(SECOND / 10, 60 * SECOND)));
@@ -153,6 +154,30 @@ impl World {
 
     fn wide(&mut self) -> u128 {
         u128::from(self.dice.draw()) << 64 | u128::from(self.dice.draw())
+    }
+
+    /// To peers by name, or the way a route says.
+    fn drawn_aim(&mut self, n: usize, content: &Content) -> To {
+        let peers = self.drawn_peers(n);
+        let first = content.members[0].id;
+        let routes = self.plan.routing.get(n).map_or(0, |own| own.routes.len());
+        let routed = routes > 0 && is_of_one_topic(first) && self.beside.chance(700);
+        if !routed {
+            return To::peers(peers);
+        }
+        // One more than there are, now and then.
+        let named = self.beside.chance(500);
+        let number = self.beside.between(0, routes as u64 * 20) % (routes as u64 + 1);
+        self.tally.count(if named {
+            "put by route"
+        } else {
+            "put by topic"
+        });
+        To {
+            route: named.then(|| format!("r{number}").into()),
+            topic: topic_of(first),
+            ..To::default()
+        }
     }
 
     fn drawn_peers(&mut self, n: usize) -> Vec<NodeId> {

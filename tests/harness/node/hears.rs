@@ -8,6 +8,7 @@ use relay_core::id::{LinkId, ReceiptNo, StagedId};
 
 use crate::disk::content::Content;
 use crate::scenario::node_name;
+use crate::scenario::routes::topic_of;
 use crate::wire::{Health, Message, Packed};
 use crate::world::{Event, World};
 
@@ -211,7 +212,10 @@ impl World {
             ids: content.ids(),
             indexes: (!whole).then(|| kept.into()),
             refused,
-            topics: Arc::from([]),
+            topics: match self.plan.routing.is_empty() {
+                true => Arc::from([]),
+                false => content.members.iter().map(|b| topic_of(b.id)).collect(),
+            },
         };
         self.nodes[n].staged.insert(staged, content);
         self.tally.count("arrived");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use relay_core::change::{Due, Sent};
 use relay_core::event::{Ack, CloseWhy, Effect, Greeting, Heading, Input, Parcel, SendTrouble};
-use relay_core::id::{LinkId, NodeId};
+use relay_core::id::{LinkId, NodeId, NodeNo};
 use relay_core::limits;
 
 use super::members_of;
@@ -236,7 +236,8 @@ impl World {
                 part: parcel.due.part,
             },
             lane: self.nodes[n].disk.lanes[&parcel.info.lane].clone(),
-            origin: None,
+            origin: (parcel.info.origin != NodeNo::LOCAL)
+                .then(|| self.nodes[n].disk.nodes[&parcel.info.origin].clone()),
             hops: parcel.info.hops + 1,
             ttl: parcel.ttl,
         };

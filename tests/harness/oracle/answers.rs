@@ -1,9 +1,11 @@
 //! Each step: nothing is told to anybody before it is durable.
 
-use relay_core::change::{Due, Nack, Sent};
+use std::collections::BTreeSet;
+
+use relay_core::change::{Due, Nack, Part, Sent};
 use relay_core::delivery::State;
 use relay_core::event::Ack;
-use relay_core::id::{LinkId, PutId, ReceiptNo, SegmentId};
+use relay_core::id::{LinkId, NodeNo, PackNo, PutId, ReceiptNo, SegmentId};
 use relay_core::segment::Digest;
 
 use super::Oracle;
@@ -13,11 +15,12 @@ use crate::scenario::node_index;
 
 impl Oracle {
     pub(super) fn accept_asked(&mut self, n: usize, id: PutId, nodes: &[Node]) {
-        let watch = &mut self.watches[n];
-        let put = watch
+        let put = self.watches[n]
             .puts
             .remove(&id)
             .unwrap_or_else(|| panic!("[step] n{n} answers {id} twice"));
+        let way = self.way_of(n, &put);
+        let watch = &mut self.watches[n];
         let whole = vec![put.staged];
         for part in watch.parts.get(&put.staged).unwrap_or(&whole) {
             let pack = watch.pack_of.get(part).copied();
@@ -27,13 +30,27 @@ impl Oracle {
                 nodes[n].disk.packs.contains_key(&pack),
                 "[step] n{n} accepts {id} before it is durable"
             );
-            for peer in put.to.peers.iter() {
-                let peer = nodes[n]
-                    .number(peer)
-                    .expect("[step] an accepted put has known peers");
-                let owed = watch.seats.contains_key(&(peer, pack));
-                assert!(owed, "[step] n{n} accepts {id} before it is owed to {peer}");
-            }
+            let owed = |(no, of): &(NodeNo, PackNo)| (*of == pack).then_some(watch.peers[no]);
+            let owed: BTreeSet<usize> = watch.seats.keys().filter_map(owed).collect();
+            let wanted: BTreeSet<usize> = way.peers.iter().copied().collect();
+            assert_eq!(owed, wanted, "[step] n{n} accepts {id}: owed to whom");
+            let places = watch.asked.values().filter(|row| row.due.pack == pack);
+            let mut needs = places.filter_map(|row| row.place.map(|place| place.need));
+            assert!(
+                needs.all(|need| usize::from(need) == way.need),
+                "[step] n{n} accepts {id}, which {} must have",
+                way.need
+            );
+            let here = Due {
+                peer: NodeNo::LOCAL,
+                pack,
+                part: Part::Rest,
+            };
+            assert_eq!(
+                nodes[n].disk.owed.contains_key(&here),
+                way.local,
+                "[step] n{n} accepts {id}: in its own inbox"
+            );
         }
         if let Some((name, _)) = put.key {
             let fresh = watch.keys.insert(name.clone());
@@ -130,7 +147,14 @@ impl Oracle {
     }
 
     /// An ack says what is durable here, of what did come in.
-    pub(super) fn ack_asked(&self, n: usize, link: LinkId, sent: Sent, ack: &Ack, nodes: &[Node]) {
+    pub(super) fn ack_asked(
+        &mut self,
+        n: usize,
+        link: LinkId,
+        sent: Sent,
+        ack: &Ack,
+        nodes: &[Node],
+    ) {
         let watch = &self.watches[n];
         let sender = *watch
             .up
@@ -142,16 +166,15 @@ impl Oracle {
             .find(|seen| seen.table == ack.table && seen.count == ack.count);
         let arrival =
             arrival.unwrap_or_else(|| panic!("[step] n{n} acks {sent:?} and saw no such pack"));
-        let us = nodes[n]
-            .number(&nodes[sender].name)
-            .expect("[step] a peer acked has a number");
+        let origin = arrival.origin.as_ref().unwrap_or(&nodes[sender].name);
+        let number = nodes[n].number(origin);
         let is_refused = |index: u16| ack.refused.iter().any(|(other, _)| *other == index);
         for (index, id, digest) in arrival
             .members
             .iter()
             .filter(|(index, _, _)| !is_refused(*index))
         {
-            let here = nodes[n].disk.has(us, *id, *digest);
+            let here = number.is_some_and(|no| nodes[n].disk.has(no, *id, *digest));
             assert!(
                 here,
                 "[step] n{n} acks {sent:?} member {index} before it is durable"
@@ -165,13 +188,15 @@ impl Oracle {
             let known = match nack {
                 Nack::NotAllowed | Nack::BadDigest => true,
                 Nack::Malformed => id(*index).is_some_and(|id| self.shuns(n, id)),
-                Nack::TooLarge | Nack::HopLimit | Nack::IdConflict => false,
+                Nack::HopLimit => arrival.hops > self.limits.hops,
+                Nack::TooLarge | Nack::IdConflict => false,
             };
             assert!(
                 known,
                 "[step] n{n} refuses {sent:?} member {index} as {nack:?}"
             );
         }
+        let origin = node_index(origin);
         let settled = watch.settled.get(&sender).copied().unwrap_or_default();
         let row = nodes[n].disk.receipts.get(&ack.receipt);
         let kept = row.is_some_and(|row| row.sent == sent) || ack.receipt <= settled;
@@ -180,6 +205,7 @@ impl Oracle {
             "[step] n{n} gives the receipt {} for {sent:?}, which is {row:?}",
             ack.receipt
         );
+        self.count_ack(n, sender, origin, ack);
     }
 
     /// Settled is said only of what is terminal on our disk, for every receipt
@@ -208,14 +234,13 @@ impl Oracle {
                 continue;
             }
             let seats = watch.seats.get(&(no, row.sent.pack));
-            let seen = nodes[peer]
-                .disk
-                .packs
-                .get(&row.pack)
-                .map(|stored| &stored.content.members);
+            let theirs = &nodes[peer].disk;
+            let filed = theirs.filed.get(&row.no).into_iter().flatten();
+            let filed = filed.filter_map(|pack| theirs.packs.get(pack));
+            let seen = filed.flat_map(|stored| &stored.content.members);
             let stored = &nodes[n].disk.packs[&row.sent.pack];
             let mut told = Vec::new();
-            for body in seen.into_iter().flatten() {
+            for body in seen {
                 let index = stored
                     .content
                     .members

@@ -15,6 +15,7 @@ use crate::scenario::node_index;
 impl Oracle {
     pub(super) fn persist_asked(&mut self, n: usize, changes: &[Change], nodes: &[Node]) {
         self.judge_bulk(n, changes);
+        self.arrival_asked(n, changes, nodes);
         for change in changes {
             match change {
                 Change::Node(no, name) => {
@@ -277,8 +278,9 @@ impl Oracle {
                 "[step] n{n} {due:?} member {member} is acked and nobody said so"
             );
             let body = &stored.content.members[usize::from(member)];
-            let us = nodes[peer].number(&nodes[n].name);
-            let there = us.is_some_and(|us| nodes[peer].disk.has(us, body.id, body.digest));
+            let origin = &nodes[n].disk.nodes[&stored.info.origin];
+            let number = nodes[peer].number(origin);
+            let there = number.is_some_and(|no| nodes[peer].disk.has(no, body.id, body.digest));
             assert!(
                 there,
                 "[step] n{n} {due:?} member {member} is acked and not at n{peer}"
@@ -332,7 +334,8 @@ impl Oracle {
                 covered
                     .iter()
                     .all(|m| self.refuses(peer, id(m)) || self.shuns(peer, id(m)))
-                    || self.is_poison(n, row, nodes),
+                    || self.is_poison(n, row, nodes)
+                    || self.turns_away(peer, n, &stored.info, nodes),
             ),
             Cause::Expired => ("cause: Expired", row.has_expired(&stored.info, unix)),
             Cause::Forced => (

@@ -8,6 +8,7 @@ use relay_core::id::{NodeNo, SegmentId};
 
 use super::Oracle;
 use super::books::Seat;
+use super::routes::{came_again, kept};
 use crate::node::Node;
 use crate::scenario::{Plan, node_index};
 
@@ -16,9 +17,14 @@ type Inbox = BTreeMap<(usize, SegmentId), u32>;
 
 pub(super) fn judge(oracle: &Oracle, nodes: &[Node], plan: &Plan) {
     let inboxes: Vec<Inbox> = nodes.iter().map(inbox).collect();
+    let stored: Vec<Inbox> = nodes.iter().map(kept).collect();
+    let again: Vec<_> = nodes.iter().map(|node| came_again(node, plan)).collect();
     for (n, inbox) in inboxes.iter().enumerate() {
+        let excused = |origin: usize, id: SegmentId| {
+            again[n].contains(&(origin, id)) || lied_about(oracle, nodes, n, id)
+        };
         let mut doubles = inbox.iter().filter(|(_, times)| **times > 1);
-        let double = doubles.find(|((origin, id), _)| !lied_about(oracle, nodes, *origin, n, *id));
+        let double = doubles.find(|((origin, id), _)| !excused(*origin, *id));
         assert!(
             double.is_none(),
             "[rest] n{n} holds {double:?} in its inbox"
@@ -44,12 +50,18 @@ pub(super) fn judge(oracle: &Oracle, nodes: &[Node], plan: &Plan) {
         for ((peer, pack), seats) in &watch.seats {
             let target = node_index(&disk.nodes[peer]);
             let members = &disk.packs[pack].content.members;
+            let origin = node_index(&disk.nodes[&disk.packs[pack].info.origin]);
             for (body, seat) in members.iter().zip(seats) {
-                let times = inboxes[target].get(&(n, body.id)).copied().unwrap_or(0);
+                let whose = (origin, body.id);
+                let times = stored[target].get(&whose).copied().unwrap_or(0);
                 let refused = plan.refuses(target, body.id);
+                let twice =
+                    again[target].contains(&whose) || lied_about(oracle, nodes, target, body.id);
                 match seat {
                     Seat::Waiting => panic!("[rest] n{n} {pack} waits for n{target}"),
-                    Seat::Acked if watch.lied.contains(&(target, *pack)) => assert!(times > 0),
+                    // It came home.
+                    Seat::Acked if origin == target => {}
+                    Seat::Acked if twice => assert!(times > 0),
                     Seat::Acked => {
                         assert_eq!(times, 1, "[rest] n{n} {} is acked by n{target}", body.id)
                     }
@@ -65,16 +77,14 @@ pub(super) fn judge(oracle: &Oracle, nodes: &[Node], plan: &Plan) {
     }
 }
 
-/// Whether `n` once acked the pack of this segment with a wrong digest.
-fn lied_about(oracle: &Oracle, nodes: &[Node], origin: usize, n: usize, id: SegmentId) -> bool {
-    let packs = &nodes[origin].disk.packs;
-    let lied = &oracle.watches[origin].lied;
-    let of = |pack| {
-        packs
-            .get(pack)
-            .is_some_and(|s| s.content.members.iter().any(|b| b.id == id))
-    };
-    lied.iter().any(|(peer, pack)| *peer == n && of(pack))
+/// Whether `n` once acked a pack of this segment with a wrong digest.
+fn lied_about(oracle: &Oracle, nodes: &[Node], n: usize, id: SegmentId) -> bool {
+    let senders = nodes.iter().zip(&oracle.watches);
+    let mut lies = senders.flat_map(|(node, watch)| watch.lied.iter().map(move |lie| (node, lie)));
+    lies.any(|(node, (peer, pack))| {
+        let stored = node.disk.packs.get(pack).filter(|_| *peer == n);
+        stored.is_some_and(|s| s.content.members.iter().any(|b| b.id == id))
+    })
 }
 
 fn inbox(node: &Node) -> Inbox {
