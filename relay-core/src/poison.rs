@@ -76,7 +76,9 @@ impl Touched {
             | Input::PeerBusy { .. }
             | Input::PeerSettled { .. }
             | Input::Delivered { .. }
-            | Input::Trimmed { .. }
+            | Input::Divided { .. }
+            | Input::Grouped { .. }
+            | Input::Walked { .. }
             | Input::Ordered { .. }
             | Input::SentOnWire { .. }
             | Input::Panicked(_)
@@ -107,7 +109,9 @@ impl Touched {
             | Effect::FindExpired { .. }
             | Effect::FindStuck { .. }
             | Effect::LookUp { .. }
-            | Effect::Trim { .. }
+            | Effect::Divide { .. }
+            | Effect::Group(_)
+            | Effect::Walk { .. }
             | Effect::Recall { .. }
             | Effect::Dial(_)
             | Effect::Close { .. }

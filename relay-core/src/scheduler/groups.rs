@@ -198,21 +198,16 @@ impl Scheduler {
         // An answer under way may have been read while it stood by.
         let looked_at = self.is_looked_at(Self::due_of(no, key));
         let parcel = &self.peers[&no].parcels[&key];
-        if parcel.needless || parcel.row.is_shelved() || looked_at || self.is_over(now, no, key) {
+        let stays = parcel.needless || parcel.row.is_shelved() || looked_at;
+        let lane = &self.peers[&no].lanes[&parcel.row.lane];
+        let room = lane.is_caught_up() && lane.loaded() < active;
+        if stays || room || self.is_over(now, no, key) {
             return self.wait_again(now, no, key);
         }
         let peer = self.peer_mut(no);
-        let parcel = &peer.parcels[&key];
-        let lane = peer
-            .lanes
-            .get_mut(&parcel.row.lane)
-            .expect("a parcel's lane is there");
-        if lane.is_caught_up() && lane.loaded() < active {
-            peer.make_ready(key);
-        } else {
-            lane.unloaded += 1;
-            peer.parcels.remove(&key);
-        }
+        let parcel = peer.parcels.remove(&key).expect("what is woken is here");
+        let lane = peer.lanes.get_mut(&parcel.row.lane);
+        lane.expect("a parcel's lane is there").unloaded += 1;
         self.dirty.insert(no);
     }
 

@@ -247,7 +247,9 @@ impl Scheduler {
             | Phase::Offered
             | Phase::Leaving
             | Phase::Sent
-            | Phase::Judging(_) => false,
+            | Phase::Judging(_)
+            | Phase::Spared(_)
+            | Phase::Woken(_) => false,
         };
         if waits && alone(parcel) == Some(member) {
             self.park_poison(now, no, key, Outcome::Interrupted, said);
