@@ -127,6 +127,14 @@ const MAY_SLEEP: &[(&str, &str)] = &[
         "a late datagram is what it is there to make",
     ),
     (
+        "tests/limits.rs",
+        "what passes within a time is what a rate is about",
+    ),
+    (
+        "tests/node.rs",
+        "asks a file for the time again; nothing waits for it",
+    ),
+    (
         "tests/memory.rs",
         "the least of several looks, a moment apart",
     ),
@@ -226,6 +234,29 @@ fn only_named_files_read_clocks() {
         read,
         CLOCKS,
         MAY_READ_CLOCKS,
+    );
+}
+
+#[test]
+fn no_program_we_ship_can_be_told_that_time_has_passed() {
+    let here = |source: &Source| source.path != "edged/src/clock.rs";
+
+    only(
+        "edged::clock::sleep_for is for tests",
+        here,
+        &["sleep_for"],
+        &[(
+            "tests/node.rs",
+            "the binary of tests, which nobody installs",
+        )],
+    );
+    let clock = files("rs");
+    let clock = clock.iter().find(|s| s.path == "edged/src/clock.rs");
+    let named = naming(clock.expect("it is there"), &["sleep_for"]);
+    assert_eq!(
+        named.len(),
+        1,
+        "it is defined there and not called: {named:?}"
     );
 }
 

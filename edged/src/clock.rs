@@ -4,8 +4,13 @@
 //! CLOCK_BOOTTIME, which counts suspended time and never jumps, whatever becomes of
 //! the wall clock. [`start`] sets that of this process, once, before anything runs;
 //! who asks earlier is told the wall clock, as at a first start.
+//!
+//! A test that wants a week to pass says so with [`sleep_for`]: nothing else in this
+//! crate does, and no key, flag, variable or word on a socket leads there.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 use relay_core::age::{self, Gap, Stamp};
@@ -24,6 +29,9 @@ const FLOOR: Unix = match option_env!("SOURCE_DATE_EPOCH") {
 
 /// The clock of this process. Set once: what has aged does not grow younger.
 static CLOCK: OnceLock<Clock> = OnceLock::new();
+/// Milliseconds by which this process takes its machine to have slept beyond what it
+/// did: 0 outside tests.
+static SLEPT: AtomicU64 = AtomicU64::new(0);
 
 /// An age clock: where it stood when, and how fast the rest is (one second a second).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,10 +81,19 @@ pub fn stamp(now: Now) -> Stamp {
     Stamp::of(now, FLOOR)
 }
 
+/// For tests: takes the machine to have slept for so long just now. All clocks of this
+/// process go on from there, [`awake`] as it was. The shell of a test calls it
+/// (`tests/node.rs`); `tests/tidy.rs` sees to it that no program we ship can.
+pub fn sleep_for(time: Duration) {
+    let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    SLEPT.fetch_add(millis, Ordering::SeqCst);
+}
+
 /// CLOCK_BOOTTIME, for timers, and the wall clock.
 fn system() -> (Mono, Unix) {
-    let mono = read(ClockId::CLOCK_BOOTTIME);
-    let wall = read(ClockId::CLOCK_REALTIME);
+    let slept = Duration::from_millis(SLEPT.load(Ordering::SeqCst));
+    let mono = read(ClockId::CLOCK_BOOTTIME) + slept;
+    let wall = read(ClockId::CLOCK_REALTIME) + slept;
     (
         Mono(u64::try_from(mono.as_micros()).unwrap_or(u64::MAX)),
         Unix(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)),
@@ -92,10 +109,10 @@ pub fn awake() -> Mono {
 }
 
 /// A clock the kernel always has; one that stands before 1970 reads as 1970.
-fn read(clock: ClockId) -> std::time::Duration {
-    clock_gettime(clock).map_or(std::time::Duration::ZERO, |time| {
+fn read(clock: ClockId) -> Duration {
+    clock_gettime(clock).map_or(Duration::ZERO, |time| {
         let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
-        std::time::Duration::new(seconds, u32::try_from(time.tv_nsec()).unwrap_or(0))
+        Duration::new(seconds, u32::try_from(time.tv_nsec()).unwrap_or(0))
     })
 }
 

@@ -258,6 +258,21 @@ impl Pair {
         self.to_alpha.set(weather);
     }
 
+    /// So much time passes for both, and each that runs has noticed.
+    pub fn pass(&mut self, time: Duration) {
+        let nodes = [&self.alpha, &self.beta];
+        let running = nodes.map(|node| node.process.is_some());
+        let clock = |node: &Node| node.status().queried_at.0;
+        let before = [0, 1].map(|n| if running[n] { clock(nodes[n]) } else { 0 });
+        self.site.pass(time);
+        for (node, before) in [&self.alpha, &self.beta].into_iter().zip(before) {
+            let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+            wait_for("time to have passed", PATIENCE, || {
+                (node.process.is_none() || clock(node) >= before + millis).then_some(())
+            });
+        }
+    }
+
     /// Waits until alpha's link to beta is up.
     pub fn wait_for_link(&self) {
         wait_for("the link to beta", PATIENCE, || {

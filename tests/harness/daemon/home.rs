@@ -6,6 +6,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use certs::{DefaultTimeProvider, TimeProvider};
 use edged::config::PeerName;
@@ -17,6 +18,13 @@ use tempfile::TempDir;
 pub struct Site {
     folder: TempDir,
     ca: Option<PathBuf>,
+    /// Time that passed beyond what did.
+    passed: Duration,
+}
+
+/// What tells the nodes that live in `site` how much time has passed.
+fn clock_in(site: &Path) -> PathBuf {
+    site.join("clock")
 }
 
 impl Site {
@@ -29,6 +37,7 @@ impl Site {
         Self {
             folder: tempfile::tempdir().expect("a temporary folder"),
             ca: None,
+            passed: Duration::ZERO,
         }
     }
 
@@ -57,13 +66,25 @@ impl Site {
         };
         let report = init::init(&options).expect("init sets the node up");
         self.ca.get_or_insert_with(|| report.ca.clone());
-        Home { report }
+        let clock = clock_in(self.path());
+        Home { report, clock }
     }
 
     /// The folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// So much time passes for every node here, whether it runs or not: one that runs
+    /// takes its machine to have slept. A wall clock goes on from what it said.
+    ///
+    /// # Panics
+    /// If the file that tells them cannot be written.
+    pub fn pass(&mut self, time: Duration) {
+        self.passed += time;
+        let text = format!("{}\n", self.passed.as_secs());
+        fs::write(clock_in(self.path()), text).expect("a file for the time");
     }
 }
 
@@ -77,6 +98,7 @@ impl Default for Site {
 #[derive(Debug, Clone)]
 pub struct Home {
     report: Report,
+    clock: PathBuf,
 }
 
 impl Home {
@@ -102,6 +124,12 @@ impl Home {
     #[must_use]
     pub fn state(&self) -> &Path {
         &self.report.state_dir
+    }
+
+    /// The file that says how much time has passed beyond what did ([`Site::pass`]).
+    #[must_use]
+    pub fn clock(&self) -> &Path {
+        &self.clock
     }
 
     /// The folder of its CA.

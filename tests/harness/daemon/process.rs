@@ -67,6 +67,7 @@ impl Process {
             .args(&words[1..])
             .arg("--config")
             .arg(home.config())
+            .env("RELAY_TEST_CLOCK", home.clock())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
