@@ -153,6 +153,7 @@ const MUST_HAPPEN: &[&str] = &[
     "forgotten: old",
     "forgotten: full",
     "fault: no room for a file",
+    "pack taken back",
     "paged",
     "rate binds",
     "send failed",

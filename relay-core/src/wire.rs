@@ -66,7 +66,7 @@ mod header;
 mod hello;
 
 pub use header::{HeaderError, Members, PackHeader};
-pub use hello::{Durability, Goodbye, Hello};
+pub use hello::{Durability, Goodbye, Hello, TAKEN_BACK};
 
 /// The newest version this code speaks.
 pub const VERSION: u16 = 1;

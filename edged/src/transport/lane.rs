@@ -15,14 +15,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use quinn::{RecvStream, SendStream, WriteError};
+use quinn::{RecvStream, SendStream, VarInt, WriteError};
 use relay_core::change::Due;
 use relay_core::event::{Input, Parcel, SendTrouble};
 use relay_core::pack::Table;
 use relay_core::poison::Touched;
 use relay_core::segment::Class;
 use relay_core::time::Mono;
-use relay_core::wire::{Frame, Members, PackHeader};
+use relay_core::wire::{Frame, Goodbye, Members, PackHeader, TAKEN_BACK};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
@@ -45,10 +45,19 @@ const IN_USE: Duration = Duration::from_secs(1);
 /// A stream that rests so long ends.
 const AT_REST: Duration = Duration::from_millis(50);
 
-/// Sends the packs of one lane, piece by piece, until `pieces` is closed.
+/// What a lane is asked to do.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// Put these bytes on its stream.
+    Send(Box<Piece>),
+    /// Send no more of this pack, if it is under way here.
+    TakeBack(Due),
+}
+
+/// Sends the packs of one lane, piece by piece, until `work` is closed.
 pub(crate) async fn send_packs(
     line: Arc<Line>,
-    mut pieces: mpsc::Receiver<Box<Piece>>,
+    mut work: mpsc::Receiver<Work>,
 ) -> Result<Ended, LinkError> {
     let mut sender = Sender {
         line,
@@ -59,13 +68,14 @@ pub(crate) async fn send_packs(
     loop {
         let rests = sender.pack.is_none() && sender.out.is_some();
         let heard = tokio::select! {
-            piece = pieces.recv() => Heard::Piece(piece),
+            asked = work.recv() => Heard::Work(asked),
             Some(landed) = sender.landing.join_next() => Heard::Landed(landed.ok().flatten()),
             () = tokio::time::sleep(AT_REST), if rests => Heard::Rest,
         };
         match heard {
-            Heard::Piece(Some(piece)) => sender.send(&piece).await?,
-            Heard::Piece(None) => return Ok(Ended::Lane),
+            Heard::Work(Some(Work::Send(piece))) => sender.send(&piece).await?,
+            Heard::Work(Some(Work::TakeBack(due))) => sender.take_back(due),
+            Heard::Work(None) => return Ok(Ended::Lane),
             Heard::Landed(dues) => sender.tell_delivered(dues.unwrap_or_default()).await?,
             Heard::Rest => sender.turn_over(),
         }
@@ -74,7 +84,7 @@ pub(crate) async fn send_packs(
 
 /// What the sender of a lane wakes for.
 enum Heard {
-    Piece(Option<Box<Piece>>),
+    Work(Option<Work>),
     /// The peer's QUIC has all of these; `None` if the connection went first.
     Landed(Option<Vec<Due>>),
     Rest,
@@ -194,7 +204,7 @@ impl Sender {
             // The rest of a pack that was given up: nothing of it is sent.
             Ok(None) => Ok(()),
             Err(trouble) => {
-                self.give_up();
+                self.give_up(Goodbye::Internal.code());
                 self.line
                     .tell(Input::SendFailed {
                         link: self.line.link,
@@ -216,7 +226,7 @@ impl Sender {
         if piece.from == 0 {
             if self.pack.is_some() {
                 warn!(link = %self.line.link, due = ?piece.parcel.due, "Pack cut short");
-                self.give_up();
+                self.give_up(Goodbye::Internal.code());
             }
             let pack = match self.load(&piece.parcel).await {
                 Ok(pack) => pack,
@@ -333,11 +343,28 @@ impl Sender {
         self.line.tell(Input::Delivered { link, dues }).await
     }
 
-    /// Leaves a pack unfinished: its stream ends inside it, by which the peer knows, and
-    /// the packs before it arrive whole. The next one goes on a stream of its own.
-    fn give_up(&mut self) {
-        if self.pack.take().is_some() {
-            self.turn_over();
+    fn take_back(&mut self, due: Due) {
+        if self.pack.as_ref().is_some_and(|pack| pack.due == due) {
+            self.give_up(TAKEN_BACK);
+        }
+    }
+
+    /// Leaves a pack unfinished, and the next one goes on another stream. A stream that
+    /// carries nothing else is reset; one that does ends inside the pack, by which the
+    /// peer knows as well, since a reset would take those before it along.
+    fn give_up(&mut self, code: u32) {
+        if self.pack.take().is_none() {
+            return;
+        }
+        match self.out.take() {
+            Some(mut out) if out.dues.is_empty() => {
+                // One that is closed already is as good.
+                let _ = out.stream.reset(VarInt::from_u32(code));
+            }
+            out => {
+                self.out = out;
+                self.turn_over();
+            }
         }
     }
 }

@@ -92,7 +92,7 @@ struct Link {
     say: Option<mpsc::Sender<Frame>>,
     /// Where tasks announce offers that wait for an answer.
     desk: mpsc::Sender<Waiting>,
-    lanes: BTreeMap<LaneNo, mpsc::Sender<Box<Piece>>>,
+    lanes: BTreeMap<LaneNo, mpsc::Sender<lane::Work>>,
     uploads: BTreeMap<Due, Upload>,
     downloads: BTreeMap<Name, oneshot::Sender<Answer>>,
     odometer: Odometer,
@@ -238,6 +238,11 @@ impl Link {
             Order::Reset(due) => {
                 if let Some(upload) = self.uploads.remove(&due) {
                     upload.reset.cancel();
+                    return Ok(None);
+                }
+                // It is the pack under way in one of them.
+                for lane in self.lanes.values() {
+                    fits(lane.try_send(lane::Work::TakeBack(due)))?;
                 }
             }
             Order::Want {
@@ -307,7 +312,7 @@ impl Link {
             tasks.spawn(lane::send_packs(Arc::clone(line), queued));
             pieces
         });
-        fits(lane.try_send(piece))
+        fits(lane.try_send(lane::Work::Send(piece)))
     }
 
     /// Ends all there is of the link; answers why, in words.

@@ -14,7 +14,7 @@ pub(crate) enum Order {
     Offer(Box<Parcel>),
     /// Put bytes on the wire.
     Send(Box<Piece>),
-    /// Stop sending a large segment.
+    /// Take back a large segment, or a pack that is partly sent.
     Reset(Due),
     /// Ask for the body of an offer, from this byte on; what came before is kept under
     /// this number.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use quinn::{RecvStream, SendStream, VarInt, WriteError};
 use relay_core::change::Due;
 use relay_core::event::{Input, Parcel, SendTrouble};
-use relay_core::wire::{Frame, Goodbye};
+use relay_core::wire::{Frame, Goodbye, TAKEN_BACK};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -41,13 +41,13 @@ pub(crate) async fn offer(
     };
     match done {
         Ok(Done::Sent) => {}
-        Ok(Done::Stopped) => give_up(&mut send),
+        Ok(Done::Stopped) => give_up(&mut send, TAKEN_BACK),
         Ok(Done::Trouble(trouble)) => {
-            give_up(&mut send);
+            give_up(&mut send, Goodbye::Internal.code());
             return failed(&line, due, trouble).await;
         }
         Err(error) => {
-            give_up(&mut send);
+            give_up(&mut send, Goodbye::Internal.code());
             return Err(error);
         }
     }
@@ -131,7 +131,7 @@ async fn failed(line: &Line, due: Due, trouble: SendTrouble) -> Result<Ended, Li
     Ok(Ended::Upload(due))
 }
 
-fn give_up(send: &mut SendStream) {
+fn give_up(send: &mut SendStream, code: u32) {
     // Already closed is as good.
-    let _ = send.reset(VarInt::from_u32(Goodbye::Internal.code()));
+    let _ = send.reset(VarInt::from_u32(code));
 }

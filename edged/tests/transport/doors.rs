@@ -7,9 +7,9 @@ use std::time::Duration;
 use certs::{DefaultTimeProvider, Identity, IssueOptions, Refusal, SERVER_NAME};
 use edged::transport::Admit;
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ConnectionError, Endpoint, VarInt};
-use relay_core::event::Input;
-use relay_core::id::{BootEpoch, LedgerId, PackNo};
+use quinn::{ConnectionError, Endpoint, ReadError, ReadToEndError, VarInt};
+use relay_core::event::{Effect, Input, Parcel};
+use relay_core::id::{BootEpoch, LedgerId, LinkId, PackNo};
 use relay_core::wire::{
     Durability, Frame, Goodbye, Hello, Members, OLDEST, PackHeader, VERSION, encode,
 };
@@ -348,4 +348,53 @@ async fn a_peer_without_fsync_is_known_for_it() {
     let link = door.link().await;
     let stats = door.transport.stats(link).expect("it is up");
     assert_eq!(stats.promised, Durability::Written);
+}
+
+/// Asks `alpha` to send the first half of a pack, and then to take it back.
+async fn half(alpha: &mut Node, link: LinkId, parcel: &Parcel) {
+    alpha.transport.perform(Effect::Send {
+        link,
+        parcel: parcel.clone(),
+        from: 0,
+        bytes: 100,
+        last: false,
+    });
+    alpha.taken(parcel.due).await;
+    let due = parcel.due;
+    alpha.transport.perform(Effect::Reset { link, due });
+}
+
+#[tokio::test]
+async fn a_pack_taken_back_half_sent_is_reset_and_what_went_before_it_arrives() {
+    let ca = authority();
+    let mut alpha = Node::of("alpha", &ca);
+    let leaf = identity(&bundle(&ca, "rogue"), &ca);
+    let (_endpoint, connection) = rogue(&alpha, &leaf).await;
+    let mut ours = connection.open_uni().await.expect("a stream");
+    ours.write_all(&bytes(&hello("rogue")))
+        .await
+        .expect("it takes a few bytes");
+    let link = alpha.link().await;
+    let _control = connection.accept_uni().await.expect("alpha's control");
+    let body = vec![7; 5_000];
+    let [first, second, third] = [1, 2, 3].map(|no| alpha.packs.keep(no, &[&body]));
+
+    half(&mut alpha, link, &first).await;
+
+    let mut stream = connection.accept_uni().await.expect("a lane");
+    let cut = stream.read_to_end(1 << 20).await;
+    let code = VarInt::from_u32(relay_core::wire::TAKEN_BACK);
+    assert!(
+        matches!(cut, Err(ReadToEndError::Read(ReadError::Reset(found))) if found == code),
+        "{cut:?}"
+    );
+
+    alpha.send(link, &second, 5_000);
+    half(&mut alpha, link, &third).await;
+
+    let mut stream = connection.accept_uni().await.expect("the lane's next");
+    let whole = stream.read_to_end(1 << 20).await.expect("it ends in order");
+    let length = |parcel: &Parcel| parcel.info.length() as usize;
+    assert!(whole.len() > length(&second) + 100, "{}", whole.len());
+    assert!(whole.len() < length(&second) + length(&third));
 }

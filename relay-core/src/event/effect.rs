@@ -142,7 +142,8 @@ pub enum Effect {
         /// Whether these are the last.
         last: bool,
     },
-    /// Stop sending a parcel whose stream is its own.
+    /// Take back a parcel: a large one whose stream is its own, or a pack of which some
+    /// bytes are sent and not the last.
     Reset {
         /// On which link.
         link: LinkId,

@@ -20,6 +20,7 @@ impl Scheduler {
         } else {
             Move::AckLate
         };
+        self.stop_sending(no, key);
         self.leave(no, key);
         self.clear_suspicion(no, key);
         let row = self.moved(
@@ -323,15 +324,30 @@ impl Scheduler {
         }
     }
 
-    /// Stops a large parcel's own stream, and frees what it held of the connection.
+    /// Takes back a parcel of which bytes are still to come, since it is decided or is to
+    /// be: an answer to an earlier attempt may be heard while the next is under way.
+    pub(super) fn stop_sending(&mut self, no: NodeNo, key: Key) {
+        if self.peers[&no].parcels[&key].phase == Phase::Outbox {
+            self.reset_stream(no, key);
+        }
+    }
+
+    /// Takes back what a stream carries of a parcel: a large one has its own, and a pack
+    /// that is partly sent must not leave the peer waiting for the rest of it.
     fn reset_stream(&mut self, no: NodeNo, key: Key) {
         let peer = self.peer_mut(no);
         let (link, parcel) = (peer.link.up(), &peer.parcels[&key]);
-        let streaming = parcel.info.is_large()
-            && matches!(
-                parcel.phase,
-                Phase::Offered | Phase::Outbox | Phase::Leaving | Phase::Sent
-            );
+        let large = parcel.info.is_large();
+        let streaming = match parcel.phase {
+            Phase::Outbox => large || parcel.sent > 0,
+            Phase::Offered | Phase::Leaving | Phase::Sent => large,
+            Phase::Storing
+            | Phase::Ready
+            | Phase::Marking(_)
+            | Phase::Judging(_)
+            | Phase::Resting(_)
+            | Phase::Settling(_) => false,
+        };
         let (Some(link), true) = (link, streaming) else {
             return;
         };

@@ -102,6 +102,8 @@ const fn link_of(input: &Input) -> Option<LinkId> {
         | Input::Ordered { .. }
         | Input::Expired { .. }
         | Input::Stuck { .. }
+        // What is on stable storage is a file's, whichever link brought it: a late word
+        // of a link that is gone is true of the same file.
         | Input::Progressed { .. }
         | Input::Kept { .. }
         | Input::Panicked(_)

@@ -108,7 +108,8 @@ impl Scheduler {
             Touched::Arriving(_) => true,
         };
         if let Some(touched) = panic.touched.filter(known) {
-            let mark = self.poison.marks.name(touched, panic.at);
+            // Its time begins as it is counted: the clock may have stood in between.
+            let mark = self.poison.marks.name(touched, now.unix);
             record = match touched {
                 Touched::Owed(due) => {
                     self.poison.words.insert(due.pack, panic.said);

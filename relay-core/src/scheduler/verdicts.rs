@@ -101,6 +101,7 @@ impl Scheduler {
 
     /// Our own bytes are read again before a bad word about them is believed.
     pub(super) fn look_at(&mut self, no: NodeNo, key: Key, judgement: Judgement) {
+        self.stop_sending(no, key);
         let peer = self.peer_mut(no);
         let parcel = peer
             .parcels

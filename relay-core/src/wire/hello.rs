@@ -65,6 +65,10 @@ impl Durability {
     }
 }
 
+/// The application error code by which a sender resets a stream of its own that it takes
+/// back: what it carries is cancelled, held or paused, or goes later. The link stays.
+pub const TAKEN_BACK: u32 = 0x20;
+
 /// Why a side ends a link: the word of [`Frame::Bye`](super::Frame::Bye) and the code of the close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Goodbye {

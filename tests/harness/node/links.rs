@@ -339,6 +339,17 @@ impl World {
         bytes: u64,
         last: bool,
     ) {
+        let small = |due: &Due| {
+            let ours = &self.nodes[self.wire.links[link].ends[side].node].disk.packs[&due.pack];
+            !ours.info.is_large() && ours.info.lane == parcel.info.lane
+        };
+        let sending = &self.wire.links[link].ends[side].sending;
+        let inside = sending.keys().find(|due| small(due));
+        assert!(
+            from > 0 || parcel.info.is_large() || inside.is_none(),
+            "[step] {:?} begins inside {inside:?}",
+            parcel.due
+        );
         let sending = &mut self.wire.links[link].ends[side].sending;
         // One that came back half sent begins anew.
         let begun = sending
@@ -374,6 +385,10 @@ impl World {
         };
         self.tally.count("stream reset");
         self.wire.links[link].ends[side].sending.remove(&due);
+        if !self.nodes[n].disk.packs[&due.pack].info.is_large() {
+            self.tally.count("pack taken back");
+            return;
+        }
         let ledger = self.nodes[n].disk.ledger;
         let sent = Sent {
             ledger,

@@ -22,33 +22,32 @@ const TAKING: u64 = 2;
 /// What one node died of.
 #[derive(Debug, Default)]
 pub(super) struct Deaths {
-    /// So often with each of these in hand, and when last.
-    of: BTreeMap<SegmentId, (u64, Unix)>,
+    /// So often, with each of these in hand.
+    of: BTreeMap<SegmentId, u64>,
+    /// Of these, so often of late; and when last, by its own age clock.
+    late: BTreeMap<SegmentId, (u64, Unix)>,
     /// Segments it no longer takes in.
     shunned: BTreeSet<SegmentId>,
     /// Orders that try something again.
     retries: u64,
 }
 
-impl Deaths {
-    fn of(&self, id: SegmentId) -> u64 {
-        self.of.get(&id).map_or(0, |(count, _)| *count)
-    }
-}
-
 impl Oracle {
-    /// Node `n` dies with these in hand, at `at` of its age clock.
+    /// Node `n` dies with these in hand.
     pub fn panicked(&mut self, n: usize, ids: &[SegmentId], plan: &Plan, at: Unix) {
         let deaths = &mut self.watches[n].deaths;
         // One naming of the pack, then one for itself; a row of its own at each peer.
         let sending = (2 + plan.nodes as u64) * (1 + deaths.retries);
         for id in ids {
-            let (count, last) = deaths.of.entry(*id).or_default();
-            // What it died of that long ago is forgotten: a newer daemon may take it.
-            if *last + KEEP_MARKS <= at {
-                *count = 0;
-            }
-            (*count, *last) = (*count + 1, at);
+            *deaths.of.entry(*id).or_default() += 1;
+            let (count, last) = deaths.late.entry(*id).or_insert((0, at));
+            // What was long enough ago is forgotten.
+            *count = if *last + KEEP_MARKS <= at {
+                1
+            } else {
+                *count + 1
+            };
+            *last = at;
             let most = if plan.poison.kills_sender(n, *id) {
                 sending
             } else if plan.poison.kills_receiver(n, *id) {
@@ -69,7 +68,7 @@ impl Oracle {
     pub(super) fn shun_asked(&mut self, n: usize, id: SegmentId) {
         self.tally.count("poison shunned");
         let deaths = &mut self.watches[n].deaths;
-        let count = deaths.of(id);
+        let count = deaths.of.get(&id).copied().unwrap_or_default();
         assert!(
             count >= TAKING,
             "[step] n{n} shuns {id}, which killed it {count} times"
@@ -101,7 +100,7 @@ impl Oracle {
         let deaths = &self.watches[n].deaths;
         if said.contains("panics of this daemon") {
             self.tally.count("poison: it killed");
-            return deaths.of(id) >= 2;
+            return deaths.of.get(&id).copied().unwrap_or_default() >= 2;
         }
         if said.starts_with("poison: it fails alike") {
             self.tally.count("poison: two peers");
