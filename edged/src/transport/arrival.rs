@@ -231,14 +231,7 @@ mod tests {
 
     fn heard(header: &PackHeader, bytes: Vec<u8>) -> (Arrival, Option<Bytes>) {
         let wary = Wary::default();
-        let heard = arrival(
-            header,
-            LedgerId(5),
-            bytes.into(),
-            StagedId(1),
-            &wary,
-            false,
-        );
+        let heard = arrival(header, LedgerId(5), bytes.into(), StagedId(1), &wary, false);
         heard.expect("a sound table")
     }
 

@@ -346,7 +346,9 @@ impl Scheduler {
             | Phase::Marking(_)
             | Phase::Judging(_)
             | Phase::Resting(_)
-            | Phase::Settling(_) => false,
+            | Phase::Settling(_)
+            | Phase::Spared(_)
+            | Phase::Woken(_) => false,
         };
         let (Some(link), true) = (link, streaming) else {
             return;
