@@ -8,7 +8,8 @@ use crate::node::Node;
 
 impl Oracle {
     /// An operator of `n` gives an order.
-    pub fn ordered(&mut self, n: usize, id: OrderId, order: &Order) {
+    pub fn ordered(&mut self, n: usize, id: OrderId, order: &Order, now: u64) {
+        self.now = now;
         self.pause_given(n, order);
         self.limit_given(n, order);
         self.peer_order_given(n, order);

@@ -257,7 +257,7 @@ impl World {
     pub(super) fn order(&mut self, n: usize, order: Order) {
         let id = OrderId(self.nodes[n].give());
         let caller = Caller::default();
-        self.oracle.ordered(n, id, &order);
+        self.oracle.ordered(n, id, &order, self.now);
         self.hear(n, Input::Ordered { id, caller, order });
     }
 
