@@ -1,5 +1,5 @@
-//! What a rate promises, by two real daemons: an alarm overtakes bulk (P8), and
-//! the rate is what it says (P9).
+//! What a rate promises, by two real daemons: an alarm overtakes bulk (P8), the
+//! rate is what it says, and a change of it acts at once (P9).
 //!
 //! Two `edged` processes on the config that `edged init` writes, a rate beside it,
 //! fsynced at both ends, over loopback. Bytes are counted by the sender's books:
@@ -11,7 +11,7 @@
 use std::time::{Duration, Instant};
 
 use bench_support::{Node, Pair, wait_until};
-use edged_rpc::{Client, PutOptions};
+use edged_rpc::{Client, PutOptions, RelayBandwidth, Standing};
 
 const LIMIT: Duration = Duration::from_secs(120);
 const KIB: u64 = 1 << 10;
@@ -25,6 +25,10 @@ const ALARMS: usize = 12;
 /// The rate whose truth is measured, and in segments of this length.
 const TRUE_CAP: u64 = 2 * MIB;
 const LENGTH: u64 = 16 * KIB;
+/// How often the rate is changed, to one byte a second and back.
+const CHANGES: usize = 8;
+/// A change of the rate acts within this.
+const AT_ONCE: Duration = Duration::from_millis(100);
 /// What a segment costs beside its body: its line in the table, and its share of
 /// the words before the pack (3 segments of 16 KiB fit into one).
 const BESIDE: u64 = 56 + 64 / 3;
@@ -41,6 +45,7 @@ fn main() {
         overtaking(cap);
     }
     truth();
+    change();
 }
 
 fn pair(cap: u64) -> Pair {
@@ -177,6 +182,69 @@ fn truth() {
     ));
     assert!(off.abs() < 4.0, "the rate is {off:+.2}% off");
     assert!(worst <= most, "{worst} bytes in one second");
+}
+
+/// P9: how long after it was ordered a change of the rate is seen at the far end: the
+/// last ack once it is one byte a second, the first once it is [`TRUE_CAP`] again.
+fn change() {
+    let pair = pair(TRUE_CAP);
+    let mut client = pair.alpha.client().expect("alpha listens");
+    let mut watch = pair.alpha.client().expect("alpha listens");
+    warm(&mut client, &mut watch);
+    let body = vec![9u8; LENGTH as usize];
+    let all = std::iter::repeat_n(&body, (30 * TRUE_CAP / LENGTH) as usize);
+    let put = client
+        .put_many(&options("default"), all)
+        .expect("alpha takes them");
+    assert!(put.refused.is_empty(), "nothing is refused");
+    // Behind the burst.
+    let begun = Instant::now();
+    wait_until(LIMIT, || Ok(begun.elapsed() > Duration::from_secs(2))).expect("time passes");
+    let (mut stops, mut starts) = (Vec::new(), Vec::new());
+    for _ in 0..CHANGES {
+        let (start, mut last) = (Instant::now(), Duration::ZERO);
+        set_rate(&mut client, 1);
+        let mut count = acked(&mut watch, "default");
+        wait_until(LIMIT, || {
+            let now = acked(&mut watch, "default");
+            if now > count {
+                (count, last) = (now, start.elapsed());
+            }
+            Ok(start.elapsed() > Duration::from_secs(1))
+        })
+        .expect("time passes");
+        stops.push(last);
+        let start = Instant::now();
+        set_rate(&mut client, TRUE_CAP);
+        wait_until(LIMIT, || Ok(acked(&mut watch, "default") > count)).expect("it goes on");
+        starts.push(start.elapsed());
+        let rest = Duration::from_millis(500);
+        wait_until(LIMIT, || Ok(start.elapsed() > rest)).expect("time passes");
+    }
+    for (what, times) in [("to 1 B/s: last", &mut stops), ("back: first", &mut starts)] {
+        times.sort_unstable();
+        let (middle, most) = (times[times.len() / 2], times[times.len() - 1]);
+        say(&format!(
+            "P9 change of {} KiB/s {what} ack after: p50 {:>5.1} ms  max {:>5.1} ms  bound {} ms",
+            TRUE_CAP / KIB,
+            middle.as_secs_f64() * 1e3,
+            most.as_secs_f64() * 1e3,
+            AT_ONCE.as_millis(),
+        ));
+        // Other builds may run on the machine: the floor is wide.
+        assert!(middle < AT_ONCE * 3, "a change acted after {middle:?}");
+    }
+}
+
+fn set_rate(client: &mut Client, bytes_per_second: u64) {
+    let changed = client.set_bandwidth(RelayBandwidth {
+        peer: None,
+        bytes_per_second: Some(bytes_per_second),
+        daily_quota_bytes: None,
+        standing: Standing::Ephemeral,
+        dry_run: false,
+    });
+    assert!(changed.expect("an operator may").applied);
 }
 
 /// The link comes up and the first log file is made.
