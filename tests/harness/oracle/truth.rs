@@ -121,7 +121,10 @@ impl Truth {
             Some(peer) => of.get(&peer).copied().unwrap_or(0),
             None => of.values().sum(),
         };
-        (used + of(&self.unreported), used + of(&self.handed))
+        // A report counts datagrams and repetitions too, and pays off more than was handed
+        // over before it: so much less is known of what has left since.
+        let (unreported, handed) = (of(&self.unreported), of(&self.handed));
+        (used + unreported.min(handed), used + handed)
     }
 
     /// Whether deliveries have used up a quota: for sure, and perhaps.
