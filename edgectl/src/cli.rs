@@ -168,7 +168,7 @@ pub(crate) struct SegmentListArgs {
     /// Only in this state
     #[arg(long, value_parser = state)]
     pub(crate) state: Option<State>,
-    /// Only with this topic: `*` is any one level, `**` all that follow
+    /// Only with this topic: `*` is any one level, `**` any number of them
     #[arg(long, value_name = "PATTERN")]
     pub(crate) topic: Option<String>,
     #[command(flatten)]
@@ -217,7 +217,7 @@ pub(crate) struct InboxWhich {
     /// Only from this node
     #[arg(long)]
     origin: Option<String>,
-    /// Only with this topic: `*` is any one level, `**` all that follow
+    /// Only with this topic: `*` is any one level, `**` any number of them
     #[arg(long, value_name = "PATTERN")]
     topic: Option<String>,
     /// Only of this lane

@@ -73,7 +73,7 @@ pub(crate) struct RelayListArgs {
     /// Only deadlettered for this cause
     #[arg(long)]
     pub(crate) cause: Option<String>,
-    /// Only with this topic: `*` is any one level, `**` all that follow
+    /// Only with this topic: `*` is any one level, `**` any number of them
     #[arg(long, value_name = "PATTERN")]
     pub(crate) topic: Option<String>,
     /// Only last changed longer ago, e.g. 2h

@@ -251,7 +251,7 @@ pub struct SegmentList {
     pub peer: Option<String>,
     /// Only with a delivery in this state.
     pub state: Option<State>,
-    /// Only with this topic (`*` one level, `**` the rest).
+    /// Only with this topic (`*` one level, `**` any number).
     pub topic: Option<String>,
     /// The portion.
     pub page: Paging,
@@ -276,7 +276,7 @@ pub struct SegmentGet {
 pub struct InboxFilter {
     /// Only from this node.
     pub origin: Option<String>,
-    /// Only with this topic (`*` one level, `**` the rest).
+    /// Only with this topic (`*` one level, `**` any number).
     pub topic: Option<String>,
     /// Only of this lane.
     pub lane: Option<String>,
@@ -360,7 +360,7 @@ pub struct RelayList {
     pub lane: Option<String>,
     /// Only deadlettered for this cause.
     pub cause: Option<String>,
-    /// Only with this topic (`*` one level, `**` the rest).
+    /// Only with this topic (`*` one level, `**` any number).
     pub topic: Option<String>,
     /// Only last changed longer ago.
     pub older_than_seconds: Option<u64>,

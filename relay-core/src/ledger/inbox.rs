@@ -18,7 +18,8 @@ use crate::change::Book;
 use crate::delivery::{Cause, State};
 use crate::id::{LaneNo, NodeNo, PackNo, SegmentId};
 use crate::pack::Table;
-use crate::segment::{Digest, Meta, Topic};
+use crate::route::TopicPattern;
+use crate::segment::{Digest, Meta};
 use crate::time::Unix;
 
 /// Which items are asked for; the default asks for all.
@@ -28,8 +29,8 @@ pub struct InboxFilter {
     pub origin: Option<NodeNo>,
     /// In this lane only.
     pub lane: Option<LaneNo>,
-    /// Of this topic only, or one below it.
-    pub topic: Option<Topic>,
+    /// Of a topic that this pattern takes only.
+    pub topic: Option<TopicPattern>,
 }
 
 /// Where an item stands.
@@ -213,12 +214,12 @@ pub(super) fn item(pack: &PackRow, table: &Table, n: u16, state: InboxState) -> 
     }
 }
 
-/// Whether the topic asked for is this one, or above it.
+/// Whether the pattern asked for takes its topic.
 pub(super) fn topic_matches(filter: &InboxFilter, meta: &Meta) -> bool {
     let Some(wanted) = &filter.topic else {
         return true;
     };
-    let found = meta.topic.as_ref().map_or("", Topic::as_str);
-    let below = found.strip_prefix(wanted.as_str());
-    below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    meta.topic
+        .as_ref()
+        .is_some_and(|topic| wanted.matches(topic))
 }

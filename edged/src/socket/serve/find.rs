@@ -4,7 +4,7 @@ use edged_rpc::{ErrorKind, MAX_PAGE, Paging, RpcError};
 use relay_core::change::{Due, Part};
 use relay_core::id::{LaneName, LaneNo, NodeId, NodeNo, PackNo, SegmentPrefix};
 use relay_core::ledger::{InboxFilter, Inspection, Place};
-use relay_core::segment::Topic;
+use relay_core::route::TopicPattern;
 use relay_core::time::Unix;
 
 use super::Answered;
@@ -140,22 +140,13 @@ pub(super) fn some<T>(named: Named<T>) -> Option<Option<T>> {
     }
 }
 
-/// A topic and all below it: `a/b`, or `a/b/**`, or `**` for any.
-pub(super) fn topic(pattern: Option<&str>) -> Answered<Option<Topic>> {
-    let Some(pattern) = pattern.filter(|pattern| *pattern != "**") else {
-        return Ok(None);
-    };
-    let plain = pattern.strip_suffix("/**").unwrap_or(pattern);
-    if plain.contains('*') {
-        let found = format!("topic pattern {pattern:?}: this edged knows ** at the end only");
-        return Err(RpcError::new(
-            ErrorKind::Unsupported,
-            "pattern_unsupported",
-            found,
-        ));
-    }
-    let topic = plain.parse().map_err(|why| bad("bad_topic", &why))?;
-    Ok(Some(topic))
+/// What a pattern takes; `**` alone takes what has no topic, too.
+pub(super) fn topic(pattern: Option<&str>) -> Answered<Option<TopicPattern>> {
+    let pattern = pattern.filter(|pattern| *pattern != "**");
+    let pattern = pattern.map(|pattern| pattern.parse::<TopicPattern>());
+    pattern
+        .transpose()
+        .map_err(|found| RpcError::new(ErrorKind::Invalid, "bad_topic", found))
 }
 
 fn bad(code: &str, why: &dyn std::error::Error) -> RpcError {
@@ -249,14 +240,15 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_pattern_is_a_topic_and_all_below_it() {
+    fn a_topic_pattern_has_stars_at_any_level() {
         let text = |pattern| {
             topic(Some(pattern)).map(|topic| topic.map(|topic| topic.as_str().to_owned()))
         };
 
-        assert_eq!(text("a/b").ok(), Some(Some("a/b".to_owned())));
-        assert_eq!(text("a/b/**").ok(), Some(Some("a/b".to_owned())));
+        for pattern in ["a/b", "a/b/**", "a/*/b", "**/b"] {
+            assert_eq!(text(pattern).ok(), Some(Some(pattern.to_owned())));
+        }
         assert_eq!(text("**").ok(), Some(None));
-        assert!(text("a/*/b").is_err());
+        assert!(text("a*").is_err_and(|error| error.code == "bad_topic"));
     }
 }
