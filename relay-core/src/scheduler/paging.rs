@@ -220,8 +220,7 @@ impl Scheduler {
                 Ask::Order(id) => self.on_order_read(now, id, due, here(self)),
                 Ask::Expired => self.on_expired_read(now),
                 Ask::Look => self.let_in(now, due.peer, key),
-                // Judged as it was taken up.
-                Ask::Suspect => {}
+                Ask::Suspect => self.on_sought(due),
             }
         }
         self.idle.push((due.peer, key));

@@ -7,7 +7,7 @@
 //! lies in the ledger, is written before a byte goes out, and is forgotten when the
 //! segment is acked, when an operator retries it, and after [`limits::KEEP_MARKS`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Scheduler, paging};
 use crate::audit::{AuditEvent, AuditOutcome, AuditRecord};
@@ -29,6 +29,8 @@ pub(super) struct Poison {
     alike: Alike,
     /// Panics of runs up to this one are counted.
     counted: u64,
+    /// Rows of packs that were named, to be read; the first is being read.
+    seeking: BTreeSet<Due>,
     /// What the panics heard of in this run said of each pack.
     words: BTreeMap<PackNo, String>,
 }
@@ -135,6 +137,7 @@ impl Scheduler {
         let shunned: Vec<_> = self.poison.marks.shunned().collect();
         let shunned = shunned.into_iter().map(Effect::Shun);
         self.effects.extend(shunned);
+        let begun = !self.poison.seeking.is_empty();
         let peers: Vec<NodeNo> = self.peers.keys().copied().collect();
         for pack in self.poison.marks.packs() {
             let rows = self.poison.marks.of_pack(pack);
@@ -146,9 +149,25 @@ impl Scheduler {
                 .iter()
                 .flat_map(|peer| parts.iter().map(|part| (*peer, *part)))
             {
-                self.ask(Due { peer, pack, part }, paging::Ask::Suspect);
+                self.poison.seeking.insert(Due { peer, pack, part });
             }
         }
+        if !begun {
+            self.seek_next();
+        }
+    }
+
+    /// Reads the next of these rows, one after the other, so that acks find room to ask.
+    /// What is read is judged as it is taken up.
+    fn seek_next(&mut self) {
+        if let Some(due) = self.poison.seeking.first().copied() {
+            self.ask(due, paging::Ask::Suspect);
+        }
+    }
+
+    pub(super) fn on_sought(&mut self, due: Due) {
+        self.poison.seeking.remove(&due);
+        self.seek_next();
     }
 
     /// Judges a row that is about to wait for its turn; `true`: it does not wait.
