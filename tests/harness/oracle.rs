@@ -121,6 +121,8 @@ struct Watch {
     ramps: BTreeMap<usize, peers::Ramp>,
     /// The Hellos of each peer in this run, since an operator's word.
     hellos: BTreeMap<usize, Vec<peers::Hello>>,
+    /// Peers that are two machines, and which of them was heard alone since when.
+    untrusted: BTreeMap<usize, peers::Hello>,
     /// When each parcel was at its peer whole, and when each peer last answered.
     delivered: BTreeMap<Due, u64>,
     /// Parcels whose last byte has left in their latest attempt.
@@ -243,6 +245,7 @@ impl Oracle {
         watch.gone_out.clear();
         watch.answered.clear();
         watch.hellos.clear();
+        watch.untrusted.clear();
         watch.closing.clear();
         self.forget_unwritten(n);
     }

@@ -41,15 +41,22 @@ impl Oracle {
         if let Input::LinkUp { peer, greeting, .. } = input
             && meets(node_index(peer))
         {
-            watch
-                .hellos
-                .entry(node_index(peer))
-                .or_default()
-                .push(Hello {
-                    ledger: greeting.ledger,
-                    epoch: greeting.epoch,
-                    at: now,
-                });
+            let peer = node_index(peer);
+            let hello = Hello {
+                ledger: greeting.ledger,
+                epoch: greeting.epoch,
+                at: now,
+            };
+            watch.hellos.entry(peer).or_default().push(hello);
+            if let Some(alone) = watch.untrusted.get_mut(&peer) {
+                let same = (alone.ledger, alone.epoch) == (hello.ledger, hello.epoch);
+                let quiet = Duration::from_micros(now - alone.at) >= QUIET;
+                match (same, quiet) {
+                    (false, _) => *alone = hello,
+                    (true, true) => drop(watch.untrusted.remove(&peer)),
+                    (true, false) => {}
+                }
+            }
         }
         if let Input::LinkDown {
             peer,
@@ -158,18 +165,25 @@ impl Oracle {
         );
     }
 
-    /// Two ledgers that took turns twice within a short time are not trusted.
-    pub(super) fn judge_clones(&self, n: usize, nodes: &[Node]) {
+    /// Two ledgers that took turns twice within a short time are not trusted, and
+    /// not before one of them alone was heard for long, or an operator says so.
+    pub(super) fn judge_clones(&mut self, n: usize, nodes: &[Node]) {
         let Some(scheduler) = &nodes[n].scheduler else {
             return;
         };
-        for (peer, heard) in &self.watches[n].hellos {
-            let Some([a, b, c, d]) = heard.last_chunk::<4>() else {
+        let watch = &mut self.watches[n];
+        for (peer, heard) in &watch.hellos {
+            let Some(last) = heard.last().filter(|last| last.at == self.now) else {
                 continue;
             };
-            let turns = a.ledger == c.ledger && b.ledger == d.ledger && a.ledger != b.ledger;
-            let soon = Duration::from_micros(d.at - a.at) < QUIET;
-            if !turns || !soon || d.at != self.now {
+            let turns = heard.last_chunk::<4>().is_some_and(|[a, b, c, d]| {
+                let turns = a.ledger == c.ledger && b.ledger == d.ledger && a.ledger != b.ledger;
+                turns && Duration::from_micros(d.at - a.at) < QUIET
+            });
+            if turns {
+                watch.untrusted.entry(*peer).or_insert(*last);
+            }
+            if !watch.untrusted.contains_key(peer) {
                 continue;
             }
             let picture = scheduler.picture(nodes[n].clock(self.now));
@@ -188,6 +202,7 @@ impl Oracle {
         let watch = &mut self.watches[n];
         if let Order::Kick(name) = order {
             watch.hellos.remove(&node_index(name));
+            watch.untrusted.remove(&node_index(name));
         }
         if let Order::Drop(name) = order {
             watch.dropped.insert(node_index(name));

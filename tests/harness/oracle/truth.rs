@@ -114,17 +114,16 @@ impl Truth {
         set.copied().unwrap_or_else(|| self.configured(key))
     }
 
-    /// Used and unreported of a quota: at least and at most.
+    /// Used and unreported of a quota: at least and at most. What links report
+    /// may be control frames while bodies still wait to be: so much is not known.
     fn spent(&self, whose: Option<usize>, unix: Unix) -> (u64, u64) {
         let used = within(self.used.get(&whose), unix, DAY);
-        let of = |of: &BTreeMap<usize, u64>| match whose {
-            Some(peer) => of.get(&peer).copied().unwrap_or(0),
-            None => of.values().sum(),
-        };
-        // A report counts datagrams and repetitions too, and pays off more than was handed
-        // over before it: so much less is known of what has left since.
-        let (unreported, handed) = (of(&self.unreported), of(&self.handed));
-        (used + unreported.min(handed), used + handed)
+        let handed = |peer: &usize| self.handed.get(peer).copied().unwrap_or(0);
+        let meant = |peer: &usize| whose.is_none_or(|whose| whose == *peer);
+        let bodies = self.unreported.iter().filter(|(peer, _)| meant(peer));
+        let least: u64 = bodies.map(|(peer, n)| (*n).min(handed(peer))).sum();
+        let most: u64 = self.handed.keys().filter(|p| meant(p)).map(handed).sum();
+        (used + least, used + most)
     }
 
     /// Whether deliveries have used up a quota: for sure, and perhaps.

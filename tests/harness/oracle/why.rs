@@ -34,7 +34,9 @@ impl Oracle {
             return;
         };
         let now = nodes[n].clock(self.now);
-        let why = scheduler.why(now, &row);
+        // An operator's question brings the row as the ledger has it.
+        let kept = nodes[n].disk.owed.get(&row.due).unwrap_or(&row);
+        let why = scheduler.why(now, kept);
         assert_eq!(
             why.state,
             row.state.name(),
@@ -88,6 +90,7 @@ impl Oracle {
             (WaitingOn::PeerDown, !up),
             (WaitingOn::Backoff, failed),
             (WaitingOn::Held, row.held),
+            (WaitingOn::PeerRemoved, nodes[n].removed.contains(&peer)),
         ];
         for (on, holds) in exactly {
             assert_eq!(
@@ -102,6 +105,7 @@ impl Oracle {
         let must = [
             (WaitingOn::PeerBusy, up && until > self.now),
             (WaitingOn::Paused, paused),
+            (WaitingOn::Certificate, watch.untrusted.contains_key(&peer)),
         ];
         for (on, holds) in must {
             assert!(
