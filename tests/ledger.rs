@@ -11,6 +11,8 @@ mod disk;
 mod expired;
 #[path = "ledger/model.rs"]
 mod model;
+#[path = "ledger/uses.rs"]
+mod uses;
 
 use std::fs;
 use std::time::Duration;

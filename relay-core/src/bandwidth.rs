@@ -204,6 +204,103 @@ mod tests {
         assert_eq!(bucket.ready(START), Ok(()));
     }
 
+    /// A bucket as the contract says it, in whole numbers that never overflow here:
+    /// what was sent, what was earned, what was cut.
+    struct Naive {
+        rate: u64,
+        /// Millionths of a byte.
+        level: i128,
+        at: u64,
+    }
+
+    impl Naive {
+        fn new(rate: u64) -> Self {
+            let level = i128::from(rate) * 1_000_000;
+            let at = START.0;
+            Self { rate, level, at }
+        }
+
+        fn earn(&mut self, now: Mono) {
+            let earned = i128::from(self.rate) * i128::from(now.0 - self.at);
+            let burst = i128::from(self.rate) * 1_000_000;
+            self.level = (self.level + earned).min(burst);
+            self.at = now.0;
+        }
+
+        fn set(&mut self, now: Mono, rate: u64) {
+            self.earn(now);
+            self.rate = rate;
+            self.level = self.level.min(i128::from(rate) * 1_000_000);
+        }
+    }
+
+    /// Time passes, and then perhaps the rate is another.
+    fn changes() -> impl Strategy<Value = Vec<(u64, Option<u64>)>> {
+        let rate = proptest::option::weighted(0.3, 1u64..2_000_000);
+        proptest::collection::vec((0u64..1_500_000, rate), 1..120)
+    }
+
+    proptest! {
+        #[test]
+        fn over_changing_rates_debt_is_carried_and_savings_are_cut(
+            rate in 1u64..2_000_000,
+            steps in changes(),
+        ) {
+            let mut bucket = Bucket::new(Rate(rate), START);
+            let mut naive = Naive::new(rate);
+            let mut now = START;
+            for (wait, rate) in steps {
+                now = now + Duration::from_micros(wait);
+                if let Some(rate) = rate {
+                    bucket.set_rate(now, Rate(rate));
+                    naive.set(now, rate);
+                }
+                naive.earn(now);
+                prop_assert_eq!(bucket.ready(now).is_ok(), naive.level > 0);
+                prop_assert_eq!(bucket.level(now), i64::try_from(naive.level.div_euclid(1_000_000)).ok());
+                if let Err(at) = bucket.ready(now) {
+                    naive.earn(at);
+                    prop_assert!(naive.level > 0, "it opens when it says");
+                    prop_assert!(naive.level <= i128::from(naive.rate), "and no sooner");
+                    now = at;
+                }
+                let chunk = bucket.chunk().expect("limited");
+                bucket.take(now, chunk);
+                naive.level -= i128::from(chunk) * 1_000_000;
+            }
+        }
+
+        #[test]
+        fn no_window_passes_more_than_a_burst_what_its_rates_earned_and_a_chunk(
+            rate in 1u64..2_000_000,
+            steps in changes(),
+        ) {
+            let mut bucket = Bucket::new(Rate(rate), START);
+            let (mut now, mut rate) = (START, rate);
+            // What each stretch that began with a send has passed and was allowed.
+            let mut open: Vec<(u128, u128)> = Vec::new();
+            let mut largest = bucket.chunk().expect("limited");
+            for (wait, other) in steps {
+                now = now + Duration::from_micros(wait);
+                open.iter_mut().for_each(|(_, may)| *may += u128::from(rate) * u128::from(wait));
+                if let Some(other) = other {
+                    bucket.set_rate(now, Rate(other));
+                    rate = other;
+                }
+                let chunk = bucket.chunk().expect("limited");
+                largest = largest.max(chunk);
+                while bucket.ready(now).is_ok() {
+                    bucket.take(now, chunk);
+                    open.push((0, u128::from(rate) * 1_000_000));
+                    open.iter_mut().for_each(|(sent, _)| *sent += u128::from(chunk) * 1_000_000);
+                }
+                for (sent, may) in &open {
+                    prop_assert!(*sent <= may + u128::from(largest) * 1_000_000);
+                }
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn no_window_passes_more_than_burst_and_rate_and_one_chunk(

@@ -16,13 +16,14 @@ use relay_core::segment::PackInfo;
 use relay_core::time::Unix;
 
 use super::disk::{Disk, LANE, NOW, ids_of, key, owed_as, receipt};
+use super::uses::Uses;
 
 /// One thing to do: what, and three numbers that say to which.
 pub(crate) type Step = (u8, u8, u8, u8);
 
 /// Groups of steps; an empty one is a reopen.
 pub(crate) fn steps() -> impl Strategy<Value = Vec<Vec<Step>>> {
-    let step = (0u8..9, any::<u8>(), any::<u8>(), any::<u8>());
+    let step = (0u8..11, any::<u8>(), any::<u8>(), any::<u8>());
     proptest::collection::vec(proptest::collection::vec(step, 0..8), 1..12)
 }
 
@@ -39,6 +40,7 @@ pub(crate) struct Model {
     books: BTreeMap<(NodeNo, LaneNo, Book), i64>,
     last_receipt: u64,
     rescued: u64,
+    uses: Uses,
 }
 
 impl Model {
@@ -69,6 +71,8 @@ impl Model {
                 }]
             }
             7 => self.receive(peer, b, c),
+            8 => self.uses.meter(a, b, c),
+            9 => self.uses.partial(a, b, c, disk),
             _ => {
                 let row = key(&format!("k{}", a % 4), u128::from(b));
                 self.keys.insert(row.name.clone(), row.clone());
@@ -210,6 +214,7 @@ impl Model {
         assert_eq!(snapshot.last_pack, last);
         let heard: Vec<_> = self.heard.iter().map(|((l, n), p)| (*l, *n, *p)).collect();
         assert_eq!(snapshot.heard, heard);
+        self.uses.check_snapshot(snapshot);
     }
 
     pub(crate) fn check(&self, disk: &Disk) {
@@ -253,6 +258,7 @@ impl Model {
             );
         }
         assert_eq!(reader.damaged(), 0);
+        self.uses.check(disk);
     }
 
     /// Members of the pack of `rest` that have or had a row of their own.
