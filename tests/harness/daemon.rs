@@ -13,6 +13,7 @@
 //! | `witness` | what a stopped node's disk holds, bytes hashed anew |
 //! | `rows` | raw rows of a ledger, read past everything the ledger does at start |
 //! | `cuts` | cutting off a large segment, and seeing where it goes on |
+//! | `lan` | two network namespaces, and a machine that moves |
 //! | `load` | producers that outlive the daemon they put to |
 //! | `refuser` | a peer of the test's own making that refuses what it is told to |
 //! | `command` | `edgectl`, as an operator types it |
@@ -21,6 +22,7 @@
 mod command;
 mod cuts;
 mod home;
+mod lan;
 mod load;
 mod order;
 mod process;
@@ -36,6 +38,7 @@ use edged_rpc::{BookView, Client, PutOptions, RelayStatus, StatusView};
 pub use command::{Ctl, Said};
 pub use cuts::{Cut, resumed_at};
 pub use home::{Home, Site};
+pub use lan::Lan;
 pub use load::{Fate, Journal, Producers, Shape};
 pub use order::{Verdict, judge};
 pub use process::Process;
