@@ -148,6 +148,18 @@ impl Home {
         fs::write(folder.join(format!("{name}.toml")), toml).expect("a layer");
     }
 
+    /// Where `first` stands as a peer's only address, adds `second` after it.
+    ///
+    /// # Panics
+    /// If it does not stand there, or the config cannot be read or written.
+    pub fn add_address(&self, first: SocketAddr, second: SocketAddr) {
+        let text = fs::read_to_string(self.config()).expect("init has written it");
+        let one = format!("addresses = [\"{first}\"]");
+        assert!(text.contains(&one), "{one} is not in {text}");
+        let both = format!("addresses = [\"{first}\", \"{second}\"]");
+        fs::write(self.config(), text.replace(&one, &both)).expect("it can be written");
+    }
+
     /// Adds keys to every `[[peers]]` of the config.
     ///
     /// # Panics

@@ -21,13 +21,13 @@ pub struct Lan {
 }
 
 impl Lan {
-    /// A new one; `None`, with the reason said, where this host or user cannot.
+    /// One of this name; `None`, with the reason said, where this host or user cannot.
     ///
     /// # Panics
     /// If namespaces can be had and cables cannot.
     #[must_use]
-    pub fn new() -> Option<Self> {
-        let name = |end| format!("edged-{}-{end}", std::process::id());
+    pub fn new(name: &str) -> Option<Self> {
+        let name = |end| format!("edged-{}-{name}-{end}", std::process::id());
         let lan = Self {
             near: name("near"),
             far: name("far"),
