@@ -58,7 +58,7 @@ impl Uses {
     }
 
     /// A beginning grows, or goes.
-    pub(crate) fn partial(&mut self, a: u8, b: u8, c: u8, disk: &mut Disk) -> Vec<Change> {
+    pub(crate) fn partial(&mut self, a: u8, b: u8, c: u8, disk: &Disk) -> Vec<Change> {
         let no = PartialNo(u64::from(a % 5) + 1);
         if c.is_multiple_of(4) {
             self.partials.remove(&no);
