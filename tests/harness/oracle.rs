@@ -339,7 +339,7 @@ impl Oracle {
             link: Some(link), ..
         } = input
             && let Some(peer) = watch.up.remove(link)
-            && !watch.is_up(peer)
+            && !watch.keeps_link(peer, *link)
         {
             watch.away.entry(peer).or_insert(now);
         }

@@ -17,14 +17,19 @@ impl Watch {
         rows.filter(move |row| row.due.pack == pack && row.place.is_some())
     }
 
+    /// Whether a peer has a link beside this one that is not being closed.
+    pub(super) fn keeps_link(&self, peer: usize, but: LinkId) -> bool {
+        let stays = |other: &LinkId| *other != but && !self.closing.contains(other);
+        let mut others = self.up.iter();
+        others.any(|(other, up)| *up == peer && stays(other))
+    }
+
     /// A link is to be closed: its peer is away from here on, unless it has another.
     pub(super) fn closed(&mut self, link: LinkId, now: u64) {
         let Some(peer) = self.up.get(&link).copied() else {
             return;
         };
-        let stays = |other: &LinkId| *other != link && !self.closing.contains(other);
-        let mut others = self.up.iter();
-        if !others.any(|(other, up)| *up == peer && stays(other)) {
+        if !self.keeps_link(peer, link) {
             // One that is turned away at once is as if it had never come.
             let came = self.came.filter(|(came, _)| *came == link);
             let since = came.map_or(now, |(_, since)| since);
