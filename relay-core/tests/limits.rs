@@ -198,6 +198,13 @@ fn deliveries_stop_at_98_parts_of_a_quota_and_say_when_it_opens() {
     assert_eq!((sent, seen.used, seen.shut), (0, 98_000, true));
     assert_eq!(node.waiting_on(), Some(WaitingOn::Quota));
     assert_eq!((seen.quota_drops, seen.throttled), (1, 0));
+    let waits = node.rows().pop().expect("a row that waits");
+    let why = node.scheduler.why(node.now, &waits);
+    let said = why.sentence("beta", node.now.wall);
+    assert_eq!(
+        said,
+        "the quota opens in 24 h 0 min (95.7 KiB used of 97.6 KiB)"
+    );
     // The minute that began at 22:13:00 counts until 22:14:00 of the next day.
     assert_eq!(
         seen.opens_at,

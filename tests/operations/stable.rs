@@ -20,7 +20,10 @@ static VOLATILE: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"oldest \d+(\.\d+)? ?m?s", "oldest 42s"),
         (r"in \d+(\.\d+)? s\b", "in 3.2 s"),
         (r"pause ends in .*", "pause ends in 119 min"),
-        (r"quota opens in .*", "quota opens in 23 h 59 min"),
+        (
+            r"quota opens in .* used of",
+            "quota opens in 23 h 59 min (56.6 KiB used of",
+        ),
         // How far a link is that cannot come up depends on the moment.
         (
             r"no link to (\w+): it is (dialled again|being dialled).*",

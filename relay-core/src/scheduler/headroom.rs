@@ -6,8 +6,10 @@ use super::allowance::meter_of;
 use crate::bandwidth::Bucket;
 use crate::id::{LaneName, LaneNo, NodeNo};
 use crate::meter::Meter;
+use crate::peer::Peer;
 use crate::setting::Setting;
 use crate::time::{Mono, Now, Unix};
+use crate::why::size;
 
 /// Who set a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +123,35 @@ fn left(bound: Bound, used: u64) -> Option<u64> {
 }
 
 impl Scheduler {
+    /// What is used of the quotas that are shut for `peer`, for people.
+    pub(super) fn quota_figures(&self, now: Now, peer: &Peer) -> Option<String> {
+        let of = |whose: Option<NodeNo>| {
+            self.quota_shut(now, whose)?;
+            let cap = self.standing.cap(Setting::Quota(whose))?;
+            let used = self.meters.used(meter_of(whose));
+            let used = used.saturating_add(self.meters.pending(whose));
+            let owner = whose.map_or_else(String::new, |_| format!("{}'s ", peer.name));
+            Some(format!("{} used of {owner}{}", size(used), size(cap)))
+        };
+        let told: Vec<String> = [None, Some(peer.no)].into_iter().filter_map(of).collect();
+        (!told.is_empty()).then(|| told.join(", "))
+    }
+
+    /// What is used of the budgets of `lane` that are used up, for people.
+    pub(super) fn budget_figures(&self, lane: LaneNo) -> Option<String> {
+        let of = |setting, meter| {
+            let cap = self.standing.cap(setting)?;
+            let used = self.meters.used(meter);
+            (used >= cap).then_some((used, cap))
+        };
+        let bytes = of(Setting::LaneBytes(lane), Meter::LaneBytes(lane));
+        let bytes = bytes.map(|(used, cap)| format!("{} used of {}", size(used), size(cap)));
+        let attempts = of(Setting::LaneAttempts(lane), Meter::LaneAttempts(lane));
+        let attempts = attempts.map(|(used, cap)| format!("{used} attempts of {cap}"));
+        let told: Vec<String> = bytes.into_iter().chain(attempts).collect();
+        (!told.is_empty()).then(|| told.join(", "))
+    }
+
     /// Rate and quota of a peer, or of the node.
     pub(super) fn bandwidth_picture(
         &self,

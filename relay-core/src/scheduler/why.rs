@@ -110,7 +110,7 @@ impl Scheduler {
         all.sort_by_key(|gate| gate.on);
         all.dedup_by_key(|gate| gate.on);
         all.into_iter()
-            .map(|gate| self.told(now, peer, gate))
+            .map(|gate| self.told(now, peer, row.lane, gate))
             .collect()
     }
 
@@ -127,18 +127,18 @@ impl Scheduler {
 
     /// A gate of `peer` in words: with what is known beside it, and with now as the time
     /// of a dial that is under way.
-    fn told(&self, now: Now, peer: &Peer, mut gate: Gate) -> Reason {
+    fn told(&self, now: Now, peer: &Peer, lane: LaneNo, mut gate: Gate) -> Reason {
         if gate.on == WaitingOn::PeerDown && matches!(peer.link, Link::Dialing) {
             gate.until = Some(now.mono);
         }
         Reason {
-            note: self.note(peer, gate.on),
+            note: self.note(now, peer, lane, gate.on),
             ..reason(now, gate)
         }
     }
 
     /// What is known beside a reason.
-    fn note(&self, peer: &Peer, on: WaitingOn) -> Option<String> {
+    fn note(&self, now: Now, peer: &Peer, lane: LaneNo, on: WaitingOn) -> Option<String> {
         match on {
             WaitingOn::PeerBusy => peer.busy.map(|(_, why)| busy(why).to_owned()),
             WaitingOn::PeerDown => peer.last_error.clone(),
@@ -147,6 +147,8 @@ impl Scheduler {
                 let limited = rates.into_iter().filter(|rate| !rate.is_unlimited());
                 limited.min().map(|rate| format!("{} B/s", rate.0))
             }
+            WaitingOn::Quota => self.quota_figures(now, peer),
+            WaitingOn::LaneBudget => self.budget_figures(lane),
             WaitingOn::Held
             | WaitingOn::Paused
             | WaitingOn::PeerRemoved
@@ -155,8 +157,6 @@ impl Scheduler {
             | WaitingOn::Probe
             | WaitingOn::Window
             | WaitingOn::Standby
-            | WaitingOn::LaneBudget
-            | WaitingOn::Quota
             | WaitingOn::Backoff
             | WaitingOn::DeadletterFull
             | WaitingOn::Turn => None,
@@ -205,7 +205,8 @@ impl Scheduler {
     /// depths and gates alone.
     #[must_use]
     pub fn why_all(&self, now: Now) -> Vec<Blocked> {
-        let mut blocked: BTreeMap<(crate::id::NodeNo, WaitingOn), (Gate, Depth)> = BTreeMap::new();
+        let mut blocked: BTreeMap<(crate::id::NodeNo, WaitingOn), (Gate, LaneNo, Depth)> =
+            BTreeMap::new();
         for peer in self.peers.values() {
             for ((lane, state), depth) in peer.depth.iter().filter(|(_, depth)| depth.count > 0) {
                 let backoff = match state {
@@ -222,21 +223,23 @@ impl Scheduler {
                 let gate = first.unwrap_or(Gate::new(WaitingOn::Turn, None));
                 let sum = &mut blocked
                     .entry((peer.no, gate.on))
-                    .or_insert((gate, Depth::default()))
-                    .1;
+                    .or_insert((gate, *lane, Depth::default()))
+                    .2;
                 sum.count += depth.count;
                 sum.bytes += depth.bytes;
             }
         }
-        let told = blocked.into_iter().filter_map(|((no, _), (gate, sum))| {
-            let peer = self.peers.get(&no)?;
-            Some(Blocked {
-                peer: peer.name.clone(),
-                reason: self.told(now, peer, gate),
-                count: sum.count,
-                bytes: sum.bytes,
-            })
-        });
+        let told = blocked
+            .into_iter()
+            .filter_map(|((no, _), (gate, lane, sum))| {
+                let peer = self.peers.get(&no)?;
+                Some(Blocked {
+                    peer: peer.name.clone(),
+                    reason: self.told(now, peer, lane, gate),
+                    count: sum.count,
+                    bytes: sum.bytes,
+                })
+            });
         let mut told: Vec<Blocked> = told.collect();
         told.sort_by_key(|row| (std::cmp::Reverse((row.count, row.bytes)), row.reason.on));
         told
