@@ -93,6 +93,7 @@ const MUST_HAPPEN: &[&str] = &[
     "verb: kick",
     "verb: drop",
     "dropped",
+    "drop carried on",
     "refused: drop",
     "cause: Forced",
     "peer removed",

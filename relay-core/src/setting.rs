@@ -28,6 +28,8 @@ pub enum Setting {
     Panicked(Touched),
     /// The last run whose panic was counted.
     PanicsCounted,
+    /// All that is owed to this peer is being deadlettered.
+    Dropping(NodeNo),
 }
 
 /// What it is set to.
@@ -52,5 +54,10 @@ pub enum Value {
         whole: bool,
         /// When last.
         at: Unix,
+    },
+    /// Who ordered it.
+    By {
+        /// Proven by the kernel.
+        uid: u32,
     },
 }

@@ -134,6 +134,8 @@ struct Watch {
     closing: BTreeSet<LinkId>,
     /// Peers an operator dropped.
     dropped: BTreeSet<usize>,
+    /// Drops that an earlier run left, and whether this one has gone on with each.
+    left_drops: BTreeMap<NodeNo, bool>,
     /// Whether a link went or rows became durable in this step.
     look_at_flight: bool,
     /// What its disk kept of its clocks.
@@ -217,6 +219,7 @@ impl Oracle {
             .map(|(no, name)| (*no, node_index(name)))
             .collect();
         watch.lanes = snapshot.lanes.iter().cloned().collect();
+        self.drops_left(n, snapshot, nodes);
         self.now = now;
         self.limits_started(n, snapshot, nodes);
         let (whole, each) = self.rates_held(n);
@@ -440,11 +443,11 @@ impl Oracle {
                 self.close_asked(n, *link, *why);
             }
             Effect::Shun(id) => self.shun_asked(n, *id),
+            Effect::Owing { peer, .. } => self.drop_read(n, *peer),
             Effect::Admit(_)
             | Effect::Discard(_)
             | Effect::FindKey(..)
             | Effect::Page { .. }
-            | Effect::Owing { .. }
             | Effect::Fetch(_)
             | Effect::FindExpired { .. }
             | Effect::FindStuck { .. }
@@ -466,6 +469,7 @@ impl Oracle {
         self.judge_pauses(n, nodes);
         self.judge_limits(n, nodes);
         self.judge_clones(n, nodes);
+        self.judge_left_drops(n);
         self.judge_turns(n);
         self.judge_why(n, nodes);
         let watch = &self.watches[n];
@@ -501,6 +505,7 @@ impl Oracle {
         self.enter(n, jobs.iter().flat_map(|job| &job.changes), nodes);
         for job in jobs {
             self.partials_durable(n, &job.changes, nodes);
+            self.drops_durable(n, &job.changes, nodes);
         }
     }
 

@@ -217,7 +217,8 @@ impl Scheduler {
                 | Setting::Rate(_)
                 | Setting::Pause(..)
                 | Setting::Panicked(_)
-                | Setting::PanicsCounted => self.tight = true,
+                | Setting::PanicsCounted
+                | Setting::Dropping(_) => self.tight = true,
             }
         }
         self.spent = spent;
@@ -239,7 +240,8 @@ impl Scheduler {
             Setting::Rate(_)
             | Setting::Pause(..)
             | Setting::Panicked(_)
-            | Setting::PanicsCounted => false,
+            | Setting::PanicsCounted
+            | Setting::Dropping(_) => false,
         }
     }
 
@@ -276,7 +278,8 @@ impl Scheduler {
                 Setting::Rate(_)
                 | Setting::Pause(..)
                 | Setting::Panicked(_)
-                | Setting::PanicsCounted => None,
+                | Setting::PanicsCounted
+                | Setting::Dropping(_) => None,
             };
             opens.into_iter().for_each(&mut offer);
         }

@@ -5,18 +5,20 @@
 //! rows included, whatever of it is in memory. Each part is parked in one
 //! transaction with its own audit record, and the next is read once it is durable,
 //! so that neither memory nor a transaction grows with what is owed. The order is
-//! answered when all of it is durable. A restart in between loses no part that was
-//! done: the order is given again and takes up what is left.
+//! answered when all of it is durable. That a drop is under way is durable with its
+//! first part: a restart in between goes on with what is left, for whoever ordered it,
+//! unless the config names the peer again by then.
 
 use super::{Pending, Scheduler};
 use crate::audit::{AuditEvent, AuditOutcome, AuditRecord};
-use crate::change::{Change, PagedRow};
+use crate::change::{Change, PagedRow, Snapshot};
 use crate::delivery::{Cause, Outcome, StateName};
 use crate::event::{Caller, CloseWhy, Done, Effect, OrderId, OrderRefused};
 use crate::id::{NodeId, NodeNo};
 use crate::peer::{Parcel, Phase};
 use crate::queue::Key;
 use crate::segment::Digest;
+use crate::setting::{Setting, Value};
 use crate::time::Now;
 
 /// A drop under way.
@@ -63,7 +65,38 @@ impl Scheduler {
             reading: false,
         };
         self.drops.insert(no, dropping);
+        let by = Value::By { uid: caller.uid };
+        self.batch
+            .push(Change::Set(Setting::Dropping(no), Some(by)));
         self.batch_pending.push(Pending::Dropped(no));
+    }
+
+    /// Goes on with the drops that an earlier run left, but for peers that the config
+    /// names again.
+    pub(super) fn resume_dropping(&mut self, now: Now, snapshot: &Snapshot) {
+        for (setting, value) in &snapshot.settings {
+            let (Setting::Dropping(no), Value::By { uid }) = (*setting, *value) else {
+                continue;
+            };
+            if self.nodes.name(no).is_none() || self.peer_entry(no, now).configured {
+                self.batch.push(Change::Set(*setting, None));
+                continue;
+            }
+            let caller = Caller {
+                uid,
+                operator: None,
+                reason: Some("goes on after a restart".to_owned()),
+            };
+            let dropping = Dropping {
+                orders: Vec::new(),
+                caller,
+                after: None,
+                parked: 0,
+                reading: false,
+            };
+            self.drops.insert(no, dropping);
+            self.on_dropped(no);
+        }
     }
 
     /// What was parked so far is durable: the next part is read.
@@ -128,7 +161,7 @@ impl Scheduler {
             // What could not be parked is parked by a second reading: a row that was
             // not durable when the first passed, or was being judged.
             if !self.has_loose(no) {
-                return self.end_drop(dropping);
+                return self.end_drop(no, dropping);
             }
             dropping.after = None;
         }
@@ -148,7 +181,8 @@ impl Scheduler {
         }
     }
 
-    fn end_drop(&mut self, dropping: Dropping) {
+    fn end_drop(&mut self, no: NodeNo, dropping: Dropping) {
+        self.batch.push(Change::Set(Setting::Dropping(no), None));
         for id in dropping.orders {
             let done = Done {
                 changed: dropping.parked,

@@ -100,7 +100,7 @@ impl Standing {
     pub(super) fn new(snapshot: &Snapshot) -> Self {
         let number = |value: &Value| match value {
             Value::Number(number) => Some(*number),
-            Value::Pause { .. } | Value::Panics { .. } => None,
+            Value::Pause { .. } | Value::Panics { .. } | Value::By { .. } => None,
         };
         let stored = snapshot.settings.iter();
         Self {
@@ -160,7 +160,8 @@ impl Scheduler {
             Setting::LaneAttempts(_)
             | Setting::Pause(..)
             | Setting::Panicked(_)
-            | Setting::PanicsCounted => 0,
+            | Setting::PanicsCounted
+            | Setting::Dropping(_) => 0,
         }
     }
 

@@ -53,7 +53,8 @@ impl Poison {
                     | Setting::LaneBytes(_)
                     | Setting::LaneAttempts(_)
                     | Setting::Panicked(_)
-                    | Setting::PanicsCounted,
+                    | Setting::PanicsCounted
+                    | Setting::Dropping(_),
                     _,
                 ) => {}
             }

@@ -97,6 +97,7 @@ impl Scheduler {
         for no in shelved {
             self.walk(no, true);
         }
+        self.resume_dropping(now, snapshot);
     }
 
     /// The peer, made without a place in the config if it has none.

@@ -353,7 +353,10 @@ impl Oracle {
                 Setting::Quota(no) => Key::Quota(no.map(|no| peers[&no])),
                 Setting::LaneBytes(no) => Key::Bytes(lanes[no].clone()),
                 Setting::LaneAttempts(no) => Key::Attempts(lanes[no].clone()),
-                Setting::Pause(..) | Setting::Panicked(_) | Setting::PanicsCounted => continue,
+                Setting::Pause(..)
+                | Setting::Panicked(_)
+                | Setting::PanicsCounted
+                | Setting::Dropping(_) => continue,
             };
             if let Value::Number(number) = value {
                 truth.stored.insert(key, *number);

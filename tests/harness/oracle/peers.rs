@@ -4,11 +4,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use relay_core::change::{Change, Due, OwedRow};
+use relay_core::change::{Change, Due, OwedRow, Snapshot};
 use relay_core::clones::QUIET;
 use relay_core::delivery::{Cause, State};
 use relay_core::event::{CloseWhy, Done, Input, Order, OrderRefused};
 use relay_core::id::{BootEpoch, LedgerId, LinkId, NodeNo, PackNo};
+use relay_core::setting::Setting;
 
 use super::Oracle;
 use crate::node::Node;
@@ -245,6 +246,54 @@ impl Oracle {
             Err(OrderRefused::StillConfigured(_)) => self.tally.count("refused: drop"),
             Err(_) => {}
         }
+    }
+
+    /// Node `n` starts: a drop that was under way goes on, but for a peer that its
+    /// config names again.
+    pub(super) fn drops_left(&mut self, n: usize, snapshot: &Snapshot, nodes: &[Node]) {
+        let watch = &mut self.watches[n];
+        let left = snapshot.settings.iter().filter_map(|(setting, _)| {
+            let Setting::Dropping(no) = setting else {
+                return None;
+            };
+            let gone = nodes[n].removed.contains(&watch.peers[no]);
+            gone.then_some((*no, false))
+        });
+        watch.left_drops = left.collect();
+    }
+
+    /// Node `n` reads what it owes to a peer that is dropped.
+    pub(super) fn drop_read(&mut self, n: usize, peer: NodeNo) {
+        if let Some(begun) = self.watches[n].left_drops.get_mut(&peer)
+            && !std::mem::replace(begun, true)
+        {
+            self.tally.count("drop carried on");
+        }
+    }
+
+    /// A drop is over when nothing is owed any more.
+    pub(super) fn drops_durable(&self, n: usize, changes: &[Change], nodes: &[Node]) {
+        for change in changes {
+            let Change::Set(Setting::Dropping(no), None) = change else {
+                continue;
+            };
+            if !nodes[n].removed.contains(&self.watches[n].peers[no]) {
+                continue;
+            }
+            let mut rows = nodes[n].disk.owed.values();
+            let left = rows.find(|row| row.due.peer == *no && !row.state.name().is_terminal());
+            assert!(left.is_none(), "[step] n{n} ends a drop and owes {left:?}");
+        }
+    }
+
+    /// By the end of the first step all of them have.
+    pub(super) fn judge_left_drops(&self, n: usize) {
+        let left = &self.watches[n].left_drops;
+        let idle = left.iter().find(|(_, begun)| !**begun);
+        assert!(
+            idle.is_none(),
+            "[step] n{n} was dropping {idle:?}, and does not go on"
+        );
     }
 
     /// A bulk verb changes no more rows in one transaction than it may.

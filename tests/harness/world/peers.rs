@@ -9,6 +9,10 @@ use relay_core::limits;
 use super::{Event, World};
 use crate::scenario::peers::{PeerAct, Where};
 use crate::scenario::{Act, SECOND, node_name};
+use crate::seeds::Dice;
+
+/// Tells the dice of crashes in the middle of a drop from others.
+const MID_DROP: u64 = 0x6472_6f70;
 
 impl World {
     pub(super) fn peer_act(&mut self, act: PeerAct) {
@@ -38,6 +42,12 @@ impl World {
             PeerAct::Drop(n, peer) => {
                 if self.nodes[n].scheduler.is_some() {
                     self.tally.count("verb: drop");
+                    // Drawn from the clock, so that no other dice fall differently.
+                    let mut dice = Dice::new(self.now ^ MID_DROP);
+                    if dice.chance(300) {
+                        let soon = dice.spread(1_000, 200_000);
+                        self.after(soon, Event::Act(Act::Crash(n)));
+                    }
                     self.order(n, Order::Drop(node_name(peer)));
                 }
             }
