@@ -135,6 +135,9 @@ impl World {
         if !lucky {
             self.nodes[n].disk.partials.lose_power();
         }
+        if self.plan.odds.rot > 0 {
+            self.nodes[n].disk.partials.rot(self.now);
+        }
         if lucky && !group.is_empty() && self.dice.chance(500) {
             self.tally.count("fault: durable but unheard");
             self.keep_time(n);
