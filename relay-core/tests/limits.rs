@@ -12,6 +12,7 @@ mod node;
 use std::time::Duration;
 
 use node::Node;
+use proptest::prelude::*;
 use relay_core::audit::AuditEvent;
 use relay_core::delivery::{Cause, State, StateName, WaitingOn};
 use relay_core::event::{
@@ -486,6 +487,88 @@ fn lane_budget(bytes_per_day: Option<u64>, attempts_per_hour: Option<u64>) -> Or
     Order::LaneBudget {
         change,
         dry_run: false,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn a_budget_of_bytes_agrees_with_a_list_of_all_that_went(
+        steps in steps(),
+        cap in 500u64..8_000,
+    ) {
+        check_budget(steps, (Some(cap), None), 24 * 60, |count| 64 + u64::from(count) * (PACK / 4));
+    }
+
+    #[test]
+    fn a_budget_of_attempts_agrees_with_a_list_of_all_that_began(
+        steps in steps(),
+        cap in 1u64..30,
+    ) {
+        check_budget(steps, (None, Some(cap)), 60, u64::from);
+    }
+}
+
+/// Seconds that pass, and the members of the pack that is put then.
+fn steps() -> impl Strategy<Value = Vec<(u64, u32)>> {
+    let wait = prop_oneof![0u64..100, 0u64..4_000, 0u64..40_000];
+    proptest::collection::vec((wait, 1u32..8), 1..40)
+}
+
+/// In put order, what waits goes as soon as less than the budget was used in the last
+/// `span` minutes, and not before.
+fn check_budget(
+    steps: Vec<(u64, u32)>,
+    (bytes_per_day, attempts_per_hour): (Option<u64>, Option<u64>),
+    span: u64,
+    costs: fn(u32) -> u64,
+) {
+    let mut node = Node::new(|_| {});
+    let lane = "default".parse().expect("a lane");
+    let change = LaneBudget {
+        lane,
+        bytes_per_day,
+        attempts_per_hour,
+    };
+    let dry_run = false;
+    node.order(Order::LaneBudget { change, dry_run })
+        .expect("done");
+    node.link_up();
+    let cap = bytes_per_day.or(attempts_per_hour).expect("one of them");
+    let (mut went, mut used) = (0, Vec::new());
+    let mut counts: Vec<u32> = Vec::new();
+    for (wait, count) in steps {
+        node.wait(Duration::from_secs(wait));
+        node.hear(Input::Wake);
+        counts.push(count);
+        node.put(count);
+
+        let minute = |at: Unix| at.0 / 60_000;
+        let now = minute(node.now.unix);
+        let within = |used: &[(u64, u64)]| -> u64 {
+            let counting = used.iter().filter(|(at, _)| at + span >= now);
+            counting.map(|(_, amount)| amount).sum()
+        };
+        while went < counts.len() && within(&used) < cap {
+            used.push((now, costs(counts[went])));
+            went += 1;
+        }
+
+        let mut acked = 0;
+        while acked < node.packs_sent() {
+            acked = node.packs_sent();
+            for pack in 1..=acked {
+                node.ack(pack, counts[pack as usize - 1]);
+            }
+        }
+        assert_eq!(acked, went as u64, "in minute {now}");
+        let shown = node.lane("default");
+        let spent = match bytes_per_day {
+            Some(_) => shown.bytes_used,
+            None => shown.attempts_used,
+        };
+        assert_eq!(spent, within(&used));
     }
 }
 

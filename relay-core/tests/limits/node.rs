@@ -222,6 +222,16 @@ impl Node {
         sent.sum()
     }
 
+    /// The latest pack of which the last byte was given to the link; they go in order.
+    pub(crate) fn packs_sent(&mut self) -> u64 {
+        self.settle();
+        let sent = self.asked.iter().filter_map(|effect| match effect {
+            Effect::Send { parcel, last, .. } if *last => Some(parcel.due.pack.0),
+            _ => None,
+        });
+        sent.max().unwrap_or(0)
+    }
+
     /// How many deliveries stand in `state`.
     pub(crate) fn depth(&self, state: StateName) -> u64 {
         let picture = self.picture();
