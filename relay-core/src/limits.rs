@@ -58,6 +58,9 @@ pub const KEEP_MARKS: Duration = Duration::from_secs(24 * 60 * 60);
 /// What a link has sent is told within this: it says so four times a second while
 /// anything moves, and a busy node may hear it late.
 pub const TOLD_WITHIN: Duration = Duration::from_secs(5);
+/// A contact window that was not seen to change is looked at anew after this long: a
+/// change is seen two weeks ahead.
+pub const LOOK_AHEAD: Duration = Duration::from_secs(24 * 60 * 60);
 /// A contact window looks at the wall clock this often: it may be put.
 pub const LOOK_AT_WALL: Duration = Duration::from_secs(30);
 

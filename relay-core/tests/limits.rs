@@ -416,6 +416,26 @@ fn a_wall_clock_that_is_put_opens_and_shuts_windows_at_once() {
 }
 
 #[test]
+fn windows_that_shut_only_months_later_shut_then() {
+    // Together they are always open, until Berlin puts its clocks on 31 March 2024: from
+    // then on there is an hour between them, from 10:00 UTC.
+    let mut node = Node::new(|settings| {
+        settings.bounds.any.windows = vec![
+            "00:00-12:00 Europe/Berlin".parse().expect("a window"),
+            "11:00-23:00 UTC".parse().expect("a window"),
+        ];
+    });
+    node.link_up();
+    assert_eq!(node.picture().peers[0].window, Some((true, None)));
+
+    node.now.wall = Unix(1_711_881_000_000);
+    node.hear(Input::Wake);
+
+    let opens = Some(Unix(1_711_882_800_000));
+    assert_eq!(node.picture().peers[0].window, Some((false, opens)));
+}
+
+#[test]
 fn what_a_window_catches_in_flight_returns_unspent() {
     let mut node = Node::new(|settings| {
         settings.rate = Rate(2_000);

@@ -192,7 +192,8 @@ impl Scheduler {
         self.meters.roll(now);
         for (no, sight) in &mut self.sights {
             let (from, until) = (sight.from, sight.until);
-            if now.wall < from || until.is_some_and(|until| until <= now.wall) {
+            let until = until.unwrap_or(from + limits::LOOK_AHEAD);
+            if now.wall < from || until <= now.wall {
                 let name = self.nodes.name(*no);
                 let bounds = &self.settings.bounds;
                 let own = name.and_then(|name| bounds.peers.get(name));
