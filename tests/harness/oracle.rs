@@ -503,9 +503,9 @@ impl Oracle {
     /// What `n` asked for in these jobs is durable.
     pub fn durable(&mut self, n: usize, jobs: &[Job], nodes: &[Node]) {
         self.enter(n, jobs.iter().flat_map(|job| &job.changes), nodes);
-        for job in jobs {
+        for (at, job) in jobs.iter().enumerate() {
             self.partials_durable(n, &job.changes, nodes);
-            self.drops_durable(n, &job.changes, nodes);
+            self.drops_durable(n, &jobs[at..], nodes);
         }
     }
 

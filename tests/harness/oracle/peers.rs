@@ -12,6 +12,7 @@ use relay_core::id::{BootEpoch, LedgerId, LinkId, NodeNo, PackNo};
 use relay_core::setting::Setting;
 
 use super::Oracle;
+use crate::disk::Job;
 use crate::node::Node;
 use crate::scenario::{node_index, node_name};
 
@@ -271,9 +272,23 @@ impl Oracle {
         }
     }
 
-    /// A drop is over when nothing is owed any more.
-    pub(super) fn drops_durable(&self, n: usize, changes: &[Change], nodes: &[Node]) {
-        for change in changes {
+    /// A drop is over when nothing is owed any more, but for what an order of a later
+    /// job in the same commit tries again.
+    pub(super) fn drops_durable(&self, n: usize, jobs: &[Job], nodes: &[Node]) {
+        let Some((job, later)) = jobs.split_first() else {
+            return;
+        };
+        let later: BTreeSet<Due> = later
+            .iter()
+            .flat_map(|job| &job.changes)
+            .filter_map(|change| {
+                let Change::Owed(row) = change else {
+                    return None;
+                };
+                Some(row.due)
+            })
+            .collect();
+        for change in &job.changes {
             let Change::Set(Setting::Dropping(no), None) = change else {
                 continue;
             };
@@ -281,7 +296,9 @@ impl Oracle {
                 continue;
             }
             let mut rows = nodes[n].disk.owed.values();
-            let left = rows.find(|row| row.due.peer == *no && !row.state.name().is_terminal());
+            let left = rows.find(|row| {
+                row.due.peer == *no && !row.state.name().is_terminal() && !later.contains(&row.due)
+            });
             assert!(left.is_none(), "[step] n{n} ends a drop and owes {left:?}");
         }
     }
