@@ -136,6 +136,8 @@ struct Watch {
     dropped: BTreeSet<usize>,
     /// Drops that an earlier run left, and whether this one has gone on with each.
     left_drops: BTreeMap<NodeNo, bool>,
+    /// Peers whose drop has ended, and the rows written to them since.
+    ended_drops: BTreeMap<NodeNo, BTreeSet<Due>>,
     /// Whether a link went or rows became durable in this step.
     look_at_flight: bool,
     /// What its disk kept of its clocks.

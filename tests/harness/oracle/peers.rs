@@ -231,9 +231,16 @@ impl Oracle {
                     "[step] n{n} drops n{peer}, which it still knows"
                 );
                 let no = nodes[n].number(name);
+                let ended = &self.watches[n].ended_drops;
+                let tried = |row: &&OwedRow| {
+                    let since = ended.get(&row.due.peer);
+                    since.is_some_and(|since| since.contains(&row.due))
+                };
                 let waits = |no: &NodeNo| {
                     let rows = nodes[n].disk.owed.values();
-                    let mut rows = rows.filter(|row| row.due.peer == *no);
+                    let rows = rows.filter(|row| row.due.peer == *no);
+                    // An order given since may have tried it again.
+                    let mut rows = rows.filter(|row| !tried(row));
                     rows.find(|row| !row.state.name().is_terminal())
                         .map(|row| row.due)
                 };
@@ -274,10 +281,20 @@ impl Oracle {
 
     /// A drop is over when nothing is owed any more, but for what an order of a later
     /// job in the same commit tries again.
-    pub(super) fn drops_durable(&self, n: usize, jobs: &[Job], nodes: &[Node]) {
+    pub(super) fn drops_durable(&mut self, n: usize, jobs: &[Job], nodes: &[Node]) {
         let Some((job, later)) = jobs.split_first() else {
             return;
         };
+        for change in &job.changes {
+            if let Change::Owed(row) = change
+                && let Some(since) = self.watches[n].ended_drops.get_mut(&row.due.peer)
+            {
+                since.insert(row.due);
+            }
+            if let Change::Set(Setting::Dropping(no), None) = change {
+                self.watches[n].ended_drops.insert(*no, BTreeSet::new());
+            }
+        }
         let later: BTreeSet<Due> = later
             .iter()
             .flat_map(|job| &job.changes)
