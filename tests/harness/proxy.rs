@@ -33,7 +33,7 @@ pub struct Weather {
     pub spread: Duration,
     /// Nothing passes on the way back, from the node to who dialled it.
     pub mute: bool,
-    /// So many bytes pass in a second, each way, [`OVERHEAD`] a datagram counted;
+    /// So many bytes pass in a second, each way, `OVERHEAD` a datagram counted;
     /// 0 is no limit.
     pub bytes_per_second: u64,
 }
