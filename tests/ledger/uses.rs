@@ -22,6 +22,8 @@ const SPANS: [u64; 2] = [24 * 60, 60];
 pub(crate) struct Uses {
     meters: BTreeMap<(Meter, u64), u64>,
     partials: BTreeMap<PartialNo, PartialRow>,
+    /// How many of each fifth number are over: a number is never given twice.
+    over: [u64; 5],
 }
 
 impl Uses {
@@ -59,8 +61,10 @@ impl Uses {
 
     /// A beginning grows, or goes.
     pub(crate) fn partial(&mut self, a: u8, b: u8, c: u8, disk: &Disk) -> Vec<Change> {
-        let no = PartialNo(u64::from(a % 5) + 1);
+        let over = &mut self.over[usize::from(a % 5)];
+        let no = PartialNo(*over * 5 + u64::from(a % 5) + 1);
         if c.is_multiple_of(4) {
+            *over += 1;
             self.partials.remove(&no);
             return vec![Change::PartialGone(no)];
         }
@@ -103,7 +107,8 @@ impl Uses {
 
     /// What is over has no file any more; what is not has all it says.
     pub(crate) fn check(&self, disk: &Disk) {
-        for no in (1..=5).map(PartialNo) {
+        let last = 5 * self.over.iter().max().map_or(1, |over| over + 1);
+        for no in (1..=last).map(PartialNo) {
             let held = fs::metadata(file(disk, no)).ok().map(|file| file.len());
             let wanted = self.partials.get(&no).map(|row| row.bytes);
             assert_eq!(held, wanted, "the file of {no}");

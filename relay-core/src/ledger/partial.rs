@@ -3,7 +3,8 @@
 //!
 //! The shell writes and syncs the file before a row says how much of it there is. From
 //! its first row on the whole length counts as taken; the row goes with the commit that
-//! makes the file a pack's, or the file goes with the row.
+//! makes the file a pack's, or the file goes with the row. A number is never given twice
+//! (the boot epoch is in it), so nothing begins under one that ended in the same commit.
 
 use std::collections::BTreeMap;
 
