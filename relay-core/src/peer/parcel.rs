@@ -115,6 +115,44 @@ impl Parcel {
         (self.row.due.pack, self.row.due.part)
     }
 
+    /// Whether it waits for its turn, rests, or is shelved: nothing is being done with it,
+    /// and no change of it is under way that another waits for.
+    #[must_use]
+    pub const fn waits(&self) -> bool {
+        match self.phase {
+            Phase::Ready | Phase::Resting(_) => true,
+            Phase::Settling(_) => !self.row.state.name().is_terminal(),
+            Phase::Storing
+            | Phase::Marking(_)
+            | Phase::Outbox
+            | Phase::Offered
+            | Phase::Leaving
+            | Phase::Sent
+            | Phase::Judging(_)
+            | Phase::Spared(_)
+            | Phase::Woken(_) => false,
+        }
+    }
+
+    /// Whether nothing is to be done about it any more, and all of it is durable once
+    /// `durable` is.
+    #[must_use]
+    pub fn is_done(&self, durable: Ticket) -> bool {
+        match self.phase {
+            Phase::Settling(ticket) | Phase::Spared(ticket) => ticket <= durable,
+            Phase::Storing
+            | Phase::Ready
+            | Phase::Marking(_)
+            | Phase::Outbox
+            | Phase::Offered
+            | Phase::Leaving
+            | Phase::Sent
+            | Phase::Judging(_)
+            | Phase::Resting(_)
+            | Phase::Woken(_) => false,
+        }
+    }
+
     /// Whether it holds a place in the window of its lane.
     #[must_use]
     pub fn is_flying(&self) -> bool {

@@ -204,22 +204,8 @@ impl Scheduler {
     /// Parks what waits; answers for how many deliveries it spoke. What is not
     /// durable yet, or is being judged, is left to the next reading.
     fn drop_parcel(&mut self, now: Now, no: NodeNo, key: Key) -> Option<u32> {
-        let parcel = &self.peers[&no].parcels[&key];
-        let waits = !parcel.row.state.name().is_terminal();
-        match parcel.phase {
-            Phase::Ready | Phase::Resting(_) => {}
-            // Shelved: held, on standby, stuck.
-            Phase::Settling(_) if waits => {}
-            Phase::Settling(_)
-            | Phase::Storing
-            | Phase::Marking(_)
-            | Phase::Outbox
-            | Phase::Offered
-            | Phase::Leaving
-            | Phase::Sent
-            | Phase::Judging(_)
-            | Phase::Spared(_)
-            | Phase::Woken(_) => return None,
+        if !self.peers[&no].parcels[&key].waits() {
+            return None;
         }
         let outcome = Outcome::Interrupted;
         let said = "the peer was dropped by an operator";

@@ -305,20 +305,7 @@ impl Scheduler {
     pub(super) fn forget_idle(&mut self) {
         for (no, key) in std::mem::take(&mut self.idle) {
             let parcel = self.peers.get(&no).and_then(|peer| peer.parcels.get(&key));
-            let idle = |parcel: &Parcel| match parcel.phase {
-                Phase::Settling(ticket) | Phase::Spared(ticket) => ticket <= self.durable,
-                Phase::Storing
-                | Phase::Ready
-                | Phase::Marking(_)
-                | Phase::Outbox
-                | Phase::Offered
-                | Phase::Leaving
-                | Phase::Sent
-                | Phase::Judging(_)
-                | Phase::Resting(_)
-                | Phase::Woken(_) => false,
-            };
-            if parcel.is_some_and(idle) {
+            if parcel.is_some_and(|parcel| parcel.is_done(self.durable)) {
                 self.forget(no, key);
             }
         }

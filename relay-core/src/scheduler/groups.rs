@@ -219,25 +219,11 @@ impl Scheduler {
         let peer = self.peer_entry(due.peer, now);
         if let Some(parcel) = peer.parcels.get_mut(&key) {
             parcel.needless = true;
-            let over = parcel.row.state.name().is_terminal();
-            match parcel.phase {
-                Phase::Ready | Phase::Resting(_) => {
-                    self.leave(due.peer, key);
-                    self.spare(due.peer, key);
-                }
-                Phase::Settling(_) if !over => self.spare(due.peer, key),
-                // What flies or is judged goes when it comes back, what is woken when
-                // that is durable.
-                Phase::Settling(_)
-                | Phase::Storing
-                | Phase::Marking(_)
-                | Phase::Outbox
-                | Phase::Offered
-                | Phase::Leaving
-                | Phase::Sent
-                | Phase::Judging(_)
-                | Phase::Spared(_)
-                | Phase::Woken(_) => {}
+            // What flies or is judged goes when it comes back, what is woken when that is
+            // durable.
+            if parcel.waits() {
+                self.leave(due.peer, key);
+                self.spare(due.peer, key);
             }
             return;
         }
@@ -291,24 +277,11 @@ impl Scheduler {
             return;
         };
         let durable = self.durable;
-        let over = |parcel: &&Parcel| match parcel.phase {
-            Phase::Settling(ticket) | Phase::Spared(ticket) => ticket <= durable,
-            Phase::Storing
-            | Phase::Ready
-            | Phase::Marking(_)
-            | Phase::Outbox
-            | Phase::Offered
-            | Phase::Leaving
-            | Phase::Sent
-            | Phase::Judging(_)
-            | Phase::Resting(_)
-            | Phase::Woken(_) => false,
-        };
         let lowest = crate::peer::rest_of(pack);
         let of_pack = peer.parcels.range(lowest..).map(|(_, parcel)| parcel);
         let keys: Vec<Key> = of_pack
             .take_while(|parcel| parcel.row.due.pack == pack)
-            .filter(over)
+            .filter(|parcel| parcel.is_done(durable))
             .map(Parcel::key)
             .collect();
         for key in keys {

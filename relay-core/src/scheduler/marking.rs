@@ -59,7 +59,7 @@ impl Scheduler {
                 }
                 let parcel = &self.peers[&no].parcels[&key];
                 room = room.less(parcel.weight(), parcel.row.count);
-                if self.has_expired(now, no, key) {
+                if self.is_over(now, no, key) {
                     self.park(now, no, key, Cause::Expired, Outcome::Interrupted, None);
                 } else {
                     self.mark_one(now, no, key);
@@ -87,11 +87,6 @@ impl Scheduler {
                 !parcel.info.is_large() || peer.has_slots(class, parcel.info.slots(), limits.large);
             fits && !(full && parcel.row.place.is_some())
         })
-    }
-
-    fn has_expired(&self, now: Now, no: NodeNo, key: Key) -> bool {
-        let parcel = &self.peers[&no].parcels[&key];
-        parcel.row.has_expired(&parcel.info, now.unix)
     }
 
     fn mark_one(&mut self, now: Now, no: NodeNo, key: Key) {

@@ -106,9 +106,8 @@ impl Scheduler {
         };
         for key in std::mem::take(&mut lane.lingering) {
             // It may have been put back to work meanwhile.
-            let phase = self.peers[&no].parcels.get(&key).map(|p| &p.phase);
-            if matches!(phase, Some(Phase::Settling(ticket) | Phase::Spared(ticket)) if *ticket <= self.durable)
-            {
+            let parcel = self.peers[&no].parcels.get(&key);
+            if parcel.is_some_and(|parcel| parcel.is_done(self.durable)) {
                 self.forget(no, key);
             }
         }

@@ -16,7 +16,7 @@ use crate::delivery::{Cause, Outcome};
 use crate::event::Effect;
 use crate::id::{NodeNo, PackNo};
 use crate::limits;
-use crate::peer::{Judgement, Parcel, Phase};
+use crate::peer::{Judgement, Parcel};
 use crate::poison::{Alike, Mark, Marks, Panic, Suspect, Touched, Verdict};
 use crate::queue::Key;
 use crate::setting::{Setting, Value};
@@ -259,20 +259,7 @@ impl Scheduler {
         let Some(parcel) = peer.and_then(|peer| peer.parcels.get(&key)) else {
             return;
         };
-        let waits = match parcel.phase {
-            Phase::Ready | Phase::Resting(_) => true,
-            Phase::Settling(_) => !parcel.row.state.name().is_terminal(),
-            Phase::Storing
-            | Phase::Marking(_)
-            | Phase::Outbox
-            | Phase::Offered
-            | Phase::Leaving
-            | Phase::Sent
-            | Phase::Judging(_)
-            | Phase::Spared(_)
-            | Phase::Woken(_) => false,
-        };
-        if waits && alone(parcel) == Some(member) {
+        if parcel.waits() && alone(parcel) == Some(member) {
             self.park_poison(now, no, key, Outcome::Interrupted, said);
         }
     }
