@@ -1,9 +1,11 @@
 //! Every command in text and JSON, against a daemon of a few lines.
 
+mod ask;
 #[path = "../../edged/rpc/tests/fake/mod.rs"]
 mod fake;
 mod sample;
 
+use ask::ask;
 use edgectl::Exit;
 use edged_rpc::{
     Confirmed, InboxConfirm, InboxFilter, InboxList, Ladder, Moment, Page, Paging, PauseView,
@@ -14,17 +16,6 @@ use fake::Fake;
 use sample::*;
 
 const ID: &str = "seg-01010101010101010101010101010101";
-
-/// Runs `args` against a daemon that expects `request` and answers `response`.
-fn ask(args: &[&str], request: Request, response: Response) -> Said {
-    let fake = Fake::run(move |daemon| {
-        assert_eq!(daemon.hear(), request);
-        daemon.say(&response);
-    });
-    let said = edgectl_at(&fake.socket, args, b"");
-    fake.finish();
-    said
-}
 
 #[test]
 fn put_streams_standard_input_and_prints_the_id() {

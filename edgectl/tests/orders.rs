@@ -1,11 +1,13 @@
 //! What operators order, in text and JSON, against a daemon of a few lines.
 
+mod ask;
 #[path = "../../edged/rpc/tests/fake/mod.rs"]
 mod fake;
 mod sample;
 
 use std::path::Path;
 
+use ask::ask;
 use edgectl::{Console, Exit, run_on};
 use edged_rpc::{
     Acted, Changed, DeadletterInspect, DeadletterView, DeliveryView, LaneBudget, LimitView,
@@ -17,17 +19,6 @@ use fake::Fake;
 use sample::*;
 
 const ID: &str = "seg-01010101010101010101010101010101";
-
-/// Runs `args` against a daemon that expects `request` and answers `response`.
-fn ask(args: &[&str], request: Request, response: Response) -> Said {
-    let fake = Fake::run(move |daemon| {
-        assert_eq!(daemon.hear(), request);
-        daemon.say(&response);
-    });
-    let said = edgectl_at(&fake.socket, args, b"");
-    fake.finish();
-    said
-}
 
 fn words(line: &str) -> Vec<&str> {
     line.split_whitespace().collect()

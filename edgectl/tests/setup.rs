@@ -1,27 +1,19 @@
 //! How the daemon is set, in text and JSON; arrivals followed; words for shells.
 
+mod ask;
 #[path = "../../edged/rpc/tests/fake/mod.rs"]
 mod fake;
 mod sample;
 
 use std::path::Path;
 
+use ask::ask;
 use edgectl::Exit;
 use edged_rpc::*;
 use fake::{Fake, Session};
 use sample::*;
 
 const ID: &str = "seg-01010101010101010101010101010101";
-
-fn ask(args: &[&str], request: Request, response: Response) -> Said {
-    let fake = Fake::run(move |daemon| {
-        assert_eq!(daemon.hear(), request);
-        daemon.say(&response);
-    });
-    let said = edgectl_at(&fake.socket, args, b"");
-    fake.finish();
-    said
-}
 
 fn key(key: &str, value: &str, origin: &str) -> KeyView {
     KeyView {

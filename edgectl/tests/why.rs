@@ -1,23 +1,14 @@
 //! `relay why`, in text and JSON.
 
+mod ask;
 #[path = "../../edged/rpc/tests/fake/mod.rs"]
 mod fake;
 mod sample;
 
+use ask::ask;
 use edgectl::Exit;
 use edged_rpc::*;
-use fake::Fake;
 use sample::*;
-
-fn ask(args: &[&str], request: Request, response: Response) -> Said {
-    let fake = Fake::run(move |daemon| {
-        assert_eq!(daemon.hear(), request);
-        daemon.say(&response);
-    });
-    let said = edgectl_at(&fake.socket, args, b"");
-    fake.finish();
-    said
-}
 
 fn report() -> WhyReport {
     let reason = |on: &str, text: &str| ReasonView {

@@ -6,31 +6,25 @@
     reason = "a test picks out the one effect it is about"
 )]
 
+mod ground;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ground::{SPACE, settings};
 use relay_core::aim::{Success, To};
-use relay_core::backoff::Backoff;
 use relay_core::change::{Change, Due, OwedRow, PagedRow, Part, Snapshot};
 use relay_core::delivery::State;
-use relay_core::event::{Ack, Effect, Greeting, Input, Put, Shape, Space};
+use relay_core::event::{Ack, Effect, Greeting, Input, Put, Shape};
 use relay_core::id::{
     BootEpoch, LedgerId, LinkId, NodeId, NodeNo, PackNo, PutId, ReceiptNo, SegmentId, StagedId,
     Ticket,
 };
-use relay_core::limits::Limits;
-use relay_core::scheduler::{Bounds, PeerRule, Scheduler, Settings};
-use relay_core::segment::{Class, Digest, LaneRule, PackInfo};
+use relay_core::scheduler::{Scheduler, Settings};
+use relay_core::segment::{Digest, PackInfo};
 use relay_core::time::{Mono, Now, Unix};
-use relay_core::units::Rate;
 
-const SPACE: Space = Space {
-    used: 0,
-    ceiling: 1 << 30,
-    inbox: 0,
-    inbox_ceiling: 1 << 29,
-};
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A node `alpha` with peers `beta` and `gamma`, and a disk that is always quick.
@@ -48,35 +42,10 @@ fn name(text: &str) -> NodeId {
 
 impl Node {
     fn new() -> Self {
-        let backoff = Backoff {
-            first: SECOND,
-            longest: SECOND,
-        };
-        let rule = PeerRule {
-            lets_go: None,
-            dial: false,
-            rate: Rate::UNLIMITED,
-        };
+        let peers = [name("beta"), name("gamma")];
         let settings = Settings {
-            node: name("alpha"),
-            peers: [(name("beta"), rule), (name("gamma"), rule)].into(),
-            admit_any: false,
-            lanes: [(
-                "default".parse().expect("a lane"),
-                LaneRule {
-                    class: Class::new(4).expect("a class"),
-                    weight: 1,
-                    budget: 2,
-                },
-            )]
-            .into(),
-            retry: backoff,
-            redial: backoff,
-            rate: Rate::UNLIMITED,
-            bounds: Bounds::default(),
             success: Success::OnePeer,
-            routing: relay_core::route::Routing::default(),
-            limits: Limits::default(),
+            ..settings(name("alpha"), peers, false)
         };
         let snapshot = Snapshot {
             ledger: LedgerId(1),

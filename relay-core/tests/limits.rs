@@ -6,6 +6,7 @@
     reason = "a test picks out the one effect it is about"
 )]
 
+mod ground;
 #[path = "limits/node.rs"]
 mod node;
 

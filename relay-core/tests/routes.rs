@@ -6,34 +6,27 @@
     reason = "the little world answers what it must and passes over the rest"
 )]
 
+mod ground;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
+use ground::{SPACE, settings};
 use relay_core::aim::{Success, To};
-use relay_core::backoff::Backoff;
 use relay_core::change::{Book, Change, Due, OwedRow, PagedRow, Part, Sent, Snapshot};
 use relay_core::delivery::State;
 use relay_core::event::{
-    Ack, Arrival, Effect, Greeting, Heading, Input, Known, Put, Refusal, Shape, Space,
+    Ack, Arrival, Effect, Greeting, Heading, Input, Known, Put, Refusal, Shape,
 };
 use relay_core::id::{
     BootEpoch, LaneName, LaneNo, LedgerId, LinkId, NodeId, NodeNo, PackNo, PutId, SegmentId,
     StagedId,
 };
-use relay_core::limits::Limits;
 use relay_core::route::{Route, Routing, Whom};
-use relay_core::scheduler::{Bounds, PeerRule, Scheduler, Settings};
-use relay_core::segment::{Class, Digest, LaneRule, PackInfo, Topic};
+use relay_core::scheduler::{Scheduler, Settings};
+use relay_core::segment::{Digest, PackInfo, Topic};
 use relay_core::time::{Mono, Now, Unix};
-use relay_core::units::Rate;
 
-const SPACE: Space = Space {
-    used: 0,
-    ceiling: 1 << 30,
-    inbox: 0,
-    inbox_ceiling: 1 << 29,
-};
 const NOW: Now = Now {
     mono: Mono(1_000_000),
     unix: Unix(1_000_000),
@@ -377,37 +370,14 @@ impl Node {
 }
 
 fn node(n: usize, routes: Vec<Route>, peers: &[usize], forward: &[Whom]) -> Node {
-    let second = Duration::from_secs(1);
-    let backoff = Backoff {
-        first: second,
-        longest: second,
-    };
-    let rule = PeerRule {
-        lets_go: None,
-        dial: false,
-        rate: Rate::UNLIMITED,
-    };
-    let lane = LaneRule {
-        class: Class::new(4).expect("a class"),
-        weight: 1,
-        budget: 2,
-    };
+    let peers = peers.iter().map(|peer| name(*peer));
     let settings = Settings {
-        node: name(n),
-        peers: peers.iter().map(|peer| (name(*peer), rule)).collect(),
-        admit_any: false,
-        lanes: [("default".parse().expect("a lane"), lane)].into(),
-        retry: backoff,
-        redial: backoff,
-        rate: Rate::UNLIMITED,
-        bounds: Bounds::default(),
-        success: Success::AllPeers,
         routing: Routing {
             routes,
             forward_for: BTreeMap::new(),
             forward_for_others: forward.to_vec(),
         },
-        limits: Limits::default(),
+        ..settings(name(n), peers, false)
     };
     let snapshot = Snapshot {
         ledger: LedgerId(n as u64 + 1),

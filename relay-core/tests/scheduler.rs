@@ -5,32 +5,25 @@
     reason = "a test picks out the one effect it is about"
 )]
 
-use std::collections::BTreeMap;
+mod ground;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use relay_core::aim::{Success, To};
-use relay_core::backoff::Backoff;
+use ground::{SPACE, settings};
+use relay_core::aim::To;
 use relay_core::change::{Change, Part, Sent, Snapshot};
 use relay_core::delivery::{State, StateName};
-use relay_core::event::{Ack, Effect, Greeting, Heading, Input, Offer, Put, Refusal, Shape, Space};
+use relay_core::event::{Ack, Effect, Greeting, Heading, Input, Offer, Put, Refusal, Shape};
 use relay_core::id::{
     BootEpoch, LedgerId, LinkId, NodeId, NodeNo, PackNo, PutId, ReceiptNo, SegmentId, StagedId,
     Ticket,
 };
-use relay_core::limits::Limits;
-use relay_core::scheduler::{Bounds, PeerRule, Scheduler, Settings};
-use relay_core::segment::{Class, Digest, LaneRule};
+use relay_core::scheduler::Scheduler;
+use relay_core::segment::Digest;
 use relay_core::time::{Mono, Now, Unix};
-use relay_core::units::Rate;
 
 const LINK: LinkId = LinkId(7);
-const SPACE: Space = Space {
-    used: 0,
-    ceiling: 1 << 30,
-    inbox: 0,
-    inbox_ceiling: 1 << 29,
-};
 
 /// A node `alpha` with one peer `beta`, and all it has asked for.
 struct Node {
@@ -42,40 +35,7 @@ struct Node {
 
 impl Node {
     fn new() -> Self {
-        let lane = |class: u8| LaneRule {
-            class: Class::new(class).expect("a class"),
-            weight: 1,
-            budget: 2,
-        };
-        let second = Duration::from_secs(1);
-        let settings = Settings {
-            node: name("alpha"),
-            peers: BTreeMap::from([(
-                name("beta"),
-                PeerRule {
-                    dial: true,
-                    rate: Rate::UNLIMITED,
-                    lets_go: None,
-                },
-            )]),
-            admit_any: false,
-            lanes: [("control", 0), ("alarm", 1), ("default", 4)]
-                .map(|(lane_name, class)| (lane_name.parse().expect("a lane"), lane(class)))
-                .into(),
-            retry: Backoff {
-                first: second,
-                longest: second,
-            },
-            redial: Backoff {
-                first: second,
-                longest: second,
-            },
-            rate: Rate::UNLIMITED,
-            bounds: Bounds::default(),
-            success: Success::AllPeers,
-            routing: relay_core::route::Routing::default(),
-            limits: Limits::default(),
-        };
+        let settings = settings(name("alpha"), [name("beta")], true);
         let snapshot = Snapshot {
             ledger: LedgerId(1),
             epoch: BootEpoch(1),

@@ -1,12 +1,10 @@
 //! The stage of one runbook: alpha, where the operator sits, beta, which may be away, and
 //! gamma, which refuses readings until it is repaired.
 
-use std::ffi::OsString;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use edged_rpc::{PutOptions, RelayList, State};
-use harness::daemon::{Node, PATIENCE, Refuser, Site, wait_for};
+use harness::daemon::{Ctl, Node, PATIENCE, Refuser, Site, wait_for};
 use harness::proxy::Proxy;
 use relay_core::change::Nack;
 
@@ -14,6 +12,8 @@ use crate::stable::Names;
 
 /// The binary under test.
 const NODE: &str = env!("CARGO_BIN_EXE_relay-node");
+/// What the operator types.
+const EDGECTL: Ctl = Ctl(env!("CARGO_BIN_EXE_relay-ctl"));
 /// Whether gamma takes everything. One stage stands at a time.
 static REPAIRED: AtomicBool = AtomicBool::new(false);
 
@@ -63,8 +63,9 @@ impl Stage {
         let line = command
             .strip_prefix("edgectl ")
             .unwrap_or_else(|| panic!("no such program: {command:?}"));
-        let text = edgectl(self.alpha.home.socket(), &self.names.real(line));
-        self.names.stable(&text)
+        let said = EDGECTL.ask(self.alpha.home.socket(), &self.names.real(line));
+        // What it prints says how it ended.
+        self.names.stable(&(said.out + &said.err))
     }
 
     /// Makes the stage what a cue says.
@@ -138,15 +139,4 @@ impl Stage {
 fn number(word: &str) -> u64 {
     word.parse()
         .unwrap_or_else(|_| panic!("{word:?} is no number"))
-}
-
-/// What one command line, split at spaces, prints at the daemon behind `socket`.
-fn edgectl(socket: &Path, line: &str) -> String {
-    let mut args: Vec<OsString> = vec!["edgectl".into(), "--socket".into(), socket.into()];
-    args.extend(line.split_whitespace().map(OsString::from));
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    // What it prints says how it ended.
-    let _ = edgectl::run(args, &mut std::io::empty(), &mut out, &mut err);
-    out.extend(err);
-    String::from_utf8(out).expect("text")
 }

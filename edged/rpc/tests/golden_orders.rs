@@ -1,23 +1,10 @@
 //! The bytes of orders and of what the daemon is set to, as version 1 writes them: a change
 //! here is a new version.
 
-use std::fmt::Debug;
+mod bytes;
 
-use edged_rpc::frame::{decode, words};
+use bytes::check;
 use edged_rpc::*;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
-/// One check for all: writes these bytes, reads them back as the same.
-fn check<T>(name: &str, message: &T, golden: &str)
-where
-    T: Serialize + DeserializeOwned + PartialEq + Debug,
-{
-    let bytes = words(message).expect("small");
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(decode::<T>(&bytes).as_ref(), Ok(message), "{name}");
-    assert_eq!(hex, golden, "{name}");
-}
 
 fn scope() -> Scope {
     Scope {

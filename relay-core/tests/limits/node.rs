@@ -5,34 +5,25 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use relay_core::aim::{Success, To};
+use relay_core::aim::To;
 use relay_core::audit::{AuditEvent, AuditRecord};
-use relay_core::backoff::Backoff;
 use relay_core::change::{Change, OwedRow, Part, Snapshot};
 use relay_core::delivery::{StateName, WaitingOn};
 use relay_core::event::{
-    Ack, Caller, Done, Effect, Greeting, Input, Order, OrderId, OrderRefused, Put, Shape, Space,
+    Ack, Caller, Done, Effect, Greeting, Input, Order, OrderId, OrderRefused, Put, Shape,
 };
 use relay_core::id::{
     BootEpoch, LedgerId, LinkId, NodeId, NodeNo, PackNo, PutId, ReceiptNo, SegmentId, StagedId,
     Ticket,
 };
-use relay_core::limits::Limits;
-use relay_core::scheduler::{
-    BandwidthPicture, Bounds, LanePicture, PeerRule, Picture, Scheduler, Settings,
-};
-use relay_core::segment::{Class, Digest, LaneRule};
+use relay_core::scheduler::{BandwidthPicture, LanePicture, Picture, Scheduler, Settings};
+use relay_core::segment::Digest;
 use relay_core::setting::{Setting, Value};
 use relay_core::time::{Mono, Now, Unix};
-use relay_core::units::Rate;
+
+use crate::ground::{SPACE, settings};
 
 pub(crate) const LINK: LinkId = LinkId(7);
-const SPACE: Space = Space {
-    used: 0,
-    ceiling: 1 << 30,
-    inbox: 0,
-    inbox_ceiling: 1 << 29,
-};
 
 pub(crate) struct Node {
     pub(crate) scheduler: Scheduler,
@@ -60,7 +51,7 @@ pub(crate) fn greeting(epoch: BootEpoch) -> Greeting {
 
 impl Node {
     pub(crate) fn new(adjust: fn(&mut Settings)) -> Self {
-        let mut settings = settings();
+        let mut settings = settings(name("alpha"), [name("beta")], true);
         adjust(&mut settings);
         // 2023-11-14 22:13:20 UTC.
         let now = Now {
@@ -321,40 +312,5 @@ fn kept(asked: &[Effect]) -> Snapshot {
         settings: settings.into_iter().collect(),
         meters: meters.into_values().collect(),
         ..Snapshot::default()
-    }
-}
-
-fn settings() -> Settings {
-    let lane = |class: u8| LaneRule {
-        class: Class::new(class).expect("a class"),
-        weight: 1,
-        budget: 2,
-    };
-    let second = Duration::from_secs(1);
-    let waits = Backoff {
-        first: second,
-        longest: second,
-    };
-    Settings {
-        node: name("alpha"),
-        peers: BTreeMap::from([(
-            name("beta"),
-            PeerRule {
-                dial: true,
-                rate: Rate::UNLIMITED,
-                lets_go: None,
-            },
-        )]),
-        admit_any: false,
-        lanes: [("control", 0), ("alarm", 1), ("default", 4)]
-            .map(|(lane_name, class)| (lane_name.parse().expect("a lane"), lane(class)))
-            .into(),
-        retry: waits,
-        redial: waits,
-        rate: Rate::UNLIMITED,
-        bounds: Bounds::default(),
-        success: Success::AllPeers,
-        routing: relay_core::route::Routing::default(),
-        limits: Limits::default(),
     }
 }
