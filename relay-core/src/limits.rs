@@ -35,6 +35,9 @@ pub const MAX_KEY: usize = 128;
 /// The slots a long segment takes of those its peer has for large ones; workers
 /// are counted in such segments.
 pub const LONGEST_SLOTS: usize = 8;
+/// Acks that wait for one row to be read back: a pack is acked once for each receipt
+/// it has, and members that left it by the same.
+pub const ACKS_OF_ONE: usize = 32;
 /// Deliveries that one order names: bulk verbs run in transactions of so many
 /// rows (semantics 8).
 pub const ORDER_TARGETS: usize = 1_000;

@@ -90,6 +90,8 @@ pub struct Peer {
     pub away: Option<Mono>,
     /// Whether what it holds up has been looked through since.
     pub looked: bool,
+    /// Reads of our own bytes under way, for an answer of its.
+    pub judging: usize,
 }
 
 impl Peer {
@@ -127,6 +129,7 @@ impl Peer {
             unsettled: Unsettled::default(),
             away: Some(now),
             looked: false,
+            judging: 0,
         }
     }
 

@@ -49,6 +49,8 @@ pub struct Lane {
     pub cursor: Option<Key>,
     /// How many were unloaded when the page under way was asked for.
     pub paging: Option<u64>,
+    /// Whether something left memory since that it may show as it was.
+    pub page_is_stale: bool,
     /// What it was given, over its weight.
     given: Given,
 }
@@ -78,6 +80,7 @@ impl Lane {
             storing: BTreeSet::new(),
             cursor: None,
             paging: None,
+            page_is_stale: false,
             given: 0,
         }
     }

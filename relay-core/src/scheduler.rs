@@ -52,6 +52,7 @@ mod sending;
 mod start;
 mod table;
 mod tickets;
+mod unloading;
 mod verbs;
 mod verdicts;
 mod waiting;
@@ -199,6 +200,7 @@ pub struct Scheduler {
     stuck: deadletter::Stuck,
     expiry: expiry::Expiry,
     poison: poison::Poison,
+    crowds: unloading::Crowds,
     /// Parcels that may have nothing left to do in memory.
     idle: Vec<(NodeNo, Key)>,
     draining: Option<Mono>,
@@ -261,6 +263,7 @@ impl Scheduler {
             stuck: deadletter::Stuck::default(),
             expiry: expiry::Expiry::default(),
             poison: poison::Poison::new(&snapshot),
+            crowds: unloading::Crowds::default(),
             idle: Vec::new(),
             draining: None,
             drained: false,
@@ -280,6 +283,7 @@ impl Scheduler {
         let issued = self.issued;
         self.look_at_limits(now);
         self.note_use(now, &input);
+        self.crowds.hear(&input);
         self.end_pauses(now);
         self.dispatch(now, input);
         self.try_blocked(now);
@@ -290,6 +294,7 @@ impl Scheduler {
         self.flush();
         self.forget_idle();
         self.finish_drain(now);
+        self.unload_crowds();
         self.note_wakes(now);
         self.note_limit_wake(now);
     }

@@ -64,6 +64,8 @@ pub struct Parcel {
     pub except: Arc<[u16]>,
     /// What it is doing.
     pub phase: Phase,
+    /// While it waits: its row is durable with this ticket.
+    pub said: Ticket,
     /// Whether its row was removed for good.
     pub gone: bool,
     /// Whether a large one was offered on this link and is wanted.
@@ -96,6 +98,7 @@ impl Parcel {
             info,
             except,
             phase,
+            said: Ticket(0),
             gone: false,
             wanted: false,
             throttled: false,

@@ -229,7 +229,7 @@ impl Scheduler {
         if row.standby {
             return row;
         }
-        let in_turn = lane.is_caught_up() && lane.loaded() < limits.active;
+        let in_turn = lane.is_caught_up() && lane.loaded() + lane.coming < limits.active;
         if crowded || !(in_turn || lane.has_room_for_fresh(limits)) {
             lane.storing.insert(due.pack);
             return row;
@@ -292,7 +292,7 @@ impl Scheduler {
             } else if fresh {
                 peer.make_fresh(key);
             } else {
-                peer.make_ready(key);
+                self.make_ready(due.peer, key);
             };
         }
         // The link may have gone while the row became durable.

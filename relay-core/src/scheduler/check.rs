@@ -19,9 +19,11 @@ impl Scheduler {
             self.check_wake(peer);
             check_phases(peer, self.durable);
             check_windows(peer);
+            self.check_bounds(peer);
             self.check_deadline(peer);
         }
         self.partials.check(&self.settings.limits);
+        self.check_asks();
         assert!(self.batch.is_empty(), "every change has a ticket");
         assert!(
             self.durable <= self.issued,

@@ -53,6 +53,11 @@ impl Scheduler {
         let parked = parcel.row.state.name() == StateName::Deadletter;
         if parked && !parcel.gone && !parcel.row.acked_late && !ack.refused.is_empty() {
             // Members are parted by their lengths, which only the bytes know.
+            if self.peers[&no].judging >= self.settings.limits.late_acks {
+                let due = Self::due_of(no, key);
+                self.ask_later(due, paging::Ask::Ack(ack));
+                return;
+            }
             return self.look_at(no, key, Judgement::Answer(ack));
         }
         let ticket = self.note_acked(now, no, key);

@@ -160,6 +160,7 @@ impl Scheduler {
         }
         except.sort_unstable();
         rest.except = except.into();
+        rest.said = Ticket(self.issued.0 + 1);
         let (lane, state) = (rest.row.lane, rest.row.state.name());
         let slots = rest.info.slots();
         let (flying, stuck) = (rest.is_flying(), rest.row.stuck);
@@ -183,9 +184,10 @@ impl Scheduler {
             if flying {
                 peer.take_off(lane, weight, slots);
             } else if phase == Phase::Ready {
-                peer.make_ready(key);
+                self.make_ready(no, key);
             } else if let Phase::Resting(until) = phase {
                 peer.resting.insert((until, key));
+                self.note_rest(no, key);
             }
         }
         keys

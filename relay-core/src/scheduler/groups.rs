@@ -204,11 +204,7 @@ impl Scheduler {
         if stays || room || self.is_over(now, no, key) {
             return self.wait_again(now, no, key);
         }
-        let peer = self.peer_mut(no);
-        let parcel = peer.parcels.remove(&key).expect("what is woken is here");
-        let lane = peer.lanes.get_mut(&parcel.row.lane);
-        lane.expect("a parcel's lane is there").unloaded += 1;
-        self.dirty.insert(no);
+        self.unload(no, key);
     }
 
     /// A delivery is not needed: it goes, unless it is in flight or settled.

@@ -47,8 +47,9 @@ impl Scheduler {
                     .expect("a waiting parcel is in memory")
                     .phase = Phase::Resting(until);
                 peer.resting.insert((until, key));
+                self.note_rest(no, key);
             }
-            State::Scheduled => self.peer_mut(no).make_ready(key),
+            State::Scheduled => self.make_ready(no, key),
             State::Inflight | State::Acked | State::Deadletter { .. } => {
                 panic!("only a waiting parcel waits")
             }

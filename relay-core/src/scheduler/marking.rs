@@ -173,8 +173,8 @@ impl Scheduler {
                 Move::Wake,
                 Peer::depth_of(&row),
             );
-            peer.make_ready(key);
             self.batch.push(Change::Owed(row));
+            self.make_ready(no, key);
         }
     }
 

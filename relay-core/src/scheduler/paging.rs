@@ -11,6 +11,7 @@ use crate::change::{Due, PagedRow};
 use crate::delivery::StateName;
 use crate::event::{Ack, Effect, OrderId};
 use crate::id::{LaneNo, NodeNo};
+use crate::limits;
 use crate::peer::{Parcel, Phase};
 use crate::time::{Now, Unix};
 
@@ -121,6 +122,9 @@ impl Scheduler {
             return;
         };
         let asked = lane.paging.take().unwrap_or(0);
+        if std::mem::take(&mut lane.page_is_stale) {
+            return;
+        }
         if rows.is_empty() {
             if lane.cursor.take().is_none() {
                 // Counted at start, and unreadable: quarantined rows.
@@ -180,23 +184,43 @@ impl Scheduler {
         if asks.is_empty() {
             if late >= self.settings.limits.late_acks {
                 self.asks.remove(&due);
-                // A peer has at most so many acks open: stored and not settled,
-                // being stored, wanted. One that says more is not heard, and
-                // repeats them after a reconnect. Orders have a bound of their own.
-                // What we ask for ourselves takes no room from them.
-                let limits = &self.settings.limits;
-                let each = limits.unsettled + (limits.arrivals + limits.large) as u64;
-                let most = each.saturating_mul(self.peers.len() as u64);
-                let room = !ask.is_of_peers() || self.overdue.acks < most;
-                if room {
-                    self.overdue.push(due, ask);
-                }
-                return room;
+                return self.ask_later(due, ask);
             }
             self.effects.push_back(Effect::Fetch(due));
+        } else if ask.is_of_peers() && asks.len() >= limits::ACKS_OF_ONE {
+            return false;
         }
         asks.push(ask);
         true
+    }
+
+    /// Remembers to ask; `false` if there is too much to remember.
+    pub(super) fn ask_later(&mut self, due: Due, ask: Ask) -> bool {
+        // A peer has at most so many acks open: stored and not settled, being stored,
+        // wanted. One that says more is not heard, and repeats them after a reconnect.
+        // Orders have a bound of their own. What we ask for ourselves takes no room
+        // from them.
+        let room = !ask.is_of_peers() || self.overdue.acks < self.most_overdue();
+        if room {
+            self.overdue.push(due, ask);
+        }
+        room
+    }
+
+    fn most_overdue(&self) -> u64 {
+        let limits = &self.settings.limits;
+        let each = limits.unsettled + (limits.arrivals + limits.large) as u64;
+        each.saturating_mul(self.peers.len() as u64)
+    }
+
+    /// Asks for what was to be asked for later, as far as there is room.
+    pub(super) fn ask_overdue(&mut self) {
+        while self.asks.len() < self.settings.limits.late_acks {
+            let Some((due, ask)) = self.overdue.pop() else {
+                break;
+            };
+            self.ask(due, ask);
+        }
     }
 
     pub(super) fn on_fetched(&mut self, now: Now, due: Due, row: Option<PagedRow>, except: &[u16]) {
@@ -223,12 +247,7 @@ impl Scheduler {
             }
         }
         self.idle.push((due.peer, key));
-        while let Some((due, ask)) = self.overdue.pop() {
-            self.ask(due, ask);
-            if self.asks.len() >= self.settings.limits.late_acks {
-                break;
-            }
-        }
+        self.ask_overdue();
     }
 
     /// Takes a row into memory that was read by name, whatever its state.
@@ -248,6 +267,24 @@ impl Scheduler {
             }
             StateName::Inflight => panic!("what is in flight is in memory"),
         }
+    }
+
+    /// Asserts that no more rows are asked for than may be.
+    ///
+    /// # Panics
+    /// If more are.
+    pub(super) fn check_asks(&self) {
+        let (found, most) = (self.asks.len(), self.settings.limits.late_acks);
+        assert!(found <= most, "{found} rows are fetched, at most {most}");
+        // Orders, and what we ask for ourselves: expiry, room in the deadletter, poison.
+        let most = limits::ACKS_OF_ONE + self.settings.limits.orders + 3;
+        let longest = self.asks.values().map(Vec::len).max().unwrap_or(0);
+        assert!(longest <= most, "{longest} ask for one row, at most {most}");
+        let (found, most) = (self.overdue.acks, self.most_overdue());
+        assert!(
+            found <= most,
+            "{found} acks wait to be asked for, at most {most}"
+        );
     }
 
     /// An ack of something that is gone: it may still mean members that left it.

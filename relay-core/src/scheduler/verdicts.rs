@@ -42,6 +42,7 @@ impl Scheduler {
     pub(super) fn judge_ack(&mut self, now: Now, no: NodeNo, ack: Ack) {
         let key = (ack.pack, ack.part);
         let (receipt, durable) = (ack.receipt, self.durable);
+        let most = self.settings.limits.late_acks;
         let peer = self.peer_mut(no);
         let Some(parcel) = peer.parcels.get_mut(&key) else {
             return self.ask(
@@ -76,7 +77,11 @@ impl Scheduler {
             | Phase::Settling(_)
             | Phase::Resting(_) => {}
         }
-        if ack.table == parcel.info.table && ack.refused.is_empty() {
+        let sound = ack.table == parcel.info.table && ack.refused.is_empty();
+        if !sound && !parcel.is_flying() && peer.judging >= most {
+            let due = parcel.row.due;
+            self.ask_later(due, paging::Ask::Ack(ack));
+        } else if sound {
             let (except, rest) = (Arc::clone(&parcel.except), parcel.row.count);
             let ticket = self.settle(now, no, key);
             self.cover(now, no, ack, (&except, rest), ticket);
@@ -127,14 +132,16 @@ impl Scheduler {
         if let Some(since) = parcel.awaiting.take() {
             peer.awaiting.remove(&(since, key));
         }
+        peer.judging += 1;
         self.effects.push_back(Effect::Verify(due));
     }
 
     pub(super) fn on_verified(&mut self, now: Now, due: Due, bad: &[u16], lengths: &[u64]) {
         let (no, key) = (due.peer, (due.pack, due.part));
-        let Some(peer) = self.peers.get(&no) else {
+        let Some(peer) = self.peers.get_mut(&no) else {
             return;
         };
+        peer.judging = peer.judging.saturating_sub(1);
         let Some(parcel) = peer.parcels.get(&key) else {
             return;
         };
@@ -165,6 +172,7 @@ impl Scheduler {
         };
         self.resume_drops();
         self.dirty.insert(no);
+        self.ask_overdue();
         let Some(ack) = answer else {
             return self.peer_mut(no).line.settle(receipt, ticket);
         };

@@ -205,8 +205,10 @@ impl Oracle {
             );
         }
         let turns = &mut self.watches[n].turns;
-        // What is woken comes out of the ledger, older than what is ready.
-        if (fresh && crowded) || woken {
+        // What is woken comes out of the ledger, older than what is ready; so does what
+        // left memory because too much waits.
+        let many = waits(row) && others >= limits.active;
+        if (fresh && crowded) || woken || many {
             turns.backlog.insert(key);
         } else if others == 0 && !waits(row) {
             turns.backlog.remove(&key);
