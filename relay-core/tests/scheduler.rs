@@ -14,7 +14,7 @@ use ground::{SPACE, settings};
 use relay_core::aim::To;
 use relay_core::change::{Change, Part, Sent, Snapshot};
 use relay_core::delivery::{State, StateName};
-use relay_core::event::{Ack, Effect, Greeting, Heading, Input, Offer, Put, Refusal, Shape};
+use relay_core::event::{Ack, Effect, Greeting, Heading, Input, Known, Offer, Put, Refusal, Shape};
 use relay_core::id::{
     BootEpoch, LedgerId, LinkId, NodeId, NodeNo, PackNo, PutId, ReceiptNo, SegmentId, StagedId,
     Ticket,
@@ -356,13 +356,59 @@ fn who_withdraws_an_offer_is_not_told_that_we_are_busy() {
     }
 }
 
+#[test]
+fn an_offer_repeated_while_it_is_looked_up_is_wanted_once() {
+    let mut node = Node::linked();
+    let asked = |effects: &[Effect]| {
+        let numbers = effects.iter().filter_map(|effect| match effect {
+            Effect::LookUp { question, .. } => Some(*question),
+            _ => None,
+        });
+        numbers.collect::<Vec<_>>()
+    };
+    let wants = |effects: &[Effect]| {
+        let want = |effect: &&Effect| matches!(effect, Effect::Want { .. });
+        effects.iter().filter(want).count()
+    };
+    let (first, sent) = offer(Part::Member(0));
+    let (again, _) = offer(Part::Member(0));
+    let first = asked(&node.hear(first));
+    assert!(asked(&node.hear(again)).is_empty(), "one at a time");
+
+    let known = vec![Known::No];
+    let question = first[0];
+    let effects = node.hear(Input::LookedUp { question, known });
+    assert_eq!(wants(&effects), 0, "the peer has let go of that offer");
+
+    let (known, question) = (vec![Known::No], asked(&effects)[0]);
+    let effects = node.hear(Input::LookedUp { question, known });
+    assert_eq!(wants(&effects), 1);
+    let (link, withdrawn) = (LINK, true);
+    node.hear(Input::OfferLost {
+        link,
+        sent,
+        withdrawn,
+    });
+    let (once_more, _) = offer(Part::Member(0));
+    assert_eq!(asked(&node.hear(once_more)).len(), 1, "nothing is held");
+}
+
 /// A large segment that the peer has offered and this node has asked for.
 fn wanted(node: &mut Node) -> Sent {
+    let (offer, sent) = offer(Part::Rest);
+    let effects = node.hear(offer);
+    let asked = |effect: &Effect| matches!(effect, Effect::Want { .. });
+    assert!(effects.iter().any(asked), "{effects:?}");
+    sent
+}
+
+/// A large segment that the peer offers; a member alone may have come before.
+fn offer(part: Part) -> (Input, Sent) {
     let Put { shape, lane, .. } = put(1, 1, "default", &[]);
     let sent = Sent {
         ledger: LedgerId(2),
         pack: PackNo(1),
-        part: Part::Rest,
+        part,
     };
     let offer = Offer {
         heading: Heading {
@@ -375,12 +421,6 @@ fn wanted(node: &mut Node) -> Sent {
         shape,
         ids: Arc::new([(shape.first, table(1))]),
     };
-    let link = LINK;
-    let effects = node.hear(Input::Offered {
-        link,
-        offer: Box::new(offer),
-    });
-    let asked = |effect: &Effect| matches!(effect, Effect::Want { .. });
-    assert!(effects.iter().any(asked), "{effects:?}");
-    sent
+    let (link, offer) = (LINK, Box::new(offer));
+    (Input::Offered { link, offer }, sent)
 }

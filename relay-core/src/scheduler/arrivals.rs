@@ -98,9 +98,25 @@ impl Scheduler {
         let Some(peer) = self.peer_on(link) else {
             return;
         };
+        self.let_go_earlier(peer, (link, offer.heading.sent));
         if let Some(question) = self.admit(peer, link, Item::Offer(Box::new(offer)), Vec::new()) {
             self.take_in(now, question);
         }
+    }
+
+    /// A peer that offers something again has let go of the offer before, and so has
+    /// the shell: that one is not answered, or the answer would be taken for this one's.
+    fn let_go_earlier(&mut self, peer: NodeNo, name: (LinkId, Sent)) {
+        let same = |question: &Question| {
+            let offered = matches!(question.item, Item::Offer(_));
+            offered && (question.link, question.heading().sent) == name
+        };
+        if let Some(waiting) = self.arrivals.waiting.get_mut(&peer) {
+            waiting.retain(|question| !same(question));
+        }
+        let open = self.arrivals.open.values_mut();
+        open.filter(|question| same(question))
+            .for_each(|question| question.let_go = true);
     }
 
     /// What may come in at all; everything else is answered here.
@@ -119,6 +135,7 @@ impl Scheduler {
             item,
             after: self.arrivals.latest.get(&peer).copied().unwrap_or_default(),
             refused,
+            let_go: false,
             ways: Vec::new(),
         };
         if let Some(why) = self.busy_with(peer) {
@@ -264,7 +281,7 @@ impl Scheduler {
         let Some(mut question) = self.arrivals.open.remove(&number) else {
             return;
         };
-        if self.peer_on(question.link) != Some(question.peer) {
+        if question.let_go || self.peer_on(question.link) != Some(question.peer) {
             return self.drop_question(&question);
         }
         let conflicts = known

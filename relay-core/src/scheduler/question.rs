@@ -18,6 +18,8 @@ pub(super) struct Question {
     pub(super) after: Ticket,
     /// Members refused, by index in the pack as sent.
     pub(super) refused: Vec<Refused>,
+    /// It was offered again since: only the latest offer is answered.
+    pub(super) let_go: bool,
     /// Where the packs it is being divided into go.
     pub(super) ways: Vec<Bound>,
 }
