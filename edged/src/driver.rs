@@ -6,6 +6,7 @@
 //! the room those bytes take until they are durable.
 
 mod perform;
+mod questions;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -114,7 +114,7 @@ impl Payloads {
         match self.readers.read(move |reader| reader.table(pack)).await {
             Ok(Ok(table)) => Ok(table),
             Ok(Err(error)) => Err(trouble_of(pack, &error)),
-            Err(_) => Err(SendTrouble::Missing),
+            Err(_) => Err(SendTrouble::Unreadable),
         }
     }
 
@@ -127,7 +127,7 @@ impl Payloads {
         match loaded {
             Ok(Ok(loaded)) => Ok(payload_of(loaded)),
             Ok(Err(error)) => Err(trouble_of(pack, &error)),
-            Err(_) => Err(SendTrouble::Missing),
+            Err(_) => Err(SendTrouble::Unreadable),
         }
     }
 }
@@ -157,7 +157,7 @@ impl Source for Payloads {
             Bodies::File { path, .. } => {
                 let path = path.clone();
                 let read = self.readers.read(move |_| read_range(&path, from, length));
-                async move { read.await.unwrap_or(Err(SendTrouble::Missing)) }.boxed()
+                async move { read.await.unwrap_or(Err(SendTrouble::Unreadable)) }.boxed()
             }
         }
     }
@@ -194,7 +194,8 @@ fn trouble_of(pack: PackNo, error: &ReadError) -> SendTrouble {
     tracing::warn!(%pack, %error, "Bytes to send cannot be read");
     match error {
         ReadError::Missing => SendTrouble::Missing,
-        ReadError::Corrupt(_) | ReadError::Io { .. } | ReadError::Sql(_) => SendTrouble::Corrupt,
+        ReadError::Corrupt(_) => SendTrouble::Corrupt,
+        ReadError::Io { .. } | ReadError::Sql(_) => SendTrouble::Unreadable,
     }
 }
 
@@ -208,10 +209,14 @@ fn read_range(path: &Path, from: u64, length: u64) -> Result<Bytes, SendTrouble>
     };
     read().map_err(|error| {
         tracing::warn!(path = %path.display(), %error, "Bytes to send cannot be read");
-        if error.kind() == std::io::ErrorKind::NotFound {
+        let kind = error.kind();
+        if kind == std::io::ErrorKind::NotFound {
             SendTrouble::Missing
-        } else {
+        } else if kind == std::io::ErrorKind::UnexpectedEof {
+            // Shorter than its row says.
             SendTrouble::Corrupt
+        } else {
+            SendTrouble::Unreadable
         }
     })
 }

@@ -61,11 +61,13 @@ pub enum AuditEvent {
     SystemPanicked,
     /// A delivery was parked as poison.
     PoisonIsolated,
+    /// The ledger or a payload could not be read.
+    StorageUnreadable,
 }
 
 impl AuditEvent {
     /// Every event.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::BandwidthConfigured,
         Self::Paused,
         Self::Resumed,
@@ -88,6 +90,7 @@ impl AuditEvent {
         Self::SystemStopped,
         Self::SystemPanicked,
         Self::PoisonIsolated,
+        Self::StorageUnreadable,
     ];
 
     /// The name in records, queries and exports.
@@ -116,6 +119,7 @@ impl AuditEvent {
             Self::SystemStopped => "system.stopped",
             Self::SystemPanicked => "system.panicked",
             Self::PoisonIsolated => "relay.poison.isolated",
+            Self::StorageUnreadable => "relay.storage.unreadable",
         }
     }
 
@@ -138,7 +142,8 @@ impl AuditEvent {
             | Self::LaneBudgetConfigured
             | Self::PeerKicked
             | Self::PeerDropped
-            | Self::PoisonIsolated => "relay",
+            | Self::PoisonIsolated
+            | Self::StorageUnreadable => "relay",
             Self::AccessDenied => "auth",
             Self::ConfigReloaded
             | Self::AuditPruned

@@ -193,6 +193,8 @@ pub enum SendTrouble {
     Missing,
     /// The bytes do not match their digest.
     Corrupt,
+    /// They cannot be read just now: whether they are sound is not known.
+    Unreadable,
 }
 
 /// Why a put is refused.
@@ -238,6 +240,8 @@ pub enum Refusal {
     },
     /// A name table is full.
     TooManyNames,
+    /// The ledger cannot be read just now.
+    Unreadable,
     /// The daemon is going down.
     Draining,
 }
@@ -310,6 +314,8 @@ pub enum Why {
     Partial,
     /// A peer has been away so long that others are tried.
     Standby,
+    /// What could not be read is asked again.
+    Reread,
 }
 
 /// Where the scheduler stands, for status and simulator alike.

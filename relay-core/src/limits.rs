@@ -67,6 +67,13 @@ pub const LOOK_AHEAD: Duration = Duration::from_secs(24 * 60 * 60);
 /// A contact window looks at the wall clock this often: it may be put.
 pub const LOOK_AT_WALL: Duration = Duration::from_secs(30);
 
+/// What could not be read is asked again after this: a bus that was reset answers by then.
+pub const READ_AGAIN: Duration = Duration::from_secs(1);
+/// And at least this often, so that a disk that answers again is heard within a minute.
+pub const READ_AGAIN_LONGEST: Duration = Duration::from_secs(60);
+/// The audit says at most this often that something could not be read.
+pub const NOTE_UNREADABLE: Duration = Duration::from_secs(60 * 60);
+
 /// The bounds the scheduler keeps to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -132,6 +139,9 @@ pub struct Limits {
     pub partials: usize,
     /// How long one is kept without progress (semantics 10).
     pub keep_partials: Duration,
+    /// Bytes that could not be read for so long are given up as corrupt: a disk that is
+    /// put back within the hour costs nothing.
+    pub unreadable: Duration,
 }
 
 impl Limits {
@@ -172,6 +182,7 @@ impl Default for Limits {
             pace: Pace::default(),
             partials: 8,
             keep_partials: Duration::from_secs(24 * 60 * 60),
+            unreadable: Duration::from_secs(60 * 60),
         }
     }
 }

@@ -65,6 +65,7 @@ impl Touched {
             | Input::Expired { .. }
             | Input::Stuck { .. }
             | Input::LookedUp { .. }
+            | Input::Unread { .. }
             | Input::Recalled { .. }
             | Input::LinkUp { .. }
             | Input::LinkDown { .. }

@@ -48,11 +48,13 @@ mod poison;
 mod puts;
 mod question;
 mod receipts;
+mod rereading;
 mod sending;
 mod start;
 mod table;
 mod tickets;
 mod unloading;
+mod unread;
 mod verbs;
 mod verdicts;
 mod waiting;
@@ -78,7 +80,7 @@ use crate::names::Names;
 use crate::peer::Peer;
 use crate::queue::Key;
 use crate::route::Routing;
-use crate::segment::{Class, LaneRule};
+use crate::segment::LaneRule;
 use crate::soonest::Soonest;
 use crate::time::{Mono, Now};
 use crate::units::Rate;
@@ -132,15 +134,6 @@ pub struct Settings {
 
 /// The lane reserved for the daemon's own kinds.
 pub const CONTROL_LANE: &str = "control";
-/// A lane a peer names and we do not: ordinary.
-const UNKNOWN_LANE: LaneRule = LaneRule {
-    class: match Class::new(4) {
-        Some(class) => class,
-        None => panic!(),
-    },
-    weight: 1,
-    budget: 8,
-};
 
 /// The relay as a value.
 #[derive(Debug)]
@@ -201,6 +194,7 @@ pub struct Scheduler {
     expiry: expiry::Expiry,
     poison: poison::Poison,
     crowds: unloading::Crowds,
+    rereading: rereading::Rereading,
     /// Parcels that may have nothing left to do in memory.
     idle: Vec<(NodeNo, Key)>,
     draining: Option<Mono>,
@@ -264,6 +258,7 @@ impl Scheduler {
             expiry: expiry::Expiry::default(),
             poison: poison::Poison::new(&snapshot),
             crowds: unloading::Crowds::default(),
+            rereading: rereading::Rereading::default(),
             idle: Vec::new(),
             draining: None,
             drained: false,
@@ -284,6 +279,7 @@ impl Scheduler {
         self.look_at_limits(now);
         self.note_use(now, &input);
         self.crowds.hear(&input);
+        self.note_read(&input);
         self.end_pauses(now);
         self.dispatch(now, input);
         self.try_blocked(now);
@@ -359,6 +355,7 @@ impl Scheduler {
             Input::PeerSettled { link, receipt } => self.on_peer_settled(link, receipt),
             Input::Taken { link, due, bytes } => self.on_taken(link, due, bytes),
             Input::Delivered { link, dues } => self.on_delivered(now, link, &dues),
+            Input::Unread { question, why } => self.on_unread(now, *question, &why),
             Input::SendFailed { link, due, trouble } => self.on_send_failed(link, due, trouble),
             Input::Verified { due, bad, lengths } => self.on_verified(now, due, &bad, &lengths),
             Input::Ordered { id, caller, order } => self.on_ordered(now, id, &caller, order),

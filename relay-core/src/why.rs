@@ -125,7 +125,8 @@ impl Reason {
                 "no certificate to trust: this node's own, or that of {peer}, will not do{noted}"
             ),
             WaitingOn::Storage => {
-                format!("this node's disk has no room to note that it is sent{noted}")
+                let asked = when("it is asked again", "it is being asked again");
+                format!("this node's disk does not give what is needed to send it: {asked}{noted}")
             }
             WaitingOn::PeerDown => {
                 let under_way = self.until.is_some_and(|until| until <= now);

@@ -12,9 +12,13 @@ use std::time::Duration;
 
 use ground::{SPACE, settings};
 use relay_core::aim::To;
-use relay_core::change::{Change, Part, Sent, Snapshot};
-use relay_core::delivery::{State, StateName};
-use relay_core::event::{Ack, Effect, Greeting, Heading, Input, Known, Offer, Put, Refusal, Shape};
+use relay_core::audit::AuditEvent;
+use relay_core::change::{Change, Due, KeyName, Part, Sent, Snapshot};
+use relay_core::delivery::{Cause, State, StateName, WaitingOn};
+use relay_core::event::{
+    Ack, BusyWhy, Caller, Effect, Greeting, Heading, Input, Known, Offer, Order, OrderId,
+    OrderRefused, Put, Refusal, SendTrouble, Shape, Target, Why,
+};
 use relay_core::id::{
     BootEpoch, LedgerId, LinkId, NodeId, NodeNo, PackNo, PutId, ReceiptNo, SegmentId, StagedId,
     Ticket,
@@ -105,6 +109,20 @@ impl Node {
     fn wait(&mut self, time: Duration) {
         self.now.mono = self.now.mono + time;
         self.now.unix = self.now.unix + time;
+    }
+
+    /// What a row waits on, as memory has it.
+    fn waits_on(&self, due: Due) -> Vec<WaitingOn> {
+        let rows = self.asked.iter().filter_map(|effect| match effect {
+            Effect::Persist(_, changes) => Some(changes),
+            _ => None,
+        });
+        let row = rows.flatten().find_map(|change| match change {
+            Change::Owed(row) if row.due == due => Some(row),
+            _ => None,
+        });
+        let reasons = self.scheduler.waits_on(self.now, row.expect("a row"));
+        reasons.into_iter().map(|reason| reason.on).collect()
     }
 
     fn depth(&self, state: StateName) -> u64 {
@@ -391,6 +409,136 @@ fn an_offer_repeated_while_it_is_looked_up_is_wanted_once() {
     });
     let (once_more, _) = offer(Part::Member(0));
     assert_eq!(asked(&node.hear(once_more)).len(), 1, "nothing is held");
+}
+
+#[test]
+fn bytes_that_cannot_be_read_wait_unspent_as_storage_and_go_again() {
+    let mut node = Node::linked();
+    node.put(1);
+    node.persisted();
+    let due = due(1);
+    let (link, trouble) = (LINK, SendTrouble::Unreadable);
+
+    let effects = node.hear(Input::SendFailed { link, due, trouble });
+    assert!(!effects.contains(&Effect::Verify(due)), "not at once");
+    node.persisted();
+    assert_eq!(node.depth(StateName::Scheduled), 1);
+    assert_eq!(node.waits_on(due), [WaitingOn::Storage]);
+
+    assert_eq!(node.scheduler.deadline().expect("a wait").why, Why::Reread);
+    node.wait(Duration::from_secs(1));
+    assert!(node.hear(Input::Wake).contains(&Effect::Verify(due)));
+    node.hear(unread(Effect::Verify(due)));
+    node.wait(Duration::from_secs(1));
+    assert!(!node.hear(Input::Wake).contains(&Effect::Verify(due)));
+    node.wait(Duration::from_secs(1));
+    assert!(node.hear(Input::Wake).contains(&Effect::Verify(due)));
+
+    let (bad, lengths) = (Vec::new(), vec![256]);
+    node.hear(Input::Verified { due, bad, lengths });
+    assert_eq!(sends(&node.persisted()), 1);
+}
+
+#[test]
+fn bytes_that_cannot_be_read_for_an_hour_are_given_up_as_corrupt() {
+    let mut node = Node::linked();
+    node.put(1);
+    node.persisted();
+    let due = due(1);
+    let (link, trouble) = (LINK, SendTrouble::Unreadable);
+    node.hear(Input::SendFailed { link, due, trouble });
+
+    let mut tries = 0;
+    while node.depth(StateName::Deadletter) == 0 {
+        node.persisted();
+        node.wait(Duration::from_secs(60));
+        if node.hear(Input::Wake).contains(&Effect::Verify(due)) {
+            node.hear(unread(Effect::Verify(due)));
+            tries += 1;
+        }
+        assert!(tries <= 61, "it is given up some day");
+    }
+
+    assert!(
+        tries >= 59,
+        "not before an hour is over, at least once a minute"
+    );
+    let said = node.asked.iter().filter_map(|effect| match effect {
+        Effect::Persist(_, changes) => Some(changes),
+        _ => None,
+    });
+    let noted = |change: &&Change| matches!(change, Change::Audit(record) if record.event == AuditEvent::StorageUnreadable);
+    let parked = |change: &&Change| match change {
+        Change::Owed(row) => {
+            row.state
+                == State::Deadletter {
+                    cause: Cause::Corrupt,
+                }
+        }
+        _ => false,
+    };
+    assert_eq!(said.clone().flatten().filter(noted).count(), 1);
+    assert_eq!(said.flatten().filter(parked).count(), 1);
+}
+
+#[test]
+fn who_waits_for_what_cannot_be_read_is_told() {
+    let mut node = Node::linked();
+    let key = KeyName {
+        uid: 7,
+        key: "k".to_owned(),
+    };
+    let keyed = Put {
+        key: Some((key.clone(), table(1))),
+        ..put(1, 1, "default", &["beta"])
+    };
+    node.hear(Input::Put(keyed));
+    let effects = node.hear(unread(Effect::FindKey(PutId(1), key)));
+    assert!(effects.contains(&Effect::Refuse(PutId(1), Refusal::Unreadable)));
+
+    let (offered, sent) = offer(Part::Member(0));
+    let effects = node.hear(offered);
+    let question = effects
+        .into_iter()
+        .find(|effect| matches!(effect, Effect::LookUp { .. }));
+    let effects = node.hear(unread(question.expect("it is looked up")));
+    let told = |effect: &Effect| match effect {
+        Effect::Busy { sent: of, why, .. } => *of == sent && *why == BusyWhy::Io,
+        _ => false,
+    };
+    assert!(effects.iter().any(told), "{effects:?}");
+
+    let target = Target {
+        due: due(9),
+        length: 0,
+    };
+    let (id, caller) = (OrderId(1), Caller::default());
+    let order = Order::Purge(vec![target]);
+    node.hear(Input::Ordered { id, caller, order });
+    node.hear(unread(Effect::Fetch(target.due)));
+    let answered = node
+        .persisted()
+        .into_iter()
+        .find_map(|effect| match effect {
+            Effect::Answer(_, done) => done.ok(),
+            _ => None,
+        });
+    let refused = answered.expect("an answer").refused;
+    assert_eq!(refused, [(target.due, OrderRefused::Unreadable)]);
+}
+
+/// The rest of pack `n` of the node, owed to its peer.
+fn due(n: u64) -> Due {
+    Due {
+        peer: NodeNo(1),
+        pack: PackNo(n),
+        part: Part::Rest,
+    }
+}
+
+fn unread(question: Effect) -> Input {
+    let (question, why) = (Box::new(question), "input/output error".to_owned());
+    Input::Unread { question, why }
 }
 
 /// A large segment that the peer has offered and this node has asked for.

@@ -45,6 +45,8 @@ pub struct Stored {
     pub missing: bool,
     /// Members whose bytes have rotted.
     pub bad: BTreeSet<u16>,
+    /// Whether no read of the bytes is ever answered.
+    pub dead: bool,
 }
 
 /// Changes asked for and not yet durable.
@@ -344,6 +346,7 @@ impl Disk {
                 content,
                 missing: false,
                 bad,
+                dead: false,
             },
         );
     }
@@ -413,6 +416,13 @@ impl Disk {
             .filter(|mark| packs.contains(&mark.pack))
         {
             mark.forget = mark.forget.or(forget);
+        }
+    }
+
+    /// The bytes of a pack are never read again.
+    pub fn kill(&mut self, no: PackNo) {
+        if let Some(stored) = self.packs.get_mut(&no) {
+            stored.dead = true;
         }
     }
 

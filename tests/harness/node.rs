@@ -31,6 +31,7 @@ use crate::disk::Disk;
 use crate::disk::content::Content;
 use crate::scenario::{Plan, node_name};
 use crate::seeds::Dice;
+use crate::world::reads::Mood;
 use crate::world::{Event, World};
 
 /// One node.
@@ -58,6 +59,8 @@ pub struct Node {
     pub woken: u64,
     /// How much longer each commit takes just now.
     pub slow: u64,
+    /// How its disk answers just now.
+    pub mood: Mood,
     /// Whether it was asked to stop.
     pub draining: bool,
     /// Whether it said that it has stopped.
@@ -114,6 +117,7 @@ impl Node {
             wakes: 0,
             woken: 0,
             slow: 0,
+            mood: Mood::default(),
             draining: false,
             drained: false,
             removed: BTreeSet::new(),
@@ -333,6 +337,7 @@ impl World {
                     | relay_core::event::Refusal::ReservedLane(_)
                     | relay_core::event::Refusal::NoPeer
                     | relay_core::event::Refusal::TooManyNames => "refused: names",
+                    relay_core::event::Refusal::Unreadable => "refused: unreadable",
                 });
                 // A client refused before its bytes never sends them.
                 if let Some(put) = self.nodes[n].announced.remove(&put) {
@@ -355,9 +360,8 @@ impl World {
             | Effect::Group(_)
             | Effect::Walk { .. }
             | Effect::Verify(_) => {
-                let run = self.nodes[n].run;
                 let wait = self.read_time();
-                self.after(wait, Event::Read(n, run, Box::new(effect)));
+                self.read_later(n, wait, effect);
             }
             Effect::Dial(peer) => self.dial(n, &peer),
             Effect::Answer(id, outcome) => self.oracle.answered(n, id, &outcome, &self.nodes),

@@ -21,6 +21,7 @@ mod rest;
 mod routes;
 mod truth;
 mod turns;
+mod unread;
 mod verbs;
 mod why;
 mod windows;
@@ -140,6 +141,8 @@ struct Watch {
     ended_drops: BTreeMap<NodeNo, BTreeSet<Due>>,
     /// Whether a link went or rows became durable in this step.
     look_at_flight: bool,
+    /// What could not be read.
+    unread: unread::Unread,
     /// What its disk kept of its clocks.
     kept: Option<clocks::Kept>,
 }
@@ -252,6 +255,7 @@ impl Oracle {
         watch.hellos.clear();
         watch.untrusted.clear();
         watch.closing.clear();
+        watch.unread = unread::Unread::default();
         self.forget_unwritten(n);
     }
 
@@ -329,6 +333,7 @@ impl Oracle {
         self.now = now;
         self.peers_heard(n, input, nodes);
         self.turn_heard(n, input);
+        self.unread_heard(n, input);
         let watch = &mut self.watches[n];
         watch.look_at_flight = matches!(input, Input::LinkDown { .. } | Input::Persisted(..));
         if let Input::Persisted(_, space) | Input::PersistRefused(_, space) = input {
@@ -382,6 +387,7 @@ impl Oracle {
     pub fn asked(&mut self, n: usize, effect: &Effect, nodes: &[Node], now: u64) {
         self.now = now;
         self.turn_asked(n, effect);
+        self.unread_asked(n, effect);
         match effect {
             Effect::Persist(_, changes) => self.persist_asked(n, changes, nodes),
             Effect::Accept(put) => self.accept_asked(n, *put, nodes),
@@ -473,6 +479,7 @@ impl Oracle {
         self.judge_clones(n, nodes);
         self.judge_left_drops(n);
         self.judge_turns(n);
+        self.judge_unread_step(n);
         self.judge_why(n, nodes);
         let watch = &self.watches[n];
         if !watch.look_at_flight {

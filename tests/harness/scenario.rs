@@ -13,6 +13,7 @@ pub mod extra;
 pub mod limits;
 pub mod peers;
 pub mod poison;
+pub mod reads;
 pub mod routes;
 pub mod verbs;
 
@@ -72,6 +73,8 @@ pub struct Plan {
     pub small_only: bool,
     /// Quotas, windows and budgets.
     pub limiting: limits::LimitPlan,
+    /// Reads that fail.
+    pub reads: reads::ReadPlan,
     /// Which way segments go, node by node; empty in a world without routes.
     pub routing: Vec<Routing>,
     /// What it has beside.
@@ -164,6 +167,8 @@ pub enum Act {
     Verb(verbs::VerbAct),
     /// An operator sets a limit.
     Limits(limits::LimitAct),
+    /// A disk does not answer, or takes its time.
+    Reads(reads::ReadAct),
 }
 
 /// The name of node `n`.
@@ -212,6 +217,7 @@ impl Plan {
             pace: 1,
             small_only: rated,
             limiting: limits::LimitPlan::default(),
+            reads: reads::ReadPlan::default(),
             routing: Vec::new(),
             extra: extra::Extra::drawn(beside),
         }

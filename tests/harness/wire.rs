@@ -6,7 +6,7 @@
 //! its ends learn of it late. What an end does with a message is
 //! [`crate::node`]'s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use relay_core::change::{Due, Part, Sent};
@@ -121,6 +121,8 @@ pub struct End {
     pub early: Vec<Message>,
     /// Parcels being sent: bytes so far and the members meant.
     pub sending: BTreeMap<Due, (u64, Vec<u16>)>,
+    /// Parcels of which some bytes could not be read: no more of them is sent.
+    pub given_up: BTreeSet<Due>,
     /// Large segments offered here and not yet wanted.
     /// And whether the sender still stands by it.
     pub offered: BTreeMap<Sent, (Whole, bool)>,
@@ -157,6 +159,7 @@ impl End {
             told: false,
             early: Vec::new(),
             sending: BTreeMap::new(),
+            given_up: BTreeSet::new(),
             offered: BTreeMap::new(),
             inflows: BTreeMap::new(),
             unreported: 0,

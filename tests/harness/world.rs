@@ -11,6 +11,7 @@ mod faults;
 mod limits;
 mod peers;
 mod poison;
+pub mod reads;
 mod verbs;
 
 use std::collections::BTreeMap;
@@ -58,6 +59,8 @@ pub enum Event {
     Synced(usize, u32, PartialNo, u64),
     /// A while has passed for a large segment on its way in.
     Pace(usize, u32, usize, usize, Sent),
+    /// A file of a large segment on its way in cannot be read or written.
+    FileFails(usize, u32, usize, usize, Sent),
     /// A drain has taken too long.
     Kill(usize, u32),
     /// A node dies of a panic.
@@ -98,6 +101,8 @@ pub struct World {
     pub dice: Dice,
     /// What is drawn in it for [`crate::scenario::extra`].
     pub beside: Dice,
+    /// What is drawn in it for [`crate::scenario::reads`].
+    pub reads: Dice,
     /// The nodes.
     pub nodes: Vec<Node>,
     /// The network.
@@ -157,6 +162,7 @@ impl World {
         crate::scenario::poison::add(seed, &mut plan);
         crate::scenario::limits::add(seed, &mut plan);
         crate::scenario::routes::add(seed, &mut plan);
+        crate::scenario::reads::add(seed, &mut plan);
         if trace == Trace::Print {
             say(&format!("seed {seed}: {plan:#?}"));
         }
@@ -169,6 +175,7 @@ impl World {
             plan,
             dice,
             beside,
+            reads: Dice::new(seed ^ crate::scenario::reads::READS),
             nodes,
             wire: Wire::default(),
             tally: Tally::default(),
@@ -263,6 +270,11 @@ impl World {
             Event::Pace(n, run, link, side, sent) => {
                 if self.nodes[n].is_run(run) {
                     self.pace(n, link, side, sent);
+                }
+            }
+            Event::FileFails(n, run, link, side, sent) => {
+                if self.nodes[n].is_run(run) {
+                    self.file_fails(n, link, side, sent);
                 }
             }
             Event::Mend(n) => self.mend(n),
@@ -380,6 +392,8 @@ impl World {
         // On links that are not kept, receipts may wait for the next use of one.
         let kept = self.plan.lets_go.is_empty();
         let busy = self.nodes.iter().position(|node| node.is_unsettled(kept));
-        busy.map(|n| format!("n{n} {}", self.nodes[n].unsettled_words()))
+        let ordered = (0..self.nodes.len()).find(|n| self.oracle.has_open_order(*n));
+        busy.or(ordered)
+            .map(|n| format!("n{n} {}", self.nodes[n].unsettled_words()))
     }
 }

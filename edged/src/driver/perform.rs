@@ -1,18 +1,17 @@
 //! Performing effects: each arm hands the work to whoever does it.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use relay_core::change::{Change, Due, Part};
+use relay_core::change::{Change, Due};
 use relay_core::event::{Effect, Input, SendTrouble, Shape};
 use relay_core::id::{NodeNo, StagedId, Ticket};
-use relay_core::ledger::{ReadError, Reader};
 use relay_core::pack::Table;
 use relay_core::poison::Touched;
 use relay_core::segment::Digest;
-use tokio::sync::mpsc;
 use tracing::error;
 
 use super::Driver;
-use crate::event::{Answer, Event};
+use super::questions::{self, reply, unread};
+use crate::event::Answer;
 use crate::payloads::Payloads;
 use crate::staging::Staged;
 use crate::touch::touching;
@@ -27,89 +26,24 @@ impl Driver {
             Effect::Refuse(put, why) => self.answer(put, Answer::Refused(why)),
             Effect::Discard(staged) => self.discard(staged),
             Effect::Persist(ticket, changes) => self.persist(ticket, changes),
-            Effect::FindKey(put, name) => self.ask(move |reader| {
-                reader
-                    .find_key(&name)
-                    .map(|row| Input::KeyFound { put, row })
-            }),
-            Effect::Page {
-                peer,
-                lane,
-                after,
-                limit,
-            } => self.ask(move |reader| {
-                let rows = reader.page(peer, lane, after, limit)?;
-                Ok(Input::Paged { peer, lane, rows })
-            }),
-            Effect::Owing { peer, after, limit } => self.ask(move |reader| {
-                let rows = reader.owing(peer, after, limit)?;
-                Ok(Input::Owing { peer, rows })
-            }),
-            Effect::Fetch(due) => self.ask(move |reader| {
-                let row = reader.fetch(due)?.map(Box::new);
-                let except = match (&row, due.part) {
-                    (None, Part::Rest) => reader.except(due.pack, due.peer)?,
-                    (Some(_), Part::Rest) | (_, Part::Member(_)) => Vec::new(),
-                };
-                Ok(Input::Fetched { due, row, except })
-            }),
-            Effect::FindExpired { by, after, limit } => self.ask(move |reader| {
-                let found = reader.expired(by, after, limit)?;
-                Ok(Input::Expired {
-                    dues: found.dues,
-                    next: found.next,
-                })
-            }),
-            Effect::FindStuck { after, limit } => self.ask(move |reader| {
-                let dues = reader.stuck(after, limit)?;
-                Ok(Input::Stuck { dues })
-            }),
-            Effect::LookUp {
-                question,
-                origin,
-                ids,
-            } => self.ask(move |reader| {
-                Ok(Input::LookedUp {
-                    question,
-                    known: reader.look_up(origin, &ids)?,
-                })
-            }),
-            Effect::Recall {
-                question,
-                peer,
-                after,
-                limit,
-            } => self.ask(move |reader| {
-                Ok(Input::Recalled {
-                    question,
-                    peer,
-                    rows: reader.recall(peer, after, limit)?,
-                })
-            }),
+            question @ (Effect::FindKey(..)
+            | Effect::Page { .. }
+            | Effect::Owing { .. }
+            | Effect::Fetch(_)
+            | Effect::FindExpired { .. }
+            | Effect::FindStuck { .. }
+            | Effect::LookUp { .. }
+            | Effect::Recall { .. }
+            | Effect::Group(_)
+            | Effect::Walk { .. }) => {
+                questions::ask(&self.hands.readers, &self.replies, question);
+            }
             Effect::Divide {
                 question,
                 staged,
                 shape,
                 parts,
             } => self.divide(question, staged, &shape, &parts),
-            Effect::Group(pack) => self.ask(move |reader| {
-                let rows = reader.group(pack)?;
-                Ok(Input::Grouped { pack, rows })
-            }),
-            Effect::Walk {
-                peer,
-                standby,
-                after,
-                limit,
-            } => self.ask(move |reader| {
-                let (packs, upto) = reader.look_through(peer, standby, after, limit)?;
-                Ok(Input::Walked {
-                    peer,
-                    standby,
-                    packs,
-                    upto,
-                })
-            }),
             Effect::Verify(due) => self.verify(due),
             Effect::Dial(peer) => {
                 let addresses = self.hands.addresses.get(&peer).cloned().unwrap_or_default();
@@ -189,27 +123,28 @@ impl Driver {
         }
     }
 
-    /// Asks a reader thread; its answer is heard like anything else.
-    fn ask(&self, question: impl FnOnce(&mut Reader) -> Result<Input, ReadError> + Send + 'static) {
-        let replies = self.replies.clone();
-        self.hands
-            .readers
-            .spawn(move |reader| match question(reader) {
-                Ok(input) => reply(&replies, input),
-                Err(error) => error!(%error, "The ledger cannot be read"),
-            });
-    }
-
     /// Divides staged bytes into packs of some members each, and their room with them.
     fn divide(&mut self, question: u64, staged: StagedId, whole: &Shape, parts: &[Vec<u16>]) {
-        let Some(Staged::Memory(bytes)) = self.staged.remove(&staged) else {
-            return error!(%staged, "Nothing in memory to divide");
-        };
-        let mut room = self.rooms.remove(&staged);
         let table_len = whole.table_len as usize;
-        let Ok(table) = Table::parse(bytes.slice(..table_len), whole.count) else {
-            return error!(%staged, "A staged pack does not parse");
+        let held = match self.staged.get(&staged) {
+            Some(Staged::Memory(bytes)) => Some(bytes.clone()),
+            Some(Staged::File { .. }) | None => None,
         };
+        let table = |bytes: &Bytes| Table::parse(bytes.slice(..table_len), whole.count).ok();
+        let Some((bytes, table)) = held.and_then(|bytes| Some((bytes.clone(), table(&bytes)?)))
+        else {
+            let why = format!("staged bytes {staged} are not held, or do not parse");
+            error!(error = %why, "A pack cannot be divided");
+            let question = Effect::Divide {
+                question,
+                staged,
+                shape: *whole,
+                parts: parts.to_vec(),
+            };
+            return reply(&self.replies, unread(question, why));
+        };
+        self.staged.remove(&staged);
+        let mut room = self.rooms.remove(&staged);
         let mut divided = Vec::with_capacity(parts.len());
         for keep in parts {
             let (bytes, shape) = subset(&table, &bytes[table_len..], keep);
@@ -227,15 +162,22 @@ impl Driver {
     fn verify(&self, due: Due) {
         let (payloads, replies) = (self.hands.payloads.clone(), self.replies.clone());
         tokio::spawn(async move {
-            let (bad, lengths) = checked(&payloads, due).await.unwrap_or_default();
-            reply(&replies, Input::Verified { due, bad, lengths });
+            let input = match checked(&payloads, due).await {
+                Ok((bad, lengths)) => Input::Verified { due, bad, lengths },
+                Err(SendTrouble::Missing | SendTrouble::Corrupt) => Input::Verified {
+                    due,
+                    bad: Vec::new(),
+                    lengths: Vec::new(),
+                },
+                // The log says what the disk said, with its path.
+                Err(SendTrouble::Unreadable) => {
+                    let said = "the bytes of its pack cannot be read";
+                    unread(Effect::Verify(due), said.to_owned())
+                }
+            };
+            reply(&replies, input);
         });
     }
-}
-
-fn reply(replies: &mpsc::UnboundedSender<Event>, input: Input) {
-    // Nobody left to hear means the daemon is ending.
-    let _ = replies.send(input.into());
 }
 
 /// The members whose bytes are bad, and the length of each.

@@ -64,6 +64,12 @@ pub(super) fn refused(why: Refusal) -> RpcError {
             "the ledger's table of lane names is full",
         )
         .with_hint("use a lane that was used before"),
+        Refusal::Unreadable => RpcError::new(
+            ErrorKind::Failed,
+            "unreadable",
+            "the ledger cannot be read just now, so whether the key is taken is not known",
+        )
+        .with_hint("nothing was stored; try again with the same key"),
         Refusal::Draining => draining(),
     }
 }
@@ -151,6 +157,7 @@ pub(super) fn order(why: &OrderRefused) -> RpcError {
         OrderRefused::WrongState(_) => (ErrorKind::Refused, "wrong_state"),
         OrderRefused::Cause(_) => (ErrorKind::Refused, "wrong_cause"),
         OrderRefused::Evicted => (ErrorKind::Refused, "evicted"),
+        OrderRefused::Unreadable => (ErrorKind::Failed, "unreadable"),
         OrderRefused::StillConfigured(_) => (ErrorKind::Refused, "still_configured"),
         OrderRefused::Malformed(_) => (ErrorKind::Invalid, "malformed"),
         OrderRefused::Draining => return draining(),
@@ -160,6 +167,7 @@ pub(super) fn order(why: &OrderRefused) -> RpcError {
         OrderRefused::NotFound => "edgectl segment inspect shows to whom a segment goes",
         OrderRefused::Evicted => "only its record is left: purge it",
         OrderRefused::WrongState(_) => "edgectl relay why says where it stands",
+        OrderRefused::Unreadable => "edgectl relay why says what the disk said; try again",
         OrderRefused::UnknownPeer(_)
         | OrderRefused::UnknownLane(_)
         | OrderRefused::Cause(_)
@@ -216,6 +224,7 @@ mod tests {
             Refusal::StorageFull(Space::default()),
             Refusal::KeyConflict { first },
             Refusal::TooManyNames,
+            Refusal::Unreadable,
             Refusal::Draining,
         ];
 

@@ -85,6 +85,14 @@ pub enum Input {
         /// The rows.
         rows: Vec<ReceiptRow>,
     },
+    /// A question could not be read: the ledger or a file answered with an error that
+    /// says nothing of what is asked about. A damaged row is no such error.
+    Unread {
+        /// What was asked, as it was asked.
+        question: Box<Effect>,
+        /// What the disk said, for people.
+        why: String,
+    },
     /// A peer said Hello on a new link.
     LinkUp {
         /// Its proven name.

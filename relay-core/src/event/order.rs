@@ -206,6 +206,9 @@ pub enum Refused {
     /// Its bytes are no longer here.
     #[error("its bytes are no longer here")]
     Evicted,
+    /// Its row or its bytes cannot be read just now.
+    #[error("it cannot be read just now")]
+    Unreadable,
     /// The peer is still in the config.
     #[error("peer {0} is still in the config (remove it there first)")]
     StillConfigured(NodeId),

@@ -25,8 +25,8 @@ impl Reader {
     /// An answer for each id of `origin`, in order.
     ///
     /// # Errors
-    /// [`ReadError::Sql`]. A candidate whose bytes cannot be read is counted as
-    /// damaged and knows nothing.
+    /// [`ReadError::Sql`] and [`ReadError::Io`]: what cannot be read may hold them. A
+    /// candidate whose bytes are damaged is counted and knows nothing.
     pub fn look_up(
         &mut self,
         origin: NodeNo,
@@ -54,10 +54,10 @@ impl Reader {
     fn add_pack(&mut self, pack: PackNo, found: &mut Found) -> Read<()> {
         match self.table(pack) {
             Ok(table) => found.extend(table.members().iter().map(|m| (m.id, m.digest))),
-            Err(error @ ReadError::Sql(_)) => return Err(error),
+            Err(error @ (ReadError::Sql(_) | ReadError::Io { .. })) => return Err(error),
             // Retired since the index was read: its mark answers, if it has one.
             Err(ReadError::Missing) => add_mark(&self.conn, pack, found)?,
-            Err(ReadError::Corrupt(_) | ReadError::Io { .. }) => self.damaged += 1,
+            Err(ReadError::Corrupt(_)) => self.damaged += 1,
         }
         Ok(())
     }

@@ -204,6 +204,8 @@ impl Scheduler {
             || waiting >= limits.arrivals
         {
             Some(BusyWhy::Unsettled)
+        } else if self.cannot_recall(peer) {
+            Some(BusyWhy::Io)
         } else if self.space.inbox >= self.space.inbox_ceiling {
             Some(BusyWhy::InboxFull)
         } else if self.space.used >= self.space.ceiling {

@@ -40,6 +40,8 @@ struct Open {
     reading: usize,
     /// Rows that are not in the ledger.
     absent: BTreeSet<Due>,
+    /// Rows that could not be read.
+    unread: BTreeSet<Due>,
 }
 
 /// Where a target is.
@@ -54,6 +56,8 @@ enum Found {
     Unread(Due),
     /// It is being stored or judged.
     Busy,
+    /// Its row or its bytes cannot be read.
+    Unreadable,
 }
 
 impl Orders {
@@ -120,6 +124,7 @@ impl Scheduler {
             targets,
             reading: 0,
             absent: BTreeSet::new(),
+            unread: BTreeSet::new(),
         };
         self.orders.open.insert(id, open);
         self.try_order(now, id);
@@ -133,10 +138,10 @@ impl Scheduler {
         };
         let (mut unread, mut busy) = (BTreeSet::new(), false);
         for target in &open.targets {
-            match self.find(target.due, &open.absent) {
+            match self.find(target.due, open) {
                 Found::Unread(due) => drop(unread.insert(due)),
                 Found::Busy => busy = true,
-                Found::Own(_) | Found::Shared(_) | Found::Nowhere => {}
+                Found::Own(_) | Found::Shared(_) | Found::Nowhere | Found::Unreadable => {}
             }
         }
         if unread.is_empty() && !busy {
@@ -165,6 +170,16 @@ impl Scheduler {
         self.try_order(now, id);
     }
 
+    /// A row that an order asked for could not be read.
+    pub(super) fn on_order_unread(&mut self, now: Now, id: OrderId, due: Due) {
+        let Some(open) = self.orders.open.get_mut(&id) else {
+            return;
+        };
+        open.reading -= 1;
+        open.unread.insert(due);
+        self.try_order(now, id);
+    }
+
     /// Tries again what waited for something to be stored or judged.
     pub(super) fn try_blocked(&mut self, now: Now) {
         for id in std::mem::take(&mut self.orders.blocked) {
@@ -180,7 +195,12 @@ impl Scheduler {
         }
     }
 
-    fn find(&self, due: Due, absent: &BTreeSet<Due>) -> Found {
+    fn find(&self, due: Due, open: &Open) -> Found {
+        let absent = &open.absent;
+        let unread = |due: Due| match open.unread.contains(&due) {
+            true => Found::Unreadable,
+            false => Found::Unread(due),
+        };
         let Some(peer) = self.peers.get(&due.peer) else {
             return Found::Nowhere;
         };
@@ -188,14 +208,14 @@ impl Scheduler {
         if stored(&due.pack) {
             return Found::Busy;
         }
-        if let Some(found) = at_hand(peer, (due.pack, due.part)) {
+        if let Some(found) = self.at_hand(peer, (due.pack, due.part)) {
             return found;
         }
         let Part::Member(member) = due.part else {
             return if absent.contains(&due) {
                 Found::Nowhere
             } else {
-                Found::Unread(due)
+                unread(due)
             };
         };
         let rest = (due.pack, Part::Rest);
@@ -204,7 +224,8 @@ impl Scheduler {
             if u32::from(member) >= parcel.info.count {
                 return Found::Nowhere;
             }
-            return match at_hand(peer, rest) {
+            return match self.at_hand(peer, rest) {
+                Some(Found::Own(_)) if self.is_put_off(parcel) => Found::Unreadable,
                 Some(Found::Own(key)) if parcel.row.count > 1 => Found::Shared(key),
                 Some(found) => found,
                 None => Found::Nowhere,
@@ -212,11 +233,11 @@ impl Scheduler {
         }
         let rest = Self::due_of(due.peer, rest);
         if !absent.contains(&due) {
-            Found::Unread(due)
+            unread(due)
         } else if whole.is_some() || absent.contains(&rest) {
             Found::Nowhere
         } else {
-            Found::Unread(rest)
+            unread(rest)
         }
     }
 
@@ -243,9 +264,10 @@ impl Scheduler {
     /// Does what an order wants to one target; answers how many deliveries changed.
     fn carry_out(&mut self, now: Now, open: &Open, target: Target) -> Result<u64, OrderRefused> {
         let no = target.due.peer;
-        let (key, shared) = match self.find(target.due, &open.absent) {
+        let (key, shared) = match self.find(target.due, open) {
             Found::Own(key) => (key, false),
             Found::Shared(key) => (key, true),
+            Found::Unreadable => return Err(OrderRefused::Unreadable),
             Found::Nowhere | Found::Unread(_) | Found::Busy => return Err(OrderRefused::NotFound),
         };
         if self.is_over(now, no, key) {
@@ -341,22 +363,24 @@ impl Scheduler {
         let parcel = rows_of(due).find_map(|due| peer.parcels.get(&(due.pack, due.part)))?;
         (parcel.info.count == 1).then_some(parcel.info.first)
     }
-}
 
-/// A parcel in memory as an order finds it.
-fn at_hand(peer: &Peer, key: Key) -> Option<Found> {
-    let parcel = peer.parcels.get(&key)?;
-    Some(match parcel.phase {
-        Phase::Storing | Phase::Judging(_) | Phase::Woken(_) => Found::Busy,
-        Phase::Settling(_) if parcel.gone => Found::Nowhere,
-        Phase::Spared(_) => Found::Nowhere,
-        Phase::Settling(_)
-        | Phase::Ready
-        | Phase::Marking(_)
-        | Phase::Outbox
-        | Phase::Offered
-        | Phase::Leaving
-        | Phase::Sent
-        | Phase::Resting(_) => Found::Own(key),
-    })
+    /// A parcel in memory as an order finds it.
+    fn at_hand(&self, peer: &Peer, key: Key) -> Option<Found> {
+        let parcel = peer.parcels.get(&key)?;
+        Some(match parcel.phase {
+            Phase::Judging(_) if self.is_put_off(parcel) => Found::Own(key),
+            Phase::Judging(_) if self.is_unreadable(parcel) => Found::Unreadable,
+            Phase::Storing | Phase::Judging(_) | Phase::Woken(_) => Found::Busy,
+            Phase::Settling(_) if parcel.gone => Found::Nowhere,
+            Phase::Spared(_) => Found::Nowhere,
+            Phase::Settling(_)
+            | Phase::Ready
+            | Phase::Marking(_)
+            | Phase::Outbox
+            | Phase::Offered
+            | Phase::Leaving
+            | Phase::Sent
+            | Phase::Resting(_) => Found::Own(key),
+        })
+    }
 }

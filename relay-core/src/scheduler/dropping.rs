@@ -204,7 +204,8 @@ impl Scheduler {
     /// Parks what waits; answers for how many deliveries it spoke. What is not
     /// durable yet, or is being judged, is left to the next reading.
     fn drop_parcel(&mut self, now: Now, no: NodeNo, key: Key) -> Option<u32> {
-        if !self.peers[&no].parcels[&key].waits() {
+        let parcel = &self.peers[&no].parcels[&key];
+        if !parcel.waits() && !self.is_unreadable(parcel) {
             return None;
         }
         let outcome = Outcome::Interrupted;

@@ -83,7 +83,8 @@ impl Scheduler {
             | Phase::Offered => true,
             Phase::Leaving | Phase::Sent => !parcel.is_handed_over(),
             Phase::Settling(_) => !parcel.row.state.name().is_terminal(),
-            Phase::Storing | Phase::Judging(_) | Phase::Spared(_) | Phase::Woken(_) => false,
+            Phase::Judging(_) => self.is_put_off(parcel),
+            Phase::Storing | Phase::Spared(_) | Phase::Woken(_) => false,
         };
         if waits {
             let cause = Cause::Expired;

@@ -90,6 +90,7 @@ const fn link_of(input: &Input) -> Option<LinkId> {
         | Input::Owing { .. }
         | Input::Fetched { .. }
         | Input::LookedUp { .. }
+        | Input::Unread { .. }
         | Input::Recalled { .. }
         | Input::LinkUp { .. }
         | Input::LinkDown { .. }

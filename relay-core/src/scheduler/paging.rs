@@ -186,8 +186,11 @@ impl Scheduler {
                 self.asks.remove(&due);
                 return self.ask_later(due, ask);
             }
-            self.effects.push_back(Effect::Fetch(due));
-        } else if ask.is_of_peers() && asks.len() >= limits::ACKS_OF_ONE {
+            asks.push(ask);
+            self.fetch(due);
+            return true;
+        }
+        if ask.is_of_peers() && asks.len() >= limits::ACKS_OF_ONE {
             return false;
         }
         asks.push(ask);

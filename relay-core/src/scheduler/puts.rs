@@ -102,6 +102,20 @@ impl Scheduler {
         self.release_key(&name);
     }
 
+    /// Takes back a put whose key is being looked up.
+    pub(super) fn take_asked(&mut self, id: PutId) -> Option<Put> {
+        self.puts.asked.remove(&id)
+    }
+
+    /// The packs of a put could not be made; `false`: the question was another's.
+    pub(super) fn on_put_undivided(&mut self, question: u64) -> bool {
+        let Some(put) = self.puts.divided.remove(&question) else {
+            return false;
+        };
+        self.refuse(put.put, &[put.staged], Refusal::Unreadable);
+        true
+    }
+
     pub(super) fn on_put_stored(&mut self, now: Now, stored: Stored) {
         self.effects.push_back(Effect::Accept(stored.put));
         self.owing_stored(now, &stored.owing);
@@ -187,14 +201,14 @@ impl Scheduler {
         self.persist_alone(changes, Pending::Put(stored));
     }
 
-    fn refuse(&mut self, put: PutId, staged: &[StagedId], why: Refusal) {
+    pub(super) fn refuse(&mut self, put: PutId, staged: &[StagedId], why: Refusal) {
         let discards = staged.iter().map(|staged| Effect::Discard(*staged));
         self.effects.extend(discards);
         self.effects.push_back(Effect::Refuse(put, why));
     }
 
     /// Lets the next put with this key ask.
-    fn release_key(&mut self, name: &KeyName) {
+    pub(super) fn release_key(&mut self, name: &KeyName) {
         let Some(waiting) = self.puts.busy.get_mut(name) else {
             return;
         };

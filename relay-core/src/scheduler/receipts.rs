@@ -71,8 +71,12 @@ impl Scheduler {
         }
         // A link that replaced the one it came on may have been told what is
         // unsettled before this was durable: it is said on the new one.
+        let unread = self.cannot_recall(no);
         let peer = self.peer_mut(no);
         if row.no.0 != 0 && peer.unsettled.recalling.is_some() {
+            if unread {
+                return self.put_off_ack(up, row.sent);
+            }
             peer.unsettled.held.push_back(row);
         } else {
             self.effects.push_back(ack_of(up, row));

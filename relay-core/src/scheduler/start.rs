@@ -2,16 +2,26 @@
 
 use std::collections::BTreeSet;
 
-use super::{PeerRule, Scheduler, UNKNOWN_LANE};
+use super::{PeerRule, Scheduler};
 use crate::bandwidth::Bucket;
 use crate::change::{Change, Snapshot};
 use crate::delivery::StateName;
 use crate::id::{LaneName, LaneNo, NodeId, NodeNo};
 use crate::peer::Peer;
-use crate::segment::LaneRule;
+use crate::segment::{Class, LaneRule};
 use crate::setting::Setting;
 use crate::time::Now;
 use crate::units::Rate;
+
+/// A lane a peer names and we do not: ordinary.
+const UNKNOWN_LANE: LaneRule = LaneRule {
+    class: match Class::new(4) {
+        Some(class) => class,
+        None => panic!(),
+    },
+    weight: 1,
+    budget: 8,
+};
 
 impl Scheduler {
     pub(super) fn lane_rule(&self, no: LaneNo) -> LaneRule {

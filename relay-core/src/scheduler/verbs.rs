@@ -153,6 +153,7 @@ mod tests {
                 | OrderRefused::UnknownPeer(_)
                 | OrderRefused::UnknownLane(_)
                 | OrderRefused::StillConfigured(_)
+                | OrderRefused::Unreadable
                 | OrderRefused::Draining,
             ) => "other",
         }

@@ -12,6 +12,8 @@ use crate::peer::{Judgement, Phase};
 use crate::queue::Key;
 use crate::time::Now;
 
+/// What is said of bytes that a send could not read.
+const UNREADABLE: &str = "its bytes could not be read to be sent";
 /// The longest a peer may ask us to wait.
 const LONGEST_BUSY: Duration = Duration::from_secs(60);
 
@@ -43,6 +45,8 @@ impl Scheduler {
         let key = (ack.pack, ack.part);
         let (receipt, durable) = (ack.receipt, self.durable);
         let most = self.settings.limits.late_acks;
+        let parcel = self.peers[&no].parcels.get(&key);
+        let put_off = parcel.is_some_and(|parcel| self.is_put_off(parcel));
         let peer = self.peer_mut(no);
         let Some(parcel) = peer.parcels.get_mut(&key) else {
             return self.ask(
@@ -62,7 +66,7 @@ impl Scheduler {
             Phase::Spared(ticket) => return peer.line.settle(receipt, ticket),
             // Not durable here, so never sent: the peer speaks of another life.
             Phase::Storing | Phase::Woken(_) => return peer.line.settle(receipt, durable),
-            Phase::Judging(_) => {
+            Phase::Judging(_) if !put_off => {
                 // Heard again once the row is read, by when this is decided: an
                 // answer forgotten here would hold up all receipts after it.
                 let due = parcel.row.due;
@@ -74,6 +78,7 @@ impl Scheduler {
             | Phase::Offered
             | Phase::Leaving
             | Phase::Sent
+            | Phase::Judging(_)
             | Phase::Settling(_)
             | Phase::Resting(_) => {}
         }
@@ -100,12 +105,28 @@ impl Scheduler {
             .get(&key)
             .map(|parcel| parcel.phase.clone());
         if let Some(Phase::Outbox | Phase::Offered | Phase::Leaving | Phase::Sent) = phase {
-            self.look_at(no, key, Judgement::Trouble(trouble));
+            self.judge_by(no, key, Judgement::Trouble(trouble));
+            match trouble {
+                // Once more, and not at once.
+                SendTrouble::Unreadable => {
+                    self.on_verify_unread(self.heard_at, due, UNREADABLE);
+                }
+                SendTrouble::Missing | SendTrouble::Corrupt => {
+                    self.effects.push_back(Effect::Verify(due));
+                }
+            }
         }
     }
 
     /// Our own bytes are read again before a bad word about them is believed.
     pub(super) fn look_at(&mut self, no: NodeNo, key: Key, judgement: Judgement) {
+        self.judge_by(no, key, judgement);
+        self.effects
+            .push_back(Effect::Verify(Self::due_of(no, key)));
+    }
+
+    /// Takes a parcel out of whatever it is in, until its bytes were read.
+    fn judge_by(&mut self, no: NodeNo, key: Key, judgement: Judgement) {
         self.stop_sending(no, key);
         let peer = self.peer_mut(no);
         let parcel = peer
@@ -113,7 +134,6 @@ impl Scheduler {
             .get_mut(&key)
             .expect("a judged parcel is in memory");
         let flying = parcel.is_flying();
-        let due = parcel.row.due;
         if !flying {
             peer.unwait(key);
         } else if parcel.phase == Phase::Outbox {
@@ -133,7 +153,6 @@ impl Scheduler {
             peer.awaiting.remove(&(since, key));
         }
         peer.judging += 1;
-        self.effects.push_back(Effect::Verify(due));
     }
 
     pub(super) fn on_verified(&mut self, now: Now, due: Due, bad: &[u16], lengths: &[u64]) {
@@ -183,7 +202,8 @@ impl Scheduler {
 
     /// The whole pack cannot be read.
     fn lose(&mut self, now: Now, no: NodeNo, key: Key, judgement: &Judgement) -> Ticket {
-        let corrupt = matches!(judgement, Judgement::Trouble(SendTrouble::Corrupt));
+        let unread = self.is_unreadable(&self.peers[&no].parcels[&key]);
+        let corrupt = unread || matches!(judgement, Judgement::Trouble(SendTrouble::Corrupt));
         let (cause, outcome) = if corrupt {
             (Cause::Corrupt, Outcome::Corrupt)
         } else {

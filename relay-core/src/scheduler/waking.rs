@@ -27,6 +27,8 @@ impl Scheduler {
         let expires = self.expiry.at.filter(|_| self.draining.is_none());
         let of_expiry = expires.map(|at| (at, Why::Expiry));
         let of_partials = self.partials.first_expiry().map(|at| (at, Why::Partial));
+        let rereads = self.rereading.first().filter(|_| self.draining.is_none());
+        let of_reads = rereads.map(|at| (at, Why::Reread));
         let of_limits = self.limit_wake.map(|at| (at, Why::Limits));
         let all = [
             of_drain,
@@ -35,6 +37,7 @@ impl Scheduler {
             of_expiry,
             of_partials,
             of_limits,
+            of_reads,
             of_peers,
         ];
         let first = all.into_iter().flatten().min_by_key(|(at, _)| *at);
@@ -44,6 +47,7 @@ impl Scheduler {
     /// The moment has come, or was said to: whatever is due happens.
     pub(super) fn on_wake(&mut self, now: Now) {
         self.expire_partials(now);
+        self.reread(now);
         while let Some(((at, _), index)) = self.wakes.first() {
             if at > now.mono {
                 break;

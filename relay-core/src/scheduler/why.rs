@@ -90,6 +90,7 @@ impl Scheduler {
         parcel: Option<&Parcel>,
     ) -> Vec<Reason> {
         let mut all = self.shut(now, peer, row.lane);
+        all.extend(self.unread_gate(row, parcel));
         let mut add = |on, until| all.push(Gate::new(on, until));
         if row.held {
             add(WaitingOn::Held, None);
@@ -109,9 +110,14 @@ impl Scheduler {
         }
         all.sort_by_key(|gate| gate.on);
         all.dedup_by_key(|gate| gate.on);
-        all.into_iter()
-            .map(|gate| self.told(now, peer, row.lane, gate))
-            .collect()
+        let told = |gate: Gate| match gate.on == WaitingOn::Storage {
+            true => Reason {
+                note: self.unread_words(row, parcel),
+                ..reason(now, gate)
+            },
+            false => self.told(now, peer, row.lane, gate),
+        };
+        all.into_iter().map(told).collect()
     }
 
     /// Every gate that is shut for `lane` of `peer`, the rates among them.
@@ -149,11 +155,11 @@ impl Scheduler {
             }
             WaitingOn::Quota => self.quota_figures(now, peer),
             WaitingOn::LaneBudget => self.budget_figures(lane),
+            WaitingOn::Storage => self.unread_lane_words(peer.no, lane),
             WaitingOn::Held
             | WaitingOn::Paused
             | WaitingOn::PeerRemoved
             | WaitingOn::Certificate
-            | WaitingOn::Storage
             | WaitingOn::Probe
             | WaitingOn::Window
             | WaitingOn::Standby
@@ -219,6 +225,7 @@ impl Scheduler {
                 };
                 let mut all = self.shut(now, peer, *lane);
                 all.extend(backoff);
+                all.extend(self.unread_lane(peer.no, *lane));
                 let first = all.into_iter().min_by_key(|gate| gate.on);
                 let gate = first.unwrap_or(Gate::new(WaitingOn::Turn, None));
                 let sum = &mut blocked

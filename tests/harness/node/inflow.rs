@@ -12,6 +12,7 @@ use relay_core::event::Input;
 use relay_core::id::{LinkId, PartialNo};
 
 use crate::disk::partials::{File, Whole};
+use crate::scenario::reads::kind;
 use crate::wire::{Message, Packed};
 use crate::world::{Event, World};
 
@@ -27,6 +28,20 @@ pub struct Inflow {
     begun: (u64, u64),
     journaled: u64,
     waiting: VecDeque<Message>,
+}
+
+impl Inflow {
+    /// What it is of.
+    #[must_use]
+    pub const fn of(&self) -> Whole {
+        self.of
+    }
+
+    /// Under which number it is kept.
+    #[must_use]
+    pub const fn partial(&self) -> Option<PartialNo> {
+        self.partial
+    }
 }
 
 impl World {
@@ -75,6 +90,11 @@ impl World {
             return self.after(0, Event::Wire(link, side, Box::new(Message::Lost(sent))));
         }
         self.write(n, link, side, sent);
+        if filed && self.read_fails(n, kind::FILES) {
+            // It may not even be opened: the offer is let go of.
+            let run = self.nodes[n].run;
+            return self.after(0, Event::FileFails(n, run, link, side, sent));
+        }
         self.say(n, id, super::links::large(sent), Message::Want(sent, from));
         let run = self.nodes[n].run;
         let wait = pace.every.as_micros() as u64;
@@ -114,6 +134,10 @@ impl World {
     ) {
         if let Some(inflow) = self.wire.links[link].ends[side].inflows.get_mut(&sent) {
             inflow.waiting.push_back(message);
+            let filed = inflow.filed;
+            if filed && self.read_fails(n, kind::FILES) {
+                return self.file_fails(n, link, side, sent);
+            }
             self.flow(n, link, side, sent, false);
         }
     }

@@ -253,6 +253,11 @@ impl World {
         self.tally.count("offered");
         let stream = Stream::Large(parcel.due.pack, parcel.due.part);
         let packed = Box::new(self.packed(n, parcel));
+        if let Some((link, side)) = self.nodes[n].links.get(&link).copied() {
+            self.wire.links[link].ends[side]
+                .given_up
+                .remove(&parcel.due);
+        }
         self.say(n, link, stream, Message::Offer(packed));
     }
 
@@ -273,12 +278,24 @@ impl World {
         let stream = stream_of(parcel.info.is_large(), parcel.info.lane, due.pack, due.part);
         let stored = &self.nodes[n].disk.packs[&due.pack];
         let rotten = self.plan.disk.checks_reads && !packed.bad.is_empty();
-        let trouble = match (stored.missing, rotten) {
+        let missing = stored.missing;
+        let trouble = match (missing, rotten) {
+            _ if self.bytes_unreadable(n, due) => Some(SendTrouble::Unreadable),
             (true, _) => Some(SendTrouble::Missing),
             (false, true) => Some(SendTrouble::Corrupt),
             (false, false) => None,
         };
+        let end = &mut self.wire.links[link].ends[side];
+        if from == 0 && !parcel.info.is_large() {
+            end.given_up.remove(&due);
+        }
+        if end.given_up.contains(&due) {
+            // The rest of what was given up: nothing of it is sent.
+            return;
+        }
         if let Some(trouble) = trouble {
+            end.given_up.insert(due);
+            end.sending.remove(&due);
             self.tally.count("send failed");
             let wait = self.read_time();
             if parcel.info.is_large() {

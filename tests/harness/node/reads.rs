@@ -41,7 +41,8 @@ impl World {
             return;
         }
         let (low, high) = self.plan.disk.commit;
-        let time = self.dice.between(low, high) + self.nodes[n].slow;
+        let slow = self.nodes[n].slow + self.nodes[n].mood.slowness(self.now);
+        let time = self.dice.between(low, high) + slow;
         let run = self.nodes[n].run;
         self.after(time, Event::Commit(n, run));
         self.nodes[n].disk.begin();
@@ -93,6 +94,11 @@ impl World {
             let Change::Pack { no, info, .. } = change else {
                 continue;
             };
+            let dead = self.plan.reads.dead_every;
+            if dead > 0 && !self.calm && self.reads.between(1, dead) == 1 {
+                self.tally.count("fault: bytes never read");
+                self.nodes[n].disk.kill(*no);
+            }
             if info.origin.0 != 0 || self.calm || !self.dice.chance(odds) {
                 continue;
             }
@@ -139,8 +145,11 @@ impl World {
     /// Reads what a question asks for; the answer is under way a while, and may
     /// be old when it is heard.
     pub fn read(&mut self, n: usize, effect: Effect) {
-        let answer = self.answer(n, effect);
-        let wait = self.read_time() / 2;
+        let answer = match self.unanswered(n, &effect) {
+            Some(unread) => unread,
+            None => self.answer(n, effect),
+        };
+        let wait = self.read_time() / 2 + self.slow_read(n);
         self.hear_later(n, wait, answer);
     }
 

@@ -89,6 +89,7 @@ impl Oracle {
         );
         self.judge_attempt(n, before.as_ref(), row, &moves);
         self.judge_standby(n, before.as_ref(), row);
+        self.unread_moved(n, row, &moves);
         for wanted in moves {
             self.judge_move(n, row, wanted, nodes);
         }
@@ -327,7 +328,7 @@ impl Oracle {
             Cause::SegmentMissing => ("cause: SegmentMissing", stored.missing),
             Cause::Corrupt => (
                 "cause: Corrupt",
-                covered.iter().all(|m| stored.bad.contains(m)),
+                covered.iter().all(|m| stored.bad.contains(m)) || self.is_given_up(n, due),
             ),
             Cause::Rejected => (
                 "cause: Rejected",
@@ -376,6 +377,7 @@ impl Oracle {
     }
 
     fn gone_asked(&mut self, n: usize, due: Due) {
+        self.unread_gone(n, due);
         let watch = &mut self.watches[n];
         let row = watch
             .asked

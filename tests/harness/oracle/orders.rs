@@ -63,6 +63,12 @@ impl Oracle {
         );
     }
 
+    /// Whether an order of `n` has no answer yet.
+    #[must_use]
+    pub fn has_open_order(&self, n: usize) -> bool {
+        !self.watches[n].orders.is_empty()
+    }
+
     /// At rest every order of `n` has been answered.
     pub(super) fn no_order_open(&self, n: usize) {
         let open = &self.watches[n].orders;

@@ -196,6 +196,7 @@ impl Oracle {
                     && other.state == State::Scheduled
                     && !(other.held || other.standby || large || ages)
                     && !watch.turns.judged.contains(&other.due)
+                    && !watch.unread.awaits_bytes(other.due)
             });
             assert!(
                 before.is_none(),

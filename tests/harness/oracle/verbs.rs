@@ -113,6 +113,7 @@ impl Oracle {
                 self.tally.count(match why {
                     OrderRefused::NotFound => "target not found",
                     OrderRefused::Cause(_) => "target expired",
+                    OrderRefused::Unreadable => "target unreadable",
                     OrderRefused::UnknownPeer(_)
                     | OrderRefused::UnknownLane(_)
                     | OrderRefused::WrongState(_)
@@ -192,7 +193,7 @@ impl Oracle {
     pub fn judge_expiry(&mut self, n: usize, node: &Node, now: u64) {
         const BOUND: u64 = 90_000;
         let clock = node.clock(now);
-        if clock.mono.0 / 1_000 < BOUND {
+        if clock.mono.0 / 1_000 < BOUND || self.read_ill(n) {
             return;
         }
         let waits = |row: &&OwedRow| {

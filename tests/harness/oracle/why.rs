@@ -62,6 +62,7 @@ impl Oracle {
                     ahead.count
                 );
                 self.judge_reasons(n, &row, &said, nodes);
+                self.judge_storage(n, &row, &said);
                 self.judge_limit_reasons(n, &row, reasons, nodes);
             }
             (Standing::Inflight { .. }, State::Inflight) | (Standing::Acked, State::Acked) => {}

@@ -52,6 +52,7 @@ impl World {
             Act::Verb(act) => self.verb_act(act),
             Act::Peers(act) => self.peer_act(act),
             Act::Limits(act) => self.limit_act(act),
+            Act::Reads(act) => self.read_act(act),
         }
     }
 
@@ -183,7 +184,7 @@ impl World {
     pub fn end_drain(&mut self, n: usize) {
         let drained = self.nodes[n].drained;
         assert!(
-            drained || self.nodes[n].slow > 0,
+            drained || self.nodes[n].slow > 0 || self.nodes[n].mood.slowness(0) > 0,
             "[step] n{n} does not drain in 90 s"
         );
         self.tally
@@ -292,6 +293,7 @@ impl World {
                 .unwrap_or(slowest)
                 .min(slowest);
             self.mend(n);
+            self.reads_calm(n);
             self.peers_calm(n);
             self.limits_calm(n);
             self.lift_later(n);

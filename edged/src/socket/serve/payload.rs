@@ -122,6 +122,10 @@ async fn stream(
 fn unreadable(trouble: SendTrouble) -> RpcError {
     match trouble {
         SendTrouble::Missing => failed("segment_missing", "the bytes of the segment are gone"),
+        SendTrouble::Unreadable => failed(
+            "unreadable",
+            "the bytes of the segment cannot be read just now",
+        ),
         SendTrouble::Corrupt => failed(
             "corrupt",
             "the bytes of the segment do not match its digest",
