@@ -98,7 +98,9 @@ impl Scheduler {
         if row.standby {
             add(WaitingOn::Standby, None);
         }
-        if let State::Failed { until } = row.state {
+        if row.stuck {
+            add(WaitingOn::DeadletterFull, None);
+        } else if let State::Failed { until } = row.state {
             let rests = match parcel.map(|parcel| &parcel.phase) {
                 Some(Phase::Resting(until)) => *until,
                 _ => now.mono + super::paging::left(until, now.unix),

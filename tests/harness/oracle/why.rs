@@ -89,7 +89,8 @@ impl Oracle {
         let limited = nodes[n].rate != Rate::UNLIMITED || nodes[n].peer_rates.contains_key(&peer);
         let exactly = [
             (WaitingOn::PeerDown, !up),
-            (WaitingOn::Backoff, failed),
+            (WaitingOn::Backoff, failed && !row.stuck),
+            (WaitingOn::DeadletterFull, row.stuck),
             (WaitingOn::Held, row.held),
             (WaitingOn::PeerRemoved, nodes[n].removed.contains(&peer)),
         ];
