@@ -85,6 +85,8 @@ const MUST_HAPPEN: &[&str] = &[
     "verb: set bandwidth, dry run",
     "verb: reset bandwidth",
     "verb: set lane budget",
+    "verb: config reload",
+    "lane changes its class",
     "quota shut",
     "parked for a quota",
     "window shut",

@@ -16,13 +16,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use relay_core::aim::To;
+use relay_core::backoff::Backoff;
 use relay_core::change::{Due, KeyName};
 use relay_core::delivery::StateName;
 use relay_core::event::{Deadline, Effect, Input, Put};
-use relay_core::id::{LinkId, NodeId, NodeNo, PutId, StagedId, Ticket};
+use relay_core::id::{LaneName, LinkId, NodeId, NodeNo, PutId, StagedId, Ticket};
 use relay_core::poison::Panic;
 use relay_core::scheduler::{Bounds, PeerRule, Scheduler, Settings};
-use relay_core::segment::Digest;
+use relay_core::segment::{Digest, LaneRule};
 use relay_core::time::{Mono, Now};
 use relay_core::units::Rate;
 
@@ -69,6 +70,12 @@ pub struct Node {
     pub removed: BTreeSet<usize>,
     /// Its rate as set.
     pub rate: Rate,
+    /// The slowest rate that ever held.
+    pub slowest: u64,
+    /// Its lanes as its config has them.
+    pub lanes: BTreeMap<LaneName, LaneRule>,
+    /// Its backoff as its config has it.
+    pub retry: Backoff,
     /// What its config bounds beside rates.
     pub bounds: Bounds,
     /// The rates of its peers as set.
@@ -122,6 +129,9 @@ impl Node {
             drained: false,
             removed: BTreeSet::new(),
             rate: plan.rates[index],
+            slowest: u64::MAX,
+            lanes: plan.lanes.clone(),
+            retry: plan.retry,
             bounds: plan
                 .limiting
                 .bounds
@@ -265,8 +275,8 @@ impl Node {
                 .map(|peer| (node_name(peer), rule(peer)))
                 .collect(),
             admit_any: false,
-            lanes: plan.lanes.clone(),
-            retry: plan.retry,
+            lanes: self.lanes.clone(),
+            retry: self.retry,
             redial: plan.redial,
             rate: self.rate,
             bounds: self.config_bounds(),

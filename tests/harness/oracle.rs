@@ -17,6 +17,7 @@ mod partials;
 mod pauses;
 mod peers;
 mod poison;
+mod reload;
 mod rest;
 mod routes;
 mod truth;
@@ -38,7 +39,7 @@ use relay_core::id::{
 };
 use relay_core::limits::Limits;
 use relay_core::route::Routing;
-use relay_core::segment::{Digest, LaneRule};
+use relay_core::segment::Digest;
 use relay_core::units::Rate;
 
 use self::books::{Column, Seat};
@@ -141,6 +142,8 @@ struct Watch {
     ended_drops: BTreeMap<NodeNo, BTreeSet<Due>>,
     /// Whether a link went or rows became durable in this step.
     look_at_flight: bool,
+    /// What its config says of lanes and failures.
+    rules: reload::Rules,
     /// What could not be read.
     unread: unread::Unread,
     /// What its disk kept of its clocks.
@@ -164,11 +167,9 @@ pub struct Oracle {
     /// Moves, outcomes and causes seen.
     pub tally: Tally,
     watches: Vec<Watch>,
-    lanes: BTreeMap<LaneName, LaneRule>,
     routing: Vec<Routing>,
     success: Success,
     limits: Limits,
-    retry: relay_core::backoff::Backoff,
     refuse_every: u64,
     /// Whether this world has quotas, windows or budgets.
     limited: bool,
@@ -182,11 +183,9 @@ impl Oracle {
         Self {
             tally: Tally::default(),
             watches: (0..plan.nodes).map(|_| Watch::default()).collect(),
-            lanes: plan.lanes.clone(),
             routing: plan.routing.clone(),
             success: plan.extra.success,
             limits: plan.limits.clone(),
-            retry: plan.retry,
             refuse_every: plan.odds.refuse_every,
             limited: plan.limiting.on,
             now: 0,
@@ -227,6 +226,7 @@ impl Oracle {
         self.drops_left(n, snapshot, nodes);
         self.now = now;
         self.limits_started(n, snapshot, nodes);
+        self.rules_started(n, nodes);
         let (whole, each) = self.rates_held(n);
         let watch = &mut self.watches[n];
         watch.whole = Window::new(whole, now);

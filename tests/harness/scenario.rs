@@ -14,6 +14,7 @@ pub mod limits;
 pub mod peers;
 pub mod poison;
 pub mod reads;
+pub mod reload;
 pub mod routes;
 pub mod verbs;
 
@@ -169,6 +170,8 @@ pub enum Act {
     Limits(limits::LimitAct),
     /// A disk does not answer, or takes its time.
     Reads(reads::ReadAct),
+    /// The config of a node is read again.
+    Reload(reload::ReloadAct),
 }
 
 /// The name of node `n`.

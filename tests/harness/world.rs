@@ -12,6 +12,7 @@ mod limits;
 mod peers;
 mod poison;
 pub mod reads;
+mod reload;
 mod verbs;
 
 use std::collections::BTreeMap;
@@ -163,6 +164,7 @@ impl World {
         crate::scenario::limits::add(seed, &mut plan);
         crate::scenario::routes::add(seed, &mut plan);
         crate::scenario::reads::add(seed, &mut plan);
+        crate::scenario::reload::add(seed, &mut plan);
         if trace == Trace::Print {
             say(&format!("seed {seed}: {plan:#?}"));
         }

@@ -135,14 +135,24 @@ fn check_phases(peer: &Peer, durable: Ticket) {
 fn check_windows(peer: &Peer) {
     let mut flying: BTreeMap<LaneNo, (usize, u64)> = BTreeMap::new();
     let mut large = ByClass::default();
+    let mut unsent = ByClass::default();
     for parcel in peer.parcels.values().filter(|parcel| parcel.is_flying()) {
         let lane = flying.entry(parcel.row.lane).or_default();
         lane.0 += 1;
         lane.1 += parcel.weight();
         let class = peer.class(parcel.row.lane);
         large.add(class, parcel.info.slots() as u64);
+        unsent.add(class, parcel.sent - parcel.taken);
     }
     assert_eq!(peer.large, large, "{}: large parcels in flight", peer.name);
+    assert_eq!(peer.unsent, unsent, "{}: bytes not taken", peer.name);
+    let by_class = peer.lanes.iter().map(|(no, l)| (l.rule.class, *no));
+    let listed = |lane| peer.by_class.contains(&lane);
+    assert!(
+        peer.by_class.is_sorted() && by_class.clone().all(listed),
+        "{}: lanes by class",
+        peer.name
+    );
     for (no, lane) in &peer.lanes {
         let counted = flying.get(no).copied().unwrap_or_default();
         assert_eq!(

@@ -3,6 +3,8 @@
 //! What operators have set stays in front of it. Debt is carried, as with any change of
 //! a rate; a delivery that rests goes on resting as long as it was told to.
 
+use std::collections::BTreeMap;
+
 use super::Scheduler;
 use crate::audit::AuditRecord;
 use crate::change::Change;
@@ -31,7 +33,7 @@ impl Scheduler {
             settings.bounds.lane_bytes.insert(name, bytes);
         }
         settings.retry = new.retry;
-        self.renew_lanes();
+        self.renew_lanes(now);
         self.apply_limits(now);
         self.batch.push(Change::Audit(audit));
         let done = Done {
@@ -42,7 +44,7 @@ impl Scheduler {
     }
 
     /// Gives the lanes of every peer the rules that hold.
-    fn renew_lanes(&mut self) {
+    fn renew_lanes(&mut self, now: Now) {
         let lanes = self
             .peers
             .values()
@@ -50,16 +52,11 @@ impl Scheduler {
         let mut all: Vec<LaneNo> = lanes.collect();
         all.sort_unstable();
         all.dedup();
-        let rules: Vec<(LaneNo, LaneRule)> =
+        let rules: BTreeMap<LaneNo, LaneRule> =
             all.into_iter().map(|no| (no, self.lane_rule(no))).collect();
         let peers: Vec<_> = self.peers.keys().copied().collect();
         for peer in peers {
-            let peer = self.peer_mut(peer);
-            for (no, rule) in &rules {
-                if let Some(lane) = peer.lanes.get_mut(no) {
-                    lane.rule = *rule;
-                }
-            }
+            self.peer_mut(peer).renew(&rules, now.mono);
         }
     }
 }

@@ -12,6 +12,7 @@ impl Oracle {
         self.now = now;
         self.pause_given(n, order);
         self.limit_given(n, order);
+        self.reload_given(n, order);
         self.peer_order_given(n, order);
         self.poison_ordered(n, order);
         self.verb_given(n, id, order);

@@ -85,7 +85,43 @@ impl Turns {
 impl Oracle {
     fn class_of(&self, n: usize, lane: LaneNo) -> Class {
         let name = &self.watches[n].lanes[&lane];
-        self.lanes.get(name).map_or(4, |rule| rule.class.level())
+        let rules = &self.watches[n].rules.lanes;
+        rules.get(name).map_or(4, |rule| rule.class.level())
+    }
+
+    /// Lanes may have changed their classes: what each holds goes along.
+    pub(super) fn classes_changed(&mut self, n: usize) {
+        let class = |oracle: &Self, due: &Due| {
+            let row = oracle.watches[n].asked.get(due);
+            row.map(|row| oracle.class_of(n, row.lane))
+        };
+        let now = self.now;
+        let busy: BTreeSet<(NodeNo, Class)> = self.watches[n]
+            .turns
+            .outbox
+            .iter()
+            .map(|(due, class)| (due.peer, *class))
+            .collect();
+        let outbox = self.watches[n].turns.outbox.keys();
+        let outbox: Vec<(Due, Class)> = outbox
+            .filter_map(|due| Some((*due, class(self, due)?)))
+            .collect();
+        let unsent = self.watches[n].turns.unsent.keys();
+        let unsent: Vec<(Due, Class)> = unsent
+            .filter_map(|due| Some((*due, class(self, due)?)))
+            .collect();
+        let turns = &mut self.watches[n].turns;
+        for (due, class) in outbox {
+            turns.outbox.insert(due, class);
+            if !busy.contains(&(due.peer, class)) {
+                turns.since.insert((due.peer, class), now);
+            }
+        }
+        for (due, class) in unsent {
+            if let Some(held) = turns.unsent.get_mut(&due) {
+                held.0 = class;
+            }
+        }
     }
 
     pub(super) fn turn_heard(&mut self, n: usize, input: &Input) {

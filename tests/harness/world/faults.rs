@@ -53,6 +53,7 @@ impl World {
             Act::Peers(act) => self.peer_act(act),
             Act::Limits(act) => self.limit_act(act),
             Act::Reads(act) => self.read_act(act),
+            Act::Reload(act) => self.reload_act(act),
         }
     }
 
@@ -242,6 +243,7 @@ impl World {
             Some(peer) => drop(self.nodes[n].peer_rates.insert(peer, rate)),
             None => self.nodes[n].rate = rate,
         }
+        self.nodes[n].note_rates();
         let change = Bandwidth {
             peer: peer.map(node_name),
             rate: Some(rate),
@@ -291,7 +293,8 @@ impl World {
                 .map(|r| r.0)
                 .min()
                 .unwrap_or(slowest)
-                .min(slowest);
+                .min(slowest)
+                .min(node.slowest);
             self.mend(n);
             self.reads_calm(n);
             self.peers_calm(n);
@@ -300,10 +303,12 @@ impl World {
         }
         self.after(SECOND, Event::Look);
         let flow = owed * SECOND / slowest.min(self.plan.path.takes) * 4;
+        let slowest_retry = self.nodes.iter().map(|node| node.retry.longest).max();
         let waits = self
             .plan
             .retry
             .longest
+            .max(slowest_retry.unwrap_or_default())
             .max(self.plan.redial.longest)
             .as_micros() as u64
             * 20;
