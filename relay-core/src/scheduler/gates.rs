@@ -27,11 +27,10 @@ impl Gate {
     /// Whether what is in flight already may go on to its end.
     pub(super) const fn lets_go_on(self) -> bool {
         match self.on {
-            WaitingOn::Paused | WaitingOn::Probe => true,
+            WaitingOn::Paused | WaitingOn::Storage | WaitingOn::Probe => true,
             WaitingOn::Held
             | WaitingOn::PeerRemoved
             | WaitingOn::Certificate
-            | WaitingOn::Storage
             | WaitingOn::PeerDown
             | WaitingOn::PeerBusy
             | WaitingOn::Window
@@ -78,6 +77,7 @@ impl Scheduler {
         if peer.runs.is_cloned() {
             shut(Gate::new(WaitingOn::Certificate, None));
         }
+        self.unread_peer(peer).into_iter().for_each(&mut *shut);
         if peer.link.up().is_none() {
             shut(Gate::new(WaitingOn::PeerDown, self.redial_at(peer)));
         }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Scheduler;
 use crate::audit::{AuditEvent, AuditOutcome, AuditRecord};
-use crate::change::{Change, Due};
+use crate::change::{Change, Due, Part};
 use crate::event::{Effect, Input};
 use crate::id::{LaneNo, NodeNo, PackNo};
 use crate::limits::{NOTE_UNREADABLE, READ_AGAIN, READ_AGAIN_LONGEST};
@@ -113,6 +113,27 @@ impl Rereading {
     /// What is known of this, if it could not be read.
     pub(super) fn unread(&self, reading: Reading) -> Option<&Unread> {
         self.all.get(&reading)
+    }
+
+    /// Whether bytes of anything owed to `peer` could not be read.
+    pub(super) fn has_bytes_of(&self, peer: NodeNo) -> bool {
+        let lowest = Due {
+            peer,
+            pack: PackNo(0),
+            part: Part::Rest,
+        };
+        let first = self.all.range(Reading::Verify(lowest)..).next();
+        first.is_some_and(|(reading, _)| match reading {
+            Reading::Verify(due) => due.peer == peer,
+            Reading::Page(..)
+            | Reading::Owing(_)
+            | Reading::Fetch(_)
+            | Reading::Expired
+            | Reading::Stuck
+            | Reading::Recall(_)
+            | Reading::Group(_)
+            | Reading::Walk => false,
+        })
     }
 
     /// When something is asked again.
@@ -280,6 +301,7 @@ impl Scheduler {
             && let Some(peer) = self.peers.get_mut(&due.peer)
         {
             peer.judging = peer.judging.saturating_sub(1);
+            self.dirty.insert(due.peer);
         }
     }
 

@@ -3,7 +3,8 @@
 //! The gate `storage` stands here: a delivery says it while a question about it, or the
 //! page it is to come in, has had no answer. Bytes that cannot be read take their parcel
 //! out of flight; an operator may move it all the same, unless an answer of its peer
-//! hangs on them.
+//! hangs on them. Those stay in memory; once they are `late_acks`, nothing more begins
+//! to go to that peer.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::change::{Due, OwedRow, Sent};
 use crate::delivery::{Move, Outcome, State, WaitingOn};
 use crate::event::{BusyWhy, Effect, Refusal};
 use crate::id::{LaneNo, LinkId, NodeNo, PutId};
-use crate::peer::{Judgement, Parcel, Phase};
+use crate::peer::{Judgement, Parcel, Peer, Phase};
 use crate::time::Now;
 
 impl Scheduler {
@@ -33,10 +34,23 @@ impl Scheduler {
             && self.rereading.has(Reading::Verify(due))
     }
 
+    /// Whether what is lost is lost since it could not be read for too long.
+    pub(super) fn gives_up(&self, due: Due) -> bool {
+        self.rereading.has(Reading::Verify(due))
+    }
+
     /// Whether such a parcel may be moved all the same: no answer of its peer hangs on it.
     pub(super) fn is_put_off(&self, parcel: &Parcel) -> bool {
         let answered = matches!(parcel.phase, Phase::Judging(Judgement::Answer(_)));
         !answered && self.is_unreadable(parcel)
+    }
+
+    /// The gate of a peer of which so much could not be read that no more begins: what
+    /// cannot be read stays in memory until it is.
+    pub(super) fn unread_peer(&self, peer: &Peer) -> Option<Gate> {
+        let full = peer.judging >= self.settings.limits.late_acks;
+        let ill = full && self.rereading.has_bytes_of(peer.no);
+        ill.then(|| Gate::new(WaitingOn::Storage, None))
     }
 
     /// What a row waits for that could not be read.
@@ -197,11 +211,18 @@ impl Scheduler {
             self.forget_unread(reading);
             return self.read_ended(reading);
         };
-        if parcel.is_flying() {
+        let answered = matches!(parcel.phase, Phase::Judging(Judgement::Answer(_)));
+        let room = self.peers[&no].judging <= self.settings.limits.late_acks;
+        if parcel.is_flying() && room {
             self.leave(no, key);
             let (to, outcome) = (State::Scheduled, Some(Outcome::Interrupted));
             self.moved(now, no, key, Move::Return, to, outcome, None);
             self.dirty.insert(no);
+        } else if parcel.is_flying() && !answered {
+            // Enough of them wait in memory: it goes again once those were read.
+            self.forget_unread(reading);
+            self.read_ended(reading);
+            return self.give_back(now, no, key, Outcome::Interrupted);
         }
         let earlier = self.rereading.unread(reading);
         let waits = earlier.is_some_and(|unread| unread.again.is_some());

@@ -202,7 +202,7 @@ impl Scheduler {
 
     /// The whole pack cannot be read.
     fn lose(&mut self, now: Now, no: NodeNo, key: Key, judgement: &Judgement) -> Ticket {
-        let unread = self.is_unreadable(&self.peers[&no].parcels[&key]);
+        let unread = self.gives_up(Self::due_of(no, key));
         let corrupt = unread || matches!(judgement, Judgement::Trouble(SendTrouble::Corrupt));
         let (cause, outcome) = if corrupt {
             (Cause::Corrupt, Outcome::Corrupt)

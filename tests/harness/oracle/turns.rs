@@ -64,6 +64,11 @@ impl Turns {
         }
     }
 
+    /// Deliveries whose bytes are being read again.
+    pub(super) fn judged(&self) -> impl Iterator<Item = &Due> {
+        self.judged.iter()
+    }
+
     fn enter(&mut self, due: Due, class: Class, now: u64) {
         let busy = |(other, held): (&Due, &Class)| other.peer == due.peer && *held == class;
         if !self.outbox.iter().any(busy) {

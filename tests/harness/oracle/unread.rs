@@ -29,6 +29,8 @@ pub(super) struct Unread {
     /// Since when the bytes of each could not be read.
     bytes: BTreeMap<Due, u64>,
     /// Of these, what came out of flight for it and was not moved since.
+    away: BTreeSet<Due>,
+    /// Of these, what waits for nothing else.
     out: BTreeSet<Due>,
     /// The name of what could not be checked in this step.
     hearing: Option<Due>,
@@ -43,7 +45,7 @@ pub(super) struct Unread {
 impl Unread {
     /// Whether it came out of flight since its bytes could not be read.
     pub(super) fn awaits_bytes(&self, due: Due) -> bool {
-        self.out.contains(&due)
+        self.away.contains(&due)
     }
 }
 
@@ -91,6 +93,7 @@ impl Oracle {
             Input::Verified { due, .. } => {
                 unread.bytes.remove(due);
                 unread.out.remove(due);
+                unread.away.remove(due);
             }
             _ => {}
         }
@@ -126,12 +129,19 @@ impl Oracle {
 
     /// A row moved: it waits for its bytes only if this is why it came back.
     pub(super) fn unread_moved(&mut self, n: usize, row: &OwedRow, moves: &[Move]) {
-        let unread = &mut self.watches[n].unread;
         let due = row.due;
-        if unread.hearing == Some(due) && moves == [Move::Return] {
-            unread.out.insert(due);
-        } else {
-            unread.out.remove(&due);
+        let watch = &self.watches[n];
+        let read = watch.turns.judged().chain(watch.unread.bytes.keys());
+        let read: BTreeSet<&Due> = read.filter(|other| other.peer == due.peer).collect();
+        // With more of them it may go back to wait for its turn.
+        let room = read.len() <= self.limits.late_acks;
+        let unread = &mut self.watches[n].unread;
+        let came = unread.hearing == Some(due) && moves == [Move::Return];
+        for (set, holds) in [(&mut unread.away, came), (&mut unread.out, came && room)] {
+            match holds {
+                true => set.insert(due),
+                false => set.remove(&due),
+            };
         }
     }
 
@@ -167,7 +177,7 @@ impl Oracle {
     pub(super) fn judge_storage(&mut self, n: usize, row: &OwedRow, said: &[WaitingOn]) {
         let unread = &self.watches[n].unread;
         let due = row.due;
-        let may = unread.bytes.contains_key(&due)
+        let may = unread.bytes.keys().any(|other| other.peer == due.peer)
             || unread.rows.contains(&due)
             || unread.groups.contains(&due.pack)
             || unread.pages.contains(&(due.peer, row.lane));
