@@ -118,6 +118,7 @@ impl Journal {
             .spawn(move || {
                 Worker {
                     swept: clock::now().mono,
+                    fills: false,
                     ledger,
                     inbox,
                     reports,
@@ -217,6 +218,8 @@ enum Next {
 
 struct Worker {
     swept: Mono,
+    /// Whether the ledger fills up and has files to clean.
+    fills: bool,
     ledger: Ledger,
     inbox: Receiver<Job>,
     reports: mpsc::UnboundedSender<Report>,
@@ -226,8 +229,12 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
-        while let Ok(first) = self.inbox.recv() {
-            match self.round(first) {
+        while let Some(first) = self.next() {
+            let round = match first {
+                Some(job) => self.round(job),
+                None => self.relieve(),
+            };
+            match round {
                 Ok(Next::Wait) => {}
                 Ok(Next::Stop) => return,
                 Err(error) => {
@@ -237,6 +244,27 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// What is asked next; `Some(None)`: nothing, and the ledger has files to clean.
+    fn next(&self) -> Option<Option<Job>> {
+        if self.fills {
+            match self.inbox.try_recv() {
+                Ok(job) => return Some(Some(job)),
+                Err(TryRecvError::Empty) => return Some(None),
+                Err(TryRecvError::Disconnected) => return None,
+            }
+        }
+        self.inbox.recv().ok().map(Some)
+    }
+
+    /// Cleans a little of a ledger that fills up, whoever asks for nothing meanwhile.
+    fn relieve(&mut self) -> Result<Next, LedgerError> {
+        self.fills = self.ledger.relieve(clock::now().unix)?;
+        if !self.fills {
+            self.tell_space();
+        }
+        Ok(Next::Wait)
     }
 
     /// Everything that waits: one group, then what needs the ledger alone.
@@ -322,6 +350,7 @@ impl Worker {
         if arrived {
             self.stored.send_modify(|groups| *groups += 1);
         }
+        self.fills = self.ledger.relieve(now)?;
         self.sweep()
     }
 
@@ -352,6 +381,7 @@ impl Worker {
                     Fate::Refuse => self.ledger.refuse(&ids, now),
                 };
                 self.tell_space();
+                self.fills = self.ledger.relieve(now)?;
                 answer_with(answer, settled)
             }
             Job::Books(answer) => {

@@ -32,6 +32,7 @@ mod groups;
 mod headroom;
 mod holding;
 mod kicking;
+mod ladder;
 mod letting_go;
 mod limiting;
 mod links;
@@ -87,6 +88,7 @@ use tickets::Pending;
 
 pub use gates::Gate;
 pub use headroom::{BandwidthPicture, Bound, LanePicture, SetBy};
+pub use ladder::Rung;
 pub use limiting::{Bounds, OnExhausted, PeerBounds};
 pub use pausing::PausePicture;
 pub use picture::{DeadletterPicture, PeerPicture, Picture};
@@ -184,6 +186,8 @@ pub struct Scheduler {
     refused: BTreeMap<(NodeNo, LaneNo), Key>,
     questions: u64,
     space: Space,
+    /// The step of the ladder that was told last.
+    rung: Rung,
     puts: puts::Puts,
     arrivals: arrivals::Arrivals,
     pauses: pausing::Pauses,
@@ -249,6 +253,7 @@ impl Scheduler {
                 inbox_ceiling: u64::MAX,
                 ..Space::default()
             },
+            rung: Rung::default(),
             puts: puts::Puts::default(),
             arrivals: arrivals::Arrivals::new(&snapshot),
             pauses: pausing::Pauses::new(&snapshot, now),

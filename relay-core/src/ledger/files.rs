@@ -120,7 +120,9 @@ impl LogFiles {
             return Ok(());
         }
         let end: Option<i64> = conn.query_row(
-            "SELECT max(start + table_len + bytes) FROM pack WHERE no >= ?1 AND file = ?2",
+            "SELECT max(start + table_len + bytes) FROM pack
+             WHERE no >= ?1 AND file = ?2 AND moved IS NULL
+                OR no IN (SELECT no FROM pack WHERE moved IS NOT NULL AND file = ?2)",
             (held.first.0 as i64, no),
             |row| row.get(0),
         )?;
@@ -170,6 +172,22 @@ impl LogFiles {
         }
         if self.pending.len() >= WRITE_BYTES {
             self.flush()?;
+        }
+        Ok(place)
+    }
+
+    /// [`LogFiles::append`] of a pack that was written to another file before: the range
+    /// of this one does not grow by it, and no group under way has it.
+    pub(super) fn append_moved(&mut self, pack: PackNo, bytes: &[u8]) -> LedgerResult<Place> {
+        let current = self.current.as_ref().map(|current| current.file);
+        let before = current.and_then(|no| self.held.get(&no).copied());
+        let fresh = current.is_some_and(|no| self.fresh.contains(&no));
+        let place = self.append(pack, bytes)?;
+        if let (Some(no), Some(held)) = (current, before) {
+            self.held.insert(no, held);
+            if !fresh {
+                self.fresh.remove(&no);
+            }
         }
         Ok(place)
     }

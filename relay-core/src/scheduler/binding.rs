@@ -4,7 +4,7 @@
 //! route, in the order given. Where fewer than all must have it, the first rows say
 //! who stands by.
 
-use super::{CONTROL_LANE, Scheduler, no_exceptions};
+use super::{CONTROL_LANE, Rung, Scheduler, no_exceptions};
 use crate::aim::{Place, To};
 use crate::change::{Book, Change, Depth, Due, OwedRow, Part};
 use crate::delivery::{Attempt, Move, State, StateName};
@@ -16,9 +16,6 @@ use crate::peer::{Parcel, Peer, Phase, rest_of};
 use crate::segment::PackInfo;
 use crate::success::first_standbys;
 use crate::time::{Now, Unix};
-
-/// Puts stop when this much of the ceiling is used, in percent (semantics 9).
-const PUTS_STOP_AT: u64 = 90;
 
 /// In which lane something goes to whom.
 #[derive(Clone, Debug)]
@@ -79,7 +76,7 @@ impl Scheduler {
             return Err(Refusal::TooLarge { length, max });
         }
         let (peers, need, local) = self.aim(lane, to)?;
-        if self.space.used >= self.space.ceiling / 100 * PUTS_STOP_AT {
+        if !Rung::of(&self.space).takes(self.settings.lanes[lane].class) {
             return Err(Refusal::StorageFull(self.space));
         }
         let lane = self.lane_number(lane).ok_or(Refusal::TooManyNames)?;

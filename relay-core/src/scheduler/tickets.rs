@@ -29,7 +29,7 @@ pub(super) enum Pending {
 
 impl Scheduler {
     pub(super) fn on_persisted(&mut self, now: Now, ticket: Ticket, space: Space) {
-        self.space = space;
+        self.note_space(now, space);
         self.durable = self.durable.max(ticket);
         while self.pending.front().is_some_and(|(at, _)| *at <= ticket) {
             let (at, all) = self.pending.pop_front().expect("it was just there");
@@ -57,7 +57,7 @@ impl Scheduler {
     }
 
     pub(super) fn on_persist_refused(&mut self, now: Now, ticket: Ticket, space: Space) {
-        self.space = space;
+        self.note_space(now, space);
         let found = self.pending.binary_search_by_key(&ticket, |(at, _)| *at);
         let refused = found.ok().and_then(|at| self.pending.remove(at));
         for pending in refused.map(|(_, all)| all).unwrap_or_default() {
