@@ -148,8 +148,23 @@ impl LogFiles {
         self.length / 2
     }
 
-    /// Appends a record; [`LogFiles::fits`] was asked first.
+    /// Appends a record of the group in progress; [`LogFiles::fits`] was asked first.
     pub(super) fn append(&mut self, pack: PackNo, bytes: &[u8]) -> LedgerResult<Place> {
+        let place = self.append_moved(pack, bytes)?;
+        if let Some(current) = self.current {
+            self.fresh.insert(current.file);
+            let held = self.held.get_mut(&current.file);
+            let held = held.expect("the current file holds rows");
+            if pack < held.first {
+                held.first = pack;
+                self.touched.insert(current.file);
+            }
+        }
+        Ok(place)
+    }
+
+    /// Appends a record that lay in another file: the range of this one does not grow by it.
+    pub(super) fn append_moved(&mut self, pack: PackNo, bytes: &[u8]) -> LedgerResult<Place> {
         let current = self
             .current
             .as_mut()
@@ -161,33 +176,8 @@ impl LogFiles {
         };
         log::put_record(&mut self.pending, current.generation, pack, bytes);
         current.at += (RECORD + bytes.len()) as u64;
-        self.fresh.insert(current.file);
-        let held = self
-            .held
-            .get_mut(&current.file)
-            .expect("the current file holds rows");
-        if pack < held.first {
-            held.first = pack;
-            self.touched.insert(current.file);
-        }
         if self.pending.len() >= WRITE_BYTES {
             self.flush()?;
-        }
-        Ok(place)
-    }
-
-    /// [`LogFiles::append`] of a pack that was written to another file before: the range
-    /// of this one does not grow by it, and no group under way has it.
-    pub(super) fn append_moved(&mut self, pack: PackNo, bytes: &[u8]) -> LedgerResult<Place> {
-        let current = self.current.as_ref().map(|current| current.file);
-        let before = current.and_then(|no| self.held.get(&no).copied());
-        let fresh = current.is_some_and(|no| self.fresh.contains(&no));
-        let place = self.append(pack, bytes)?;
-        if let (Some(no), Some(held)) = (current, before) {
-            self.held.insert(no, held);
-            if !fresh {
-                self.fresh.remove(&no);
-            }
         }
         Ok(place)
     }
