@@ -79,6 +79,8 @@ struct World {
     names: Vec<Arc<relay_core::aim::To>>,
     lanes: Vec<LaneName>,
     answers: VecDeque<Input>,
+    /// Room of changes that are durable, on its way back.
+    spent_batches: Vec<Vec<Change>>,
     /// Rows put since, that wait.
     waiting: BTreeMap<(NodeNo, LaneNo), BTreeSet<PackNo>>,
     settled: u64,
@@ -114,6 +116,7 @@ impl World {
                 .collect(),
             lanes: (0..LANES).map(lane_name).collect(),
             answers: VecDeque::new(),
+            spent_batches: Vec::new(),
             waiting: BTreeMap::new(),
             settled: 0,
             receipt: 0,
@@ -145,6 +148,9 @@ impl World {
             effects.reserve(1024);
             COUNTS.store(true, Ordering::Relaxed);
             let start = Instant::now();
+            while let Some(changes) = self.spent_batches.pop() {
+                self.scheduler.recycle(changes);
+            }
             self.scheduler.handle(self.now, input);
             while let Some(effect) = self.scheduler.poll() {
                 effects.push(effect);
@@ -219,8 +225,10 @@ impl World {
 
     fn answer(&mut self, effect: Effect) {
         match effect {
-            Effect::Persist(ticket, changes) => {
+            Effect::Persist(ticket, mut changes) => {
                 self.note(&changes);
+                changes.clear();
+                self.spent_batches.push(changes);
                 self.answers.push_back(Input::Persisted(ticket, SPACE));
             }
             Effect::Page {

@@ -75,6 +75,7 @@ use crate::id::{
 };
 use crate::limits::{self, Limits};
 use crate::names::Names;
+use crate::ordered::Ordered;
 use crate::peer::Peer;
 use crate::queue::Key;
 use crate::route::Routing;
@@ -161,13 +162,21 @@ pub struct Scheduler {
     durable: Ticket,
     last_pack: PackNo,
     last_receipt: ReceiptNo,
-    pending: VecDeque<(Ticket, Vec<Pending>)>,
+    /// What is to be done once a ticket is durable, rising.
+    pending: VecDeque<(Ticket, Pending)>,
     batch: Vec<Change>,
     batch_pending: Vec<Pending>,
+    /// Room for batches to come, given back by the shell.
+    spent_batches: Vec<Vec<Change>>,
     effects: VecDeque<Effect>,
-    dirty: BTreeSet<NodeNo>,
+    /// Peers something happened to.
+    dirty: Ordered<NodeNo>,
+    /// Room for those that are being looked at: empty between inputs.
+    pumped: Ordered<NodeNo>,
     /// Peers whose next chunk the rate of all did not admit.
-    thirsty: BTreeSet<NodeNo>,
+    thirsty: Ordered<NodeNo>,
+    /// Peers that may take more in this round of sending: empty between rounds.
+    round: Vec<NodeNo>,
     turn: NodeNo,
     bucket: Bucket,
     standing: limiting::Standing,
@@ -231,9 +240,12 @@ impl Scheduler {
             pending: VecDeque::new(),
             batch: Vec::new(),
             batch_pending: Vec::new(),
+            spent_batches: Vec::new(),
             effects: VecDeque::new(),
-            dirty: BTreeSet::new(),
-            thirsty: BTreeSet::new(),
+            dirty: Ordered::new(),
+            pumped: Ordered::new(),
+            thirsty: Ordered::new(),
+            round: Vec::new(),
             turn: NodeNo(0),
             bucket: Bucket::new(settings.rate, now.mono),
             standing: limiting::Standing::new(&snapshot),
@@ -393,7 +405,10 @@ impl Scheduler {
     }
 }
 
-/// No members have rows of their own.
-fn no_exceptions() -> Arc<[u16]> {
-    Arc::new([])
+/// Members that have rows of their own. Of most packs none do: they share one empty list.
+fn exceptions(members: Vec<u16>) -> Arc<[u16]> {
+    if members.is_empty() {
+        return Arc::default();
+    }
+    members.into()
 }

@@ -154,7 +154,7 @@ impl Scheduler {
             parts.push(Parcel::new(
                 row,
                 rest.info.clone(),
-                super::no_exceptions(),
+                std::sync::Arc::default(),
                 rest.phase.clone(),
             ));
         }

@@ -1,10 +1,11 @@
 //! From scheduled to in flight: the mark is durable before the first byte.
 
-use super::Scheduler;
+use super::{Pending, Scheduler};
 use crate::change::Change;
 use crate::delivery::{Attempt, Cause, Move, Outcome, State, StateName};
 use crate::id::{LaneNo, NodeNo};
 use crate::meter::Meter;
+use crate::ordered::Ordered;
 use crate::peer::{Peer, Phase};
 use crate::queue::{Key, Lane};
 use crate::segment::Class;
@@ -18,8 +19,8 @@ impl Scheduler {
         if !self.thirsty.is_empty() && self.bucket.ready(now.mono).is_ok() {
             self.dirty.append(&mut self.thirsty);
         }
-        let dirty = std::mem::take(&mut self.dirty);
-        for no in &dirty {
+        let mut dirty = self.take_dirty();
+        for no in dirty.iter() {
             let busy_over = self.peers[no]
                 .busy
                 .is_some_and(|(until, _)| until <= now.mono);
@@ -31,6 +32,14 @@ impl Scheduler {
         }
         self.send_round(now, &dirty);
         dirty.iter().for_each(|no| self.give_back_shut(now, *no));
+        dirty.clear();
+        self.pumped = dirty;
+    }
+
+    /// The peers something happened to; what happens to them from here on counts anew.
+    pub(super) fn take_dirty(&mut self) -> Ordered<NodeNo> {
+        let empty = std::mem::take(&mut self.pumped);
+        std::mem::replace(&mut self.dirty, empty)
     }
 
     /// Marks what the windows of `no` allow, most urgent lanes first.
@@ -42,7 +51,6 @@ impl Scheduler {
             .link
             .up()
             .expect("a peer that may be sent to has a link");
-        let mut keys = Vec::new();
         for n in 0..self.peers[&no].by_class.len() {
             let (_, lane) = self.peers[&no].by_class[n];
             let mut open = self.peers[&no].lanes[&lane].has_ready();
@@ -63,12 +71,11 @@ impl Scheduler {
                     self.park(now, no, key, Cause::Expired, Outcome::Interrupted, None);
                 } else {
                     self.mark_one(now, no, key);
-                    keys.push(key);
+                    let peer = no;
+                    let marked = Pending::Marked { peer, link, key };
+                    self.batch_pending.push(marked);
                 }
             }
-        }
-        if !keys.is_empty() {
-            self.batch_pending.push(Self::marked(no, link, keys));
         }
     }
 

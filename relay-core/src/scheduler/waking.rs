@@ -52,8 +52,8 @@ impl Scheduler {
             let no = NodeNo(u32::try_from(index).expect("peers are indexed by their numbers"));
             self.dirty.insert(no);
         }
-        let due = std::mem::take(&mut self.dirty);
-        for no in &due {
+        let mut due = self.take_dirty();
+        for no in due.iter() {
             self.peers.touch(*no);
             self.redial(now, *no);
             self.wake_resting(now, *no);
@@ -62,7 +62,8 @@ impl Scheduler {
             self.give_up_waiting(now, *no);
             self.let_go(now, *no);
         }
-        self.dirty.extend(due);
+        self.dirty.append(&mut due);
+        self.pumped = due;
         self.expire(now);
     }
 
