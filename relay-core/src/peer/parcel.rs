@@ -30,7 +30,7 @@ pub enum Phase {
     /// In flight, every byte at the peer; an ack is awaited since then.
     Sent,
     /// Our own bytes are being checked before its answer is believed.
-    Judging(Judgement),
+    Judging(Box<Judgement>),
     /// Failed; rests until then.
     Resting(Mono),
     /// Nothing is to be done about it: terminal, or shelved. Its last change

@@ -232,7 +232,12 @@ impl Scheduler {
         let lane = peer.lane(row.lane, rule, now.mono);
         lane.unloaded = lane.unloaded.saturating_sub(u64::from(!shelved));
         let phase = Phase::Spared(Ticket(0));
-        let parcel = Parcel::new(paged.row, paged.info, super::exceptions(paged.except), phase);
+        let parcel = Parcel::new(
+            paged.row,
+            paged.info,
+            super::exceptions(paged.except),
+            phase,
+        );
         peer.parcels.insert(key, parcel);
         self.spare(due.peer, key);
     }

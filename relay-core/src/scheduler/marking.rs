@@ -188,11 +188,9 @@ impl Scheduler {
     /// When the buckets will admit what `peer` has in its outboxes; `None` if
     /// they do now or nothing is there.
     pub(super) fn tokens_at(&self, peer: &Peer) -> Option<Mono> {
+        let opens = self.bucket.opens().max(peer.bucket.opens())?;
         let may = |lane: &Lane| !lane.outbox.is_empty() && !self.is_clogged(peer, lane.rule.class);
-        if !peer.lanes.values().any(may) {
-            return None;
-        }
-        self.bucket.opens().max(peer.bucket.opens())
+        peer.lanes.values().any(may).then_some(opens)
     }
 
     /// Whether the connection has as much as it should hold of `class` and of what

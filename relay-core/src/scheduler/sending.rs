@@ -35,10 +35,11 @@ impl Scheduler {
 
     /// Sends one chunk or offer to `no`; `false` when nothing may go.
     fn send_one(&mut self, now: Now, no: NodeNo) -> bool {
-        if !self.may_go_on(now, no) {
+        let peer = &self.peers[&no];
+        let idle = peer.lanes.values().all(|lane| lane.outbox.is_empty());
+        if idle || !self.may_go_on(now, no) {
             return false;
         }
-        let peer = &self.peers[&no];
         let open = |class| !self.is_clogged(peer, class);
         let lanes = peer.lanes.iter().map(|(lane, l)| (*lane, l));
         let lanes = lanes.filter(|(lane, l)| self.may_pass(now, peer, *lane, l));

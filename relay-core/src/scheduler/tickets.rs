@@ -95,7 +95,8 @@ impl Scheduler {
         let changes = std::mem::replace(&mut self.batch, empty);
         let ticket = self.issue(changes);
         let pending = self.batch_pending.drain(..);
-        self.pending.extend(pending.map(|pending| (ticket, pending)));
+        self.pending
+            .extend(pending.map(|pending| (ticket, pending)));
     }
 
     /// Asks for `changes` alone: they may be refused without the rest.

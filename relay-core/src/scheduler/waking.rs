@@ -131,7 +131,8 @@ impl Scheduler {
         if !open {
             return first;
         }
-        let waiting = |lane: &Lane| lane.loaded() > 0 || lane.unloaded > 0;
+        let gates = self.has_lane_gates();
+        let waiting = |lane: &Lane| gates && (lane.loaded() > 0 || lane.unloaded > 0);
         for (no, _) in peer.lanes.iter().filter(|(_, lane)| waiting(lane)) {
             self.lane_gates(now, peer, *no, &mut |gate| {
                 // Limits have a moment of their own, the same for all peers.
