@@ -5,7 +5,9 @@
 //! A parcel's *whole way* is all decisions from its put to where it is settled and
 //! forgotten: put, stored, paged in, marked, sent, taken, acked. Whatever is settled
 //! is put anew, so that the backlog stays what it is. Only the three calls are
-//! timed, not the stub; allocations are counted inside them.
+//! timed, and the giving back of room for changes, not the stub; allocations are
+//! counted inside them. It fails if a decision allocates, takes much longer than it
+//! should, or much longer with 1 M waiting than with 1 k.
 //!
 //! `cargo bench -p relay-benches --bench schedule`
 
@@ -409,10 +411,13 @@ fn main() {
                     way / f64::from(members),
                 );
             }
-            // Other work may run on the machine: the floors are wide.
-            assert!(best < 20_000.0, "{what}: a decision takes too long");
+            // Rings and tables that have not yet been as large as they get are all that
+            // may still grow.
+            assert!(asked < 0.05, "{what}: a decision allocates");
+            // Other work may run on the machine: these floors are wide.
+            assert!(best < 5_000.0, "{what}: a decision takes too long");
             let before = *first[n].get_or_insert(way);
-            assert!(way < before * 5.0, "{what}: cost grows with what waits");
+            assert!(way < before * 4.0, "{what}: cost grows with what waits");
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::segment::{Class, LaneRule};
 use crate::time::Mono;
 use crate::turn::{ByClass, Turns};
 pub use lanes::Lanes;
-pub use parcel::{Judgement, Parcel, Phase};
+pub use parcel::{Judgement, Parcel, Phase, exceptions};
 pub use parcels::Parcels;
 pub use receipts::{SettleLine, Unsettled};
 

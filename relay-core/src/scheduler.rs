@@ -49,6 +49,7 @@ mod puts;
 mod question;
 mod receipts;
 mod sending;
+mod spare;
 mod start;
 mod table;
 mod tickets;
@@ -60,7 +61,6 @@ mod waking;
 mod why;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use rand_core::{Rng, SeedableRng};
@@ -166,17 +166,12 @@ pub struct Scheduler {
     pending: VecDeque<(Ticket, Pending)>,
     batch: Vec<Change>,
     batch_pending: Vec<Pending>,
-    /// Room for batches to come, given back by the shell.
-    spent_batches: Vec<Vec<Change>>,
     effects: VecDeque<Effect>,
     /// Peers something happened to.
     dirty: Ordered<NodeNo>,
-    /// Room for those that are being looked at: empty between inputs.
-    pumped: Ordered<NodeNo>,
     /// Peers whose next chunk the rate of all did not admit.
     thirsty: Ordered<NodeNo>,
-    /// Peers that may take more in this round of sending: empty between rounds.
-    round: Vec<NodeNo>,
+    spare: spare::Spare,
     turn: NodeNo,
     bucket: Bucket,
     standing: limiting::Standing,
@@ -240,12 +235,10 @@ impl Scheduler {
             pending: VecDeque::new(),
             batch: Vec::new(),
             batch_pending: Vec::new(),
-            spent_batches: Vec::new(),
             effects: VecDeque::new(),
             dirty: Ordered::new(),
-            pumped: Ordered::new(),
             thirsty: Ordered::new(),
-            round: Vec::new(),
+            spare: spare::Spare::default(),
             turn: NodeNo(0),
             bucket: Bucket::new(settings.rate, now.mono),
             standing: limiting::Standing::new(&snapshot),
@@ -403,12 +396,4 @@ impl Scheduler {
             .get_mut(&no)
             .expect("a numbered peer is in the table")
     }
-}
-
-/// Members that have rows of their own. Of most packs none do: they share one empty list.
-fn exceptions(members: Vec<u16>) -> Arc<[u16]> {
-    if members.is_empty() {
-        return Arc::default();
-    }
-    members.into()
 }

@@ -186,3 +186,12 @@ impl Parcel {
         (u64::from(self.info.table_len) + self.row.bytes).min(1 << 20)
     }
 }
+
+/// Members that have rows of their own. Of most packs none do: they share one empty list.
+#[must_use]
+pub fn exceptions(members: Vec<u16>) -> Arc<[u16]> {
+    if members.is_empty() {
+        return Arc::default();
+    }
+    members.into()
+}

@@ -130,19 +130,37 @@ impl Parcels {
 
     /// Takes the parcel of `key` out.
     pub fn remove(&mut self, key: &Key) -> Option<Parcel> {
+        let slot = self.forget(key)?;
+        let parcel = self.slots[slot].take();
+        self.give_back_room();
+        parcel
+    }
+
+    /// Drops the parcel of `key` where it lies.
+    pub fn discard(&mut self, key: &Key) {
+        if let Some(slot) = self.forget(key) {
+            self.slots[slot] = None;
+            self.give_back_room();
+        }
+    }
+
+    /// Takes `key` out of the index; its slot is free, once it is empty.
+    fn forget(&mut self, key: &Key) -> Option<usize> {
         let (order, at) = self.place(key).ok()?;
         let block = &mut self.blocks[self.order[order].1 as usize];
         block.keys.remove(at);
         let slot = block.slots.remove(at);
         self.close_up(order);
-        let parcel = self.slots[slot as usize].take();
         self.free_slots.push(slot);
         self.last = self.last.filter(|(last, _)| last != key);
         self.len -= 1;
+        Some(slot as usize)
+    }
+
+    fn give_back_room(&mut self) {
         if self.len == 0 && self.slots.len() > KEPT {
             *self = Self::default();
         }
-        parcel
     }
 
     /// The place of `key`, to put a parcel in if none is there.
@@ -419,6 +437,10 @@ mod tests {
                         let first = model.keys().next().copied().unwrap_or(key(n));
                         let gone = parcels.remove(&first).map(|parcel| parcel.row.queued.0);
                         prop_assert_eq!(gone, model.remove(&first));
+                    }
+                    7 if tag % 2 == 0 => {
+                        parcels.discard(&key(n));
+                        model.remove(&key(n));
                     }
                     7 => {
                         let gone = parcels.remove(&key(n)).map(|parcel| parcel.row.queued.0);

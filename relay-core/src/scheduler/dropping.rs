@@ -231,7 +231,7 @@ impl Scheduler {
         let parcel = Parcel::new(
             paged.row,
             paged.info,
-            super::exceptions(paged.except),
+            crate::peer::exceptions(paged.except),
             Phase::Ready,
         );
         peer.parcels.insert(parcel.key(), parcel);

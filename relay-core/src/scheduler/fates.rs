@@ -289,7 +289,7 @@ impl Scheduler {
         let peer = self.peer_mut(no);
         let lane = peer.lanes.get_mut(&lane).expect("a parcel's lane is there");
         if lane.paging.is_none() && !wanted {
-            peer.parcels.remove(&key);
+            peer.parcels.discard(&key);
         } else {
             lane.lingering.push(key);
         }

@@ -176,7 +176,8 @@ impl Scheduler {
         peer.lane(lane, rule, now.mono);
         let key = (due.pack, due.part);
         let parcel = peer.parcels.entry(key).or_insert_with(|| {
-            let (row, info, except) = (paged.row, paged.info, super::exceptions(paged.except));
+            let (row, info, except) =
+                (paged.row, paged.info, crate::peer::exceptions(paged.except));
             Parcel::new(row, info, except, Phase::Settling(Ticket(0)))
         });
         if !parcel.row.standby {
@@ -235,7 +236,7 @@ impl Scheduler {
         let parcel = Parcel::new(
             paged.row,
             paged.info,
-            super::exceptions(paged.except),
+            crate::peer::exceptions(paged.except),
             phase,
         );
         peer.parcels.insert(key, parcel);

@@ -5,7 +5,6 @@ use crate::change::Change;
 use crate::delivery::{Attempt, Cause, Move, Outcome, State, StateName};
 use crate::id::{LaneNo, NodeNo};
 use crate::meter::Meter;
-use crate::ordered::Ordered;
 use crate::peer::{Peer, Phase};
 use crate::queue::{Key, Lane};
 use crate::segment::Class;
@@ -33,13 +32,7 @@ impl Scheduler {
         self.send_round(now, &dirty);
         dirty.iter().for_each(|no| self.give_back_shut(now, *no));
         dirty.clear();
-        self.pumped = dirty;
-    }
-
-    /// The peers something happened to; what happens to them from here on counts anew.
-    pub(super) fn take_dirty(&mut self) -> Ordered<NodeNo> {
-        let empty = std::mem::take(&mut self.pumped);
-        std::mem::replace(&mut self.dirty, empty)
+        self.spare.pumped = dirty;
     }
 
     /// Marks what the windows of `no` allow, most urgent lanes first.

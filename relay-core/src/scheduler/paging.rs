@@ -169,7 +169,7 @@ impl Scheduler {
         let parcel = Parcel::new(
             paged.row,
             paged.info,
-            super::exceptions(paged.except),
+            crate::peer::exceptions(paged.except),
             settled,
         );
         let key = parcel.key();
@@ -268,7 +268,7 @@ impl Scheduler {
                 let mut parcel = Parcel::new(
                     paged.row,
                     paged.info,
-                    super::exceptions(paged.except),
+                    crate::peer::exceptions(paged.except),
                     settled,
                 );
                 // Put back to work it would not be needed.

@@ -19,7 +19,7 @@ const HEADER: u64 = 64;
 impl Scheduler {
     /// One chunk for each peer in turn, until none can take more.
     pub(super) fn send_round(&mut self, now: Now, dirty: &Ordered<NodeNo>) {
-        let mut open = std::mem::take(&mut self.round);
+        let mut open = std::mem::take(&mut self.spare.round);
         open.extend(dirty.around(&self.turn));
         while !open.is_empty() {
             open.retain(|no| {
@@ -30,7 +30,7 @@ impl Scheduler {
                 sent
             });
         }
-        self.round = open;
+        self.spare.round = open;
     }
 
     /// Sends one chunk or offer to `no`; `false` when nothing may go.

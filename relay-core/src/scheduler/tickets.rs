@@ -4,7 +4,6 @@ use super::{Scheduler, filing, puts};
 use crate::change::Change;
 use crate::event::{Done, Effect, OrderId, OrderRefused, Space};
 use crate::id::{LinkId, NodeNo, PartialNo, Ticket};
-use crate::limits;
 use crate::queue::Key;
 use crate::time::Now;
 
@@ -112,20 +111,5 @@ impl Scheduler {
         self.effects
             .push_back(Effect::Persist(self.issued, changes));
         self.issued
-    }
-
-    /// Room for changes, if possible some that was used before.
-    pub(super) fn empty_batch(&mut self) -> Vec<Change> {
-        self.spent_batches.pop().unwrap_or_default()
-    }
-
-    /// Takes back the room of changes that were asked to be made durable. Nobody needs
-    /// to: without it each batch takes room of its own.
-    pub fn recycle(&mut self, mut changes: Vec<Change>) {
-        changes.clear();
-        let is_small = changes.capacity() <= limits::KEPT_BATCH;
-        if is_small && self.spent_batches.len() < limits::KEPT_BATCHES {
-            self.spent_batches.push(changes);
-        }
     }
 }

@@ -17,28 +17,28 @@ impl Scheduler {
     /// If nothing happens, wake me then; `None`: there is nothing to wait for.
     #[must_use]
     pub fn deadline(&self) -> Option<Deadline> {
-        let of_peers = self.wakes.first().map(|((at, why), _)| (at, why));
-        // Once the links are closed a drain waits for tickets alone.
-        let drains = self.draining.filter(|_| !self.links.is_empty());
-        let of_drain = drains.map(|at| (at, Why::Drain));
-        let of_pauses = self.pauses.look().map(|at| (at, Why::PauseEnds));
-        let saves = self.meters.save_at().filter(|_| self.draining.is_none());
-        let of_meters = saves.map(|at| (at, Why::Meters));
-        let expires = self.expiry.at.filter(|_| self.draining.is_none());
-        let of_expiry = expires.map(|at| (at, Why::Expiry));
-        let of_partials = self.partials.first_expiry().map(|at| (at, Why::Partial));
-        let of_limits = self.limit_wake.map(|at| (at, Why::Limits));
-        let all = [
-            of_drain,
-            of_pauses,
-            of_meters,
-            of_expiry,
-            of_partials,
-            of_limits,
-            of_peers,
-        ];
-        let first = all.into_iter().flatten().min_by_key(|(at, _)| *at);
-        first.map(|(at, why)| Deadline { at, why })
+        let mut first: Option<Deadline> = None;
+        // Of equal moments the first that is offered is named.
+        let mut offer = |at: Option<Mono>, why: Why| {
+            if let Some(at) = at.filter(|at| first.is_none_or(|held| *at < held.at)) {
+                first = Some(Deadline { at, why });
+            }
+        };
+        if self.draining.is_some() {
+            // Once the links are closed a drain waits for tickets alone.
+            offer(self.draining.filter(|_| !self.links.is_empty()), Why::Drain);
+        }
+        offer(self.pauses.look(), Why::PauseEnds);
+        if self.draining.is_none() {
+            offer(self.meters.save_at(), Why::Meters);
+            offer(self.expiry.at, Why::Expiry);
+        }
+        offer(self.partials.first_expiry(), Why::Partial);
+        offer(self.limit_wake, Why::Limits);
+        if let Some(((at, why), _)) = self.wakes.first() {
+            offer(Some(at), why);
+        }
+        first
     }
 
     /// The moment has come, or was said to: whatever is due happens.
@@ -63,7 +63,7 @@ impl Scheduler {
             self.let_go(now, *no);
         }
         self.dirty.append(&mut due);
-        self.pumped = due;
+        self.spare.pumped = due;
         self.expire(now);
     }
 
