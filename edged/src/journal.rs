@@ -72,6 +72,8 @@ pub enum Report {
         placed: Vec<(StagedId, PackNo)>,
         /// How full the node is.
         space: Space,
+        /// Emptied room of the changes, for more of them.
+        spent: Vec<Vec<Change>>,
     },
     /// The outcome of the last group is unknown; the daemon must end.
     Broken(LedgerError),

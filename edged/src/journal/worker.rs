@@ -6,8 +6,7 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
 use relay_core::change::Change;
-use relay_core::event::Space;
-use relay_core::id::{PackNo, StagedId, Ticket};
+use relay_core::id::{StagedId, Ticket};
 use relay_core::ledger::{Ledger, LedgerError};
 use relay_core::time::Mono;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -176,10 +175,20 @@ impl Worker {
             .iter()
             .flat_map(|(_, changes)| changes)
             .any(is_arrival);
-        items.clear();
+        let spent = items.drain(..).map(|(_, mut changes)| {
+            changes.clear();
+            changes
+        });
+        let spent = spent.collect();
         bytes.clear();
         self.last = upto;
-        self.tell(upto, report.refused, placed, report.space);
+        self.tell(Report::Committed {
+            upto,
+            refused: report.refused,
+            placed,
+            space: report.space,
+            spent,
+        });
         if arrived {
             self.stored.send_modify(|groups| *groups += 1);
         }
@@ -228,23 +237,17 @@ impl Worker {
 
     /// Room has come back, and no ticket will say so.
     fn tell_space(&self) {
-        let space = self.ledger.space();
-        self.tell(self.last, Vec::new(), Vec::new(), space);
+        self.tell(Report::Committed {
+            upto: self.last,
+            refused: Vec::new(),
+            placed: Vec::new(),
+            space: self.ledger.space(),
+            spent: Vec::new(),
+        });
     }
 
-    fn tell(
-        &self,
-        upto: Ticket,
-        refused: Vec<Ticket>,
-        placed: Vec<(StagedId, PackNo)>,
-        space: Space,
-    ) {
+    fn tell(&self, report: Report) {
         // Nobody left to hear means the daemon is already ending.
-        let _ = self.reports.send(Report::Committed {
-            upto,
-            refused,
-            placed,
-            space,
-        });
+        let _ = self.reports.send(report);
     }
 }
