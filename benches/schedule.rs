@@ -5,7 +5,9 @@
 //! A parcel's *whole way* is all decisions from its put to where it is settled and
 //! forgotten: put, stored, paged in, marked, sent, taken, acked. Whatever is settled
 //! is put anew, so that the backlog stays what it is. Only the three calls are
-//! timed, not the stub; allocations are counted inside them.
+//! timed, and the giving back of room for changes, not the stub; allocations are
+//! counted inside them. It fails if a decision allocates, takes much longer than it
+//! should, or much longer with 1 M waiting than with 1 k.
 //!
 //! `cargo bench -p relay-benches --bench schedule`
 
@@ -79,6 +81,8 @@ struct World {
     names: Vec<Arc<relay_core::aim::To>>,
     lanes: Vec<LaneName>,
     answers: VecDeque<Input>,
+    /// Room of changes that are durable, on its way back.
+    spent_batches: Vec<Vec<Change>>,
     /// Rows put since, that wait.
     waiting: BTreeMap<(NodeNo, LaneNo), BTreeSet<PackNo>>,
     settled: u64,
@@ -114,6 +118,7 @@ impl World {
                 .collect(),
             lanes: (0..LANES).map(lane_name).collect(),
             answers: VecDeque::new(),
+            spent_batches: Vec::new(),
             waiting: BTreeMap::new(),
             settled: 0,
             receipt: 0,
@@ -145,6 +150,9 @@ impl World {
             effects.reserve(1024);
             COUNTS.store(true, Ordering::Relaxed);
             let start = Instant::now();
+            while let Some(changes) = self.spent_batches.pop() {
+                self.scheduler.recycle(changes);
+            }
             self.scheduler.handle(self.now, input);
             while let Some(effect) = self.scheduler.poll() {
                 effects.push(effect);
@@ -219,8 +227,10 @@ impl World {
 
     fn answer(&mut self, effect: Effect) {
         match effect {
-            Effect::Persist(ticket, changes) => {
+            Effect::Persist(ticket, mut changes) => {
                 self.note(&changes);
+                changes.clear();
+                self.spent_batches.push(changes);
                 self.answers.push_back(Input::Persisted(ticket, SPACE));
             }
             Effect::Page {
@@ -401,10 +411,13 @@ fn main() {
                     way / f64::from(members),
                 );
             }
-            // Other work may run on the machine: the floors are wide.
-            assert!(best < 20_000.0, "{what}: a decision takes too long");
+            // Rings and tables that have not yet been as large as they get are all that
+            // may still grow.
+            assert!(asked < 0.05, "{what}: a decision allocates");
+            // Other work may run on the machine: these floors are wide.
+            assert!(best < 5_000.0, "{what}: a decision takes too long");
             let before = *first[n].get_or_insert(way);
-            assert!(way < before * 5.0, "{what}: cost grows with what waits");
+            assert!(way < before * 4.0, "{what}: cost grows with what waits");
         }
     }
 }

@@ -9,6 +9,8 @@
 mod disk;
 #[path = "ledger/expired.rs"]
 mod expired;
+#[path = "ledger/forward.rs"]
+mod forward;
 #[path = "ledger/model.rs"]
 mod model;
 #[path = "ledger/uses.rs"]

@@ -183,8 +183,12 @@ impl Driver {
                 refused,
                 placed,
                 space,
+                spent,
             } => {
                 let now = clock::now();
+                for changes in spent {
+                    self.scheduler.recycle(changes);
+                }
                 for ticket in refused {
                     self.hear(now, Input::PersistRefused(ticket, space));
                 }

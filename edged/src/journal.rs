@@ -11,30 +11,26 @@
 //! ends; the daemon then ends too, and the next start decides from disk.
 
 mod group;
+mod worker;
 
-use std::collections::HashMap;
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use relay_core::change::{Book, Change};
 use relay_core::event::Space;
 use relay_core::id::{LaneNo, NodeNo, PackNo, SegmentId, StagedId, Ticket};
 use relay_core::ledger::{ConfirmOutcome, InboxFilter, InboxItem, Ledger, LedgerError};
-use relay_core::time::{Mono, Unix};
+use relay_core::time::Unix;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::clock;
 use crate::staging::Staged;
-use group::{Answer, answer_with, is_arrival, placed};
+use group::Answer;
+use worker::Worker;
 
 pub use group::Fate;
 
 /// The books: columns per peer and lane.
 pub type Books = Vec<(NodeNo, LaneNo, Book, i64)>;
-
-/// One group's worth of waiting is taken at most; it bounds a transaction.
-const GROUP: usize = 4096;
 
 /// What the journal does.
 enum Job {
@@ -76,6 +72,8 @@ pub enum Report {
         placed: Vec<(StagedId, PackNo)>,
         /// How full the node is.
         space: Space,
+        /// Emptied room of the changes, for more of them.
+        spent: Vec<Vec<Change>>,
     },
     /// The outcome of the last group is unknown; the daemon must end.
     Broken(LedgerError),
@@ -115,17 +113,7 @@ impl Journal {
         let (reports, heard) = mpsc::unbounded_channel();
         let thread = std::thread::Builder::new()
             .name("journal".into())
-            .spawn(move || {
-                Worker {
-                    swept: clock::now().mono,
-                    ledger,
-                    inbox,
-                    reports,
-                    stored,
-                    last: Ticket(0),
-                }
-                .run()
-            })?;
+            .spawn(move || Worker::new(ledger, inbox, reports, stored).run())?;
         Ok((Self { jobs, arrivals }, JournalThread(thread), heard))
     }
 
@@ -202,186 +190,5 @@ impl Journal {
         let (answer, heard) = oneshot::channel();
         self.jobs.send(job(answer)).map_err(|_| ended())?;
         heard.await.map_err(|_| ended())
-    }
-}
-
-/// How often retention looks for what may go, while there is work. An idle
-/// daemon writes nothing.
-const SWEEP_EVERY: Duration = Duration::from_secs(10);
-
-/// What the thread does after a round.
-enum Next {
-    Wait,
-    Stop,
-}
-
-struct Worker {
-    swept: Mono,
-    ledger: Ledger,
-    inbox: Receiver<Job>,
-    reports: mpsc::UnboundedSender<Report>,
-    stored: watch::Sender<u64>,
-    last: Ticket,
-}
-
-impl Worker {
-    fn run(mut self) {
-        while let Ok(first) = self.inbox.recv() {
-            match self.round(first) {
-                Ok(Next::Wait) => {}
-                Ok(Next::Stop) => return,
-                Err(error) => {
-                    // Nobody left to hear means the daemon is already ending.
-                    let _ = self.reports.send(Report::Broken(error));
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Everything that waits: one group, then what needs the ledger alone.
-    fn round(&mut self, first: Job) -> Result<Next, LedgerError> {
-        let mut items = Vec::new();
-        let mut bytes: HashMap<StagedId, Staged> = HashMap::new();
-        let mut next = Some(first);
-        while let Some(job) = next {
-            match job {
-                Job::Persist {
-                    ticket,
-                    changes,
-                    staged,
-                } => {
-                    bytes.extend(staged);
-                    items.push((ticket, changes));
-                }
-                other @ (Job::Take { .. } | Job::Settle { .. } | Job::Books(_)) => {
-                    self.commit(&mut items, &mut bytes)?;
-                    self.alone(other)?;
-                }
-                Job::Reserve { bytes, answer } => self.reserve(bytes, answer)?,
-                Job::Unreserve(bytes) => {
-                    self.ledger.unreserve(bytes);
-                    self.tell_space();
-                }
-                Job::Stop => {
-                    self.commit(&mut items, &mut bytes)?;
-                    return Ok(Next::Stop);
-                }
-            }
-            next = match self.inbox.try_recv() {
-                Ok(job) if items.len() < GROUP => Some(job),
-                Ok(job) => {
-                    self.commit(&mut items, &mut bytes)?;
-                    Some(job)
-                }
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-            };
-        }
-        self.commit(&mut items, &mut bytes)?;
-        Ok(Next::Wait)
-    }
-
-    /// A bounded batch of retention, now and then.
-    fn sweep(&mut self) -> Result<(), LedgerError> {
-        let now = clock::now();
-        if now.mono.since(self.swept) < SWEEP_EVERY {
-            return Ok(());
-        }
-        let more = self.ledger.sweep(now.unix)?.more;
-        // What is left is looked at after the next group.
-        if !more {
-            self.swept = now.mono;
-        }
-        Ok(())
-    }
-
-    fn commit(
-        &mut self,
-        items: &mut Vec<(Ticket, Vec<Change>)>,
-        bytes: &mut HashMap<StagedId, Staged>,
-    ) -> Result<(), LedgerError> {
-        let Some((upto, _)) = items.last() else {
-            return Ok(());
-        };
-        let upto = *upto;
-        let now = clock::now();
-        self.ledger.keep_time(clock::stamp(now));
-        let now = now.unix;
-        let report = self
-            .ledger
-            .commit(items, &mut |id| bytes.remove(&id), now)?;
-        let placed = placed(items, &report.refused);
-        let arrived = items
-            .iter()
-            .flat_map(|(_, changes)| changes)
-            .any(is_arrival);
-        items.clear();
-        bytes.clear();
-        self.last = upto;
-        self.tell(upto, report.refused, placed, report.space);
-        if arrived {
-            self.stored.send_modify(|groups| *groups += 1);
-        }
-        self.sweep()
-    }
-
-    /// Room for a file; whoever asked may have gone, and then it is given back.
-    fn reserve(&mut self, bytes: u64, answer: oneshot::Sender<bool>) -> Result<(), LedgerError> {
-        let room = self.ledger.reserve(bytes, clock::now().unix)?;
-        if answer.send(room).is_err() && room {
-            self.ledger.unreserve(bytes);
-        }
-        Ok(())
-    }
-
-    fn alone(&mut self, job: Job) -> Result<(), LedgerError> {
-        let now = clock::now().unix;
-        match job {
-            Job::Take {
-                filter,
-                max,
-                until,
-                answer,
-            } => {
-                let taken = self.ledger.take(&filter, max, until, now);
-                answer_with(answer, taken)
-            }
-            Job::Settle { ids, fate, answer } => {
-                let settled = match fate {
-                    Fate::Confirm => self.ledger.confirm(&ids, now),
-                    Fate::Refuse => self.ledger.refuse(&ids, now),
-                };
-                self.tell_space();
-                answer_with(answer, settled)
-            }
-            Job::Books(answer) => {
-                // A client that hung up wants no answer.
-                let _ = answer.send(self.ledger.books());
-                Ok(())
-            }
-            Job::Persist { .. } | Job::Reserve { .. } | Job::Unreserve(_) | Job::Stop => Ok(()),
-        }
-    }
-
-    /// Room has come back, and no ticket will say so.
-    fn tell_space(&self) {
-        let space = self.ledger.space();
-        self.tell(self.last, Vec::new(), Vec::new(), space);
-    }
-
-    fn tell(
-        &self,
-        upto: Ticket,
-        refused: Vec<Ticket>,
-        placed: Vec<(StagedId, PackNo)>,
-        space: Space,
-    ) {
-        // Nobody left to hear means the daemon is already ending.
-        let _ = self.reports.send(Report::Committed {
-            upto,
-            refused,
-            placed,
-            space,
-        });
     }
 }

@@ -69,8 +69,11 @@ impl Bucket {
     /// # Errors
     /// The moment at which the bucket rises above zero.
     pub fn ready(&self, now: Mono) -> Result<(), Mono> {
+        if self.unlimited() {
+            return Ok(());
+        }
         let level = self.level_at(now);
-        if self.unlimited() || level > 0 {
+        if level > 0 {
             return Ok(());
         }
         let missing = level.unsigned_abs() + 1;

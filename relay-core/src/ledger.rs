@@ -14,6 +14,7 @@
 //! commit   → apply, rows          a group of changes becomes rows
 //! files    → log                  where packs lie; payload for large ones
 //! room     → retire, sweep        what may go, and when
+//! forward                         what pins a nearly empty file moves on
 //! recovery, age                   boot epoch, ABANDONED; how long we were away
 //! inbox                           take and confirm
 //! reader   → bodies, known, list  everything that is read
@@ -30,6 +31,7 @@ mod error;
 mod expired;
 mod files;
 mod filling;
+mod forward;
 mod groups;
 mod held;
 mod inbox;
@@ -172,6 +174,9 @@ pub struct Ledger {
     reserved: u64,
     sweep_after: PackNo,
     expired_after: PackNo,
+    /// The newest pack that was given a place, durable or not.
+    placed_upto: PackNo,
+    forward: forward::Forward,
     damaged: u64,
     poisoned: bool,
     /// What the clocks say, to be kept with the next group.
@@ -235,10 +240,13 @@ impl Ledger {
             reserved: 0,
             sweep_after: PackNo(0),
             expired_after: PackNo(0),
+            placed_upto: PackNo(0),
+            forward: forward::Forward::default(),
             damaged: recovered.damaged + unsound,
             poisoned: false,
             stamp: None,
         };
+        ledger.placed_upto = ledger.last_pack;
         ledger.measure()?;
         let snapshot = Snapshot {
             partials: begun,

@@ -41,6 +41,7 @@ pub mod denials;
 pub mod digest;
 pub mod link;
 pub mod names;
+pub mod ordered;
 pub mod peer;
 pub mod poison;
 pub mod queue;

@@ -26,6 +26,11 @@ pub const PUT_IN_MEMORY: u64 = 4 << 20;
 pub const ARRIVAL_IN_MEMORY: u64 = 1 << 20;
 /// Relays a segment may pass (semantics 6).
 pub const MAX_HOPS: u8 = 8;
+/// Batches of changes whose room is kept for the next: about as many as one group
+/// commits while the next gathers.
+pub const KEPT_BATCHES: usize = 64;
+/// The longest of them, in changes: what is longer is an order's or a page's, and rare.
+pub const KEPT_BATCH: usize = 64;
 /// Lanes a ledger may name: each may hold a window open per peer.
 pub const MAX_LANES: usize = 64;
 /// Nodes a ledger may name, so that a peer cannot fill it with origins.

@@ -7,7 +7,9 @@
 
 mod lanes;
 mod parcel;
+mod parcels;
 mod receipts;
+mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -24,7 +26,9 @@ use crate::queue::{Key, Lane};
 use crate::segment::{Class, LaneRule};
 use crate::time::Mono;
 use crate::turn::{ByClass, Turns};
-pub use parcel::{Judgement, Parcel, Phase};
+pub use lanes::Lanes;
+pub use parcel::{Judgement, Parcel, Phase, exceptions};
+pub use parcels::Parcels;
 pub use receipts::{SettleLine, Unsettled};
 
 /// One peer.
@@ -53,13 +57,13 @@ pub struct Peer {
     /// Its rate.
     pub bucket: Bucket,
     /// Its lanes.
-    pub lanes: BTreeMap<LaneNo, Lane>,
+    pub lanes: Lanes,
     /// Their numbers, the most urgent first.
     pub by_class: Vec<(Class, LaneNo)>,
     /// Whose turn it is among them.
     pub turns: Turns,
     /// Its parcels in memory.
-    pub parcels: BTreeMap<Key, Parcel>,
+    pub parcels: Parcels,
     /// What stands where, by lane and state.
     pub depth: BTreeMap<(LaneNo, StateName), Depth>,
     /// Parcels that await an ack, oldest first.
@@ -111,10 +115,10 @@ impl Peer {
             runs: Runs::default(),
             last_error: None,
             bucket,
-            lanes: BTreeMap::new(),
+            lanes: Lanes::default(),
             by_class: Vec::new(),
             turns: Turns::default(),
-            parcels: BTreeMap::new(),
+            parcels: Parcels::default(),
             depth: BTreeMap::new(),
             awaiting: BTreeSet::new(),
             resting: BTreeSet::new(),
@@ -137,7 +141,7 @@ impl Peer {
     /// The lane, made idle if it was not there.
     pub fn lane(&mut self, no: LaneNo, rule: LaneRule, _now: Mono) -> &mut Lane {
         let by_class = &mut self.by_class;
-        self.lanes.entry(no).or_insert_with(|| {
+        self.lanes.or_insert_with(no, || {
             by_class.push((rule.class, no));
             by_class.sort_unstable();
             Lane::new(rule, 0)

@@ -6,11 +6,12 @@
 //! wait in the ledger. A lane knows names and sizes only; the parcels themselves
 //! are [`crate::peer`]'s, and whose turn it is among lanes is [`crate::turn`]'s.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use crate::change::Part;
 use crate::id::PackNo;
 use crate::limits::Limits;
+use crate::ordered::Ordered;
 use crate::segment::LaneRule;
 
 /// A parcel's place in its peer: packs rise with age, so the order is oldest
@@ -23,12 +24,12 @@ pub struct Lane {
     /// How it is served.
     pub rule: LaneRule,
     /// Scheduled parcels in memory that share packs.
-    pub ready: BTreeSet<Key>,
+    pub ready: Ordered<Key>,
     /// Scheduled parcels in memory that travel by offer.
-    pub ready_large: BTreeSet<Key>,
+    pub ready_large: Ordered<Key>,
     /// Scheduled parcels in memory that were put while older ones wait in the
     /// ledger, of either kind.
-    pub fresh: BTreeSet<Key>,
+    pub fresh: Ordered<Key>,
     /// Parcels put and kept in memory that wait here once they are durable.
     pub coming: usize,
     /// Whether the next to begin is a fresh one, if there are both.
@@ -44,7 +45,7 @@ pub struct Lane {
     /// Durable waiting parcels that are in the ledger alone.
     pub unloaded: u64,
     /// Packs put but not yet durable that are not kept in memory.
-    pub storing: BTreeSet<PackNo>,
+    pub storing: Ordered<PackNo>,
     /// All waiting parcels up to here are in memory.
     pub cursor: Option<Key>,
     /// How many were unloaded when the page under way was asked for.
@@ -67,9 +68,9 @@ impl Lane {
     pub const fn new(rule: LaneRule, unloaded: u64) -> Self {
         Self {
             rule,
-            ready: BTreeSet::new(),
-            ready_large: BTreeSet::new(),
-            fresh: BTreeSet::new(),
+            ready: Ordered::new(),
+            ready_large: Ordered::new(),
+            fresh: Ordered::new(),
             coming: 0,
             turn_of_fresh: false,
             lingering: Vec::new(),
@@ -77,7 +78,7 @@ impl Lane {
             flying: 0,
             flying_bytes: 0,
             unloaded,
-            storing: BTreeSet::new(),
+            storing: Ordered::new(),
             cursor: None,
             paging: None,
             page_is_stale: false,
@@ -125,13 +126,18 @@ impl Lane {
             (Some(small), Some(large)) => Some(small.min(large)),
             (small, large) => small.or(large),
         };
-        let fresh = self.fresh.first().filter(|key| fits(key));
-        match (old, fresh) {
-            // Once the backlog is done the oldest goes first again.
-            (Some(old), Some(fresh)) if self.is_caught_up() && fresh < old => Some(*fresh),
-            (Some(_), Some(fresh)) if self.turn_of_fresh => Some(*fresh),
-            (old, fresh) => old.or(fresh).copied(),
-        }
+        let fresh = self.fresh.first();
+        let fresh_first = match (old, fresh) {
+            (Some(old), Some(fresh)) => {
+                // Once the backlog is done the oldest goes first again.
+                self.turn_of_fresh || (fresh < old && self.is_caught_up())
+            }
+            (None, Some(_)) => true,
+            (Some(_) | None, None) => false,
+        };
+        // Looked at only when its turn has come: it may be far from where we are.
+        let fresh = fresh.filter(|key| fresh_first && fits(key));
+        fresh.or(old).copied()
     }
 
     /// `key`, which [`Lane::next`] gave, begins.

@@ -22,6 +22,7 @@ mod configuring;
 mod covered;
 mod deadletter;
 mod decided;
+mod dispatch;
 mod draining;
 mod dropping;
 mod expiry;
@@ -32,6 +33,7 @@ mod groups;
 mod headroom;
 mod holding;
 mod kicking;
+mod ladder;
 mod letting_go;
 mod limiting;
 mod links;
@@ -50,6 +52,7 @@ mod question;
 mod receipts;
 mod rereading;
 mod sending;
+mod spare;
 mod start;
 mod table;
 mod tickets;
@@ -62,7 +65,6 @@ mod waking;
 mod why;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use rand_core::{Rng, SeedableRng};
@@ -77,6 +79,7 @@ use crate::id::{
 };
 use crate::limits::{self, Limits};
 use crate::names::Names;
+use crate::ordered::Ordered;
 use crate::peer::Peer;
 use crate::queue::Key;
 use crate::route::Routing;
@@ -89,6 +92,7 @@ use tickets::Pending;
 
 pub use gates::Gate;
 pub use headroom::{BandwidthPicture, Bound, LanePicture, SetBy};
+pub use ladder::Rung;
 pub use limiting::{Bounds, OnExhausted, PeerBounds};
 pub use pausing::PausePicture;
 pub use picture::{DeadletterPicture, PeerPicture, Picture};
@@ -154,13 +158,16 @@ pub struct Scheduler {
     durable: Ticket,
     last_pack: PackNo,
     last_receipt: ReceiptNo,
-    pending: VecDeque<(Ticket, Vec<Pending>)>,
+    /// What is to be done once a ticket is durable, rising.
+    pending: VecDeque<(Ticket, Pending)>,
     batch: Vec<Change>,
     batch_pending: Vec<Pending>,
     effects: VecDeque<Effect>,
-    dirty: BTreeSet<NodeNo>,
+    /// Peers something happened to.
+    dirty: Ordered<NodeNo>,
     /// Peers whose next chunk the rate of all did not admit.
-    thirsty: BTreeSet<NodeNo>,
+    thirsty: Ordered<NodeNo>,
+    spare: spare::Spare,
     turn: NodeNo,
     bucket: Bucket,
     standing: limiting::Standing,
@@ -177,6 +184,8 @@ pub struct Scheduler {
     refused: BTreeMap<(NodeNo, LaneNo), Key>,
     questions: u64,
     space: Space,
+    /// The step of the ladder that was told last.
+    rung: Rung,
     puts: puts::Puts,
     arrivals: arrivals::Arrivals,
     pauses: pausing::Pauses,
@@ -226,8 +235,9 @@ impl Scheduler {
             batch: Vec::new(),
             batch_pending: Vec::new(),
             effects: VecDeque::new(),
-            dirty: BTreeSet::new(),
-            thirsty: BTreeSet::new(),
+            dirty: Ordered::new(),
+            thirsty: Ordered::new(),
+            spare: spare::Spare::default(),
             turn: NodeNo(0),
             bucket: Bucket::new(settings.rate, now.mono),
             standing: limiting::Standing::new(&snapshot),
@@ -243,6 +253,7 @@ impl Scheduler {
                 inbox_ceiling: u64::MAX,
                 ..Space::default()
             },
+            rung: Rung::default(),
             puts: puts::Puts::default(),
             arrivals: arrivals::Arrivals::new(&snapshot),
             pauses: pausing::Pauses::new(&snapshot, now),
@@ -295,77 +306,6 @@ impl Scheduler {
         self.note_limit_wake(now);
     }
 
-    fn dispatch(&mut self, now: Now, input: Input) {
-        match input {
-            Input::Announced {
-                put,
-                length,
-                lane,
-                to,
-            } => {
-                self.on_announced(put, length, &lane, &to);
-            }
-            Input::Put(put) => self.on_put(now, put),
-            Input::KeyFound { put, row } => self.on_key_found(now, put, row),
-            Input::Persisted(ticket, space) => self.on_persisted(now, ticket, space),
-            Input::PersistRefused(ticket, space) => self.on_persist_refused(now, ticket, space),
-            Input::Paged { peer, lane, rows } => self.on_paged(now, peer, lane, rows),
-            Input::Owing { peer, rows } => self.on_owing(now, peer, rows),
-            Input::Fetched { due, row, except } => {
-                self.on_fetched(now, due, row.map(|row| *row), &except);
-            }
-            Input::Expired { dues, next } => self.on_expired(now, &dues, next),
-            Input::Stuck { dues } => self.on_stuck(now, &dues),
-            Input::LookedUp { question, known } => self.on_looked_up(now, question, &known),
-            Input::Divided { question, parts } => self.on_divided(now, question, parts),
-            Input::Grouped { pack, rows } => self.on_grouped(now, pack, rows),
-            Input::Walked { packs, upto, .. } => self.on_walked(packs, upto),
-            Input::Recalled {
-                question,
-                peer,
-                rows,
-            } => self.on_recalled(question, peer, rows),
-            Input::LinkUp {
-                peer,
-                link,
-                greeting,
-            } => self.on_link_up(now, &peer, link, greeting),
-            Input::LinkDown { peer, link, why } => self.on_link_down(now, &peer, link, why),
-            Input::NetworkChanged => self.on_network_changed(now),
-            Input::Arrived { link, arrival } => self.on_arrived(now, link, *arrival),
-            Input::Offered { link, offer } => self.on_offered(now, link, *offer),
-            Input::OfferLost {
-                link,
-                sent,
-                withdrawn,
-            } => self.on_offer_lost(now, link, sent, withdrawn),
-            Input::Progressed { partial, bytes } => self.on_progressed(now, partial, bytes),
-            Input::Kept { partial, bytes } => self.on_kept(now, partial, bytes),
-            Input::Wanted { link, due, from } => self.on_wanted(now, link, due, from),
-            Input::Acked { link, ack } => self.on_acked(now, link, ack),
-            Input::PeerBusy {
-                link,
-                pack,
-                part,
-                why,
-                retry_after,
-            } => {
-                self.on_peer_busy(now, link, (pack, part), why, retry_after);
-            }
-            Input::PeerSettled { link, receipt } => self.on_peer_settled(link, receipt),
-            Input::Taken { link, due, bytes } => self.on_taken(link, due, bytes),
-            Input::Delivered { link, dues } => self.on_delivered(now, link, &dues),
-            Input::Unread { question, why } => self.on_unread(now, *question, &why),
-            Input::SendFailed { link, due, trouble } => self.on_send_failed(link, due, trouble),
-            Input::Verified { due, bad, lengths } => self.on_verified(now, due, &bad, &lengths),
-            Input::Ordered { id, caller, order } => self.on_ordered(now, id, &caller, order),
-            Input::SentOnWire { peer, bytes } => self.on_sent_on_wire(now, &peer, bytes),
-            Input::Panicked(panics) => self.on_panicked(now, panics),
-            Input::Drain => self.on_drain(now),
-            Input::Wake => self.on_wake(now),
-        }
-    }
-
     /// The next thing to do, until `None`.
     pub fn poll(&mut self) -> Option<Effect> {
         self.effects.pop_front()
@@ -388,9 +328,4 @@ impl Scheduler {
             .get_mut(&no)
             .expect("a numbered peer is in the table")
     }
-}
-
-/// No members have rows of their own.
-fn no_exceptions() -> Arc<[u16]> {
-    Arc::new([])
 }

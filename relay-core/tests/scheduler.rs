@@ -17,7 +17,7 @@ use relay_core::change::{Change, Due, KeyName, Part, Sent, Snapshot};
 use relay_core::delivery::{Cause, State, StateName, WaitingOn};
 use relay_core::event::{
     Ack, BusyWhy, Caller, Effect, Greeting, Heading, Input, Known, Offer, Order, OrderId,
-    OrderRefused, Put, Refusal, SendTrouble, Shape, Target, Why,
+    OrderRefused, Put, Refusal, SendTrouble, Shape, Space, Target, Why,
 };
 use relay_core::id::{
     BootEpoch, LedgerId, LinkId, NodeId, NodeNo, PackNo, PutId, ReceiptNo, SegmentId, StagedId,
@@ -571,4 +571,56 @@ fn offer(part: Part) -> (Input, Sent) {
     };
     let (link, offer) = (LINK, Box::new(offer));
     (Input::Offered { link, offer }, sent)
+}
+
+#[test]
+fn a_node_that_fills_up_refuses_bulk_then_puts_and_tells_the_audit_of_each_step() {
+    let mut node = Node::linked();
+    let steps = [
+        (79, "open", [true, true]),
+        (80, "bulk_refused", [false, true]),
+        (95, "puts_refused", [false, false]),
+        (89, "puts_refused", [false, true]),
+        (10, "open", [true, true]),
+    ];
+    let mut said = vec!["open".to_owned()];
+    for (percent, rung, taken) in steps {
+        let last = node.asked.iter().filter_map(|effect| match effect {
+            Effect::Persist(ticket, _) => Some(*ticket),
+            _ => None,
+        });
+        let space = Space {
+            used: SPACE.ceiling / 100 * percent + 100,
+            ..SPACE
+        };
+        let durable = last.max().unwrap_or(Ticket(0));
+        node.hear(Input::Persisted(durable, space));
+
+        for (lane, taken) in ["bulk", "default"].into_iter().zip(taken) {
+            let (put, lane) = (PutId(node.puts), lane.parse().expect("a lane"));
+            let to = To::peers(vec![name("beta")]);
+            let effects = node.hear(Input::Announced {
+                put,
+                length: 10,
+                lane,
+                to: Arc::new(to),
+            });
+            let admitted = effects.contains(&Effect::Admit(put));
+            assert_eq!(admitted, taken, "{percent} %: {effects:?}");
+        }
+        said.push(rung.to_owned());
+    }
+
+    said.dedup();
+    let told = node.asked.iter().flat_map(|effect| match effect {
+        Effect::Persist(_, changes) => changes.as_slice(),
+        _ => &[],
+    });
+    let told = told.filter_map(|change| match change {
+        Change::Audit(record) if record.event == AuditEvent::StorageLadder => {
+            Some(record.resource.clone())
+        }
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), said[1..]);
 }

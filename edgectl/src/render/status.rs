@@ -62,11 +62,12 @@ fn relay(status: &StatusView, out: &mut String) {
             Ladder::InboxFull => "inbox_full",
             Ladder::PutsRefused => "puts_refused",
             Ladder::Full => "full",
+            Ladder::BulkRefused => "bulk_refused",
         };
         let of = |used, ceiling| format!("{word} ({} of {})", bytes(used), bytes(ceiling));
         let value = match storage.ladder {
             Ladder::InboxFull => of(storage.inbox_bytes, storage.inbox_ceiling_bytes),
-            Ladder::Open | Ladder::PutsRefused | Ladder::Full => {
+            Ladder::Open | Ladder::BulkRefused | Ladder::PutsRefused | Ladder::Full => {
                 of(storage.used_bytes, storage.ceiling_bytes)
             }
         };

@@ -94,6 +94,8 @@ pub enum Ladder {
     PutsRefused,
     /// Whatever comes is answered `busy(storage_full)`.
     Full,
+    /// Local puts of class 6 and 7 are refused.
+    BulkRefused,
 }
 
 /// A number for each state.

@@ -3,6 +3,7 @@
 use edged_rpc::{ErrorKind, RpcError};
 use relay_core::delivery::Cause;
 use relay_core::event::{OrderRefused, Refusal, Space};
+use relay_core::scheduler::Rung;
 use relay_core::units::ByteCount;
 
 /// The core's refusal of a put.
@@ -87,10 +88,14 @@ pub(super) fn too_large(length: u64, max: u64) -> RpcError {
 
 fn storage_full(space: &Space) -> RpcError {
     let (used, ceiling) = (ByteCount(space.used), ByteCount(space.ceiling));
+    let stops = match Rung::of(space) {
+        Rung::BulkRefused => "puts of class 6 and 7 stop at 80%, the others at 90%",
+        Rung::Open | Rung::PutsRefused | Rung::Full => "puts stop at 90%",
+    };
     RpcError::new(
         ErrorKind::Refused,
         "storage_full",
-        format!("{used} of {ceiling} hold what may not go; puts stop at 90%"),
+        format!("{used} of {ceiling} hold what may not go; {stops}"),
     )
     .with_hint(
         "acks from peers, confirmed inbox items and purged deadletters free room; \

@@ -200,6 +200,7 @@ impl Ledger {
             // A change applied twice is applied once.
             return Ok(true);
         }
+        self.placed_upto = self.placed_upto.max(no);
         placed.rows += changes as u64 * CHANGE_BYTES;
         if !self.make_row_room(placed.rows, now)? {
             return Ok(false);

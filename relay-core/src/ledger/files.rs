@@ -120,7 +120,9 @@ impl LogFiles {
             return Ok(());
         }
         let end: Option<i64> = conn.query_row(
-            "SELECT max(start + table_len + bytes) FROM pack WHERE no >= ?1 AND file = ?2",
+            "SELECT max(start + table_len + bytes) FROM pack
+             WHERE no >= ?1 AND file = ?2 AND moved IS NULL
+                OR no IN (SELECT no FROM pack WHERE moved IS NOT NULL AND file = ?2)",
             (held.first.0 as i64, no),
             |row| row.get(0),
         )?;
@@ -146,8 +148,23 @@ impl LogFiles {
         self.length / 2
     }
 
-    /// Appends a record; [`LogFiles::fits`] was asked first.
+    /// Appends a record of the group in progress; [`LogFiles::fits`] was asked first.
     pub(super) fn append(&mut self, pack: PackNo, bytes: &[u8]) -> LedgerResult<Place> {
+        let place = self.append_moved(pack, bytes)?;
+        if let Some(current) = self.current {
+            self.fresh.insert(current.file);
+            let held = self.held.get_mut(&current.file);
+            let held = held.expect("the current file holds rows");
+            if pack < held.first {
+                held.first = pack;
+                self.touched.insert(current.file);
+            }
+        }
+        Ok(place)
+    }
+
+    /// Appends a record that lay in another file: the range of this one does not grow by it.
+    pub(super) fn append_moved(&mut self, pack: PackNo, bytes: &[u8]) -> LedgerResult<Place> {
         let current = self
             .current
             .as_mut()
@@ -159,15 +176,6 @@ impl LogFiles {
         };
         log::put_record(&mut self.pending, current.generation, pack, bytes);
         current.at += (RECORD + bytes.len()) as u64;
-        self.fresh.insert(current.file);
-        let held = self
-            .held
-            .get_mut(&current.file)
-            .expect("the current file holds rows");
-        if pack < held.first {
-            held.first = pack;
-            self.touched.insert(current.file);
-        }
         if self.pending.len() >= WRITE_BYTES {
             self.flush()?;
         }

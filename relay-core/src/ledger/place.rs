@@ -84,7 +84,7 @@ fn pack_sum(pack: &PackRow) -> i64 {
 pub(super) fn write_pack(conn: &Connection, pack: &PackRow) -> rusqlite::Result<()> {
     let mut write = conn.prepare_cached(
         "INSERT OR REPLACE INTO pack VALUES
-         (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+         (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, NULL)",
     )?;
     let info = &pack.info;
     let (file, generation, start, name, head) = match &pack.place {
@@ -123,6 +123,30 @@ pub(super) fn write_pack(conn: &Connection, pack: &PackRow) -> rusqlite::Result<
         pack_sum(pack)
     ])?;
     Ok(())
+}
+
+/// Writes where a pack lies in the log now; it is not among those that were written to
+/// its file in order.
+pub(super) fn move_pack(conn: &Connection, pack: &PackRow) -> rusqlite::Result<()> {
+    let Place::Log {
+        file,
+        generation,
+        start,
+    } = &pack.place
+    else {
+        return write_pack(conn, pack);
+    };
+    conn.prepare_cached(
+        "UPDATE pack SET file = ?2, generation = ?3, start = ?4, sum = ?5, moved = 1 WHERE no = ?1",
+    )?
+    .execute(params![
+        pack.no.0 as i64,
+        *file,
+        *generation as i64,
+        *start as i64,
+        pack_sum(pack)
+    ])
+    .map(drop)
 }
 
 /// Reads the columns [`PACK`] that begin at `at`.

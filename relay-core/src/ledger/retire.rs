@@ -9,6 +9,7 @@ use rusqlite::Connection;
 
 use super::counters::{Deltas, Home, STATES, Total, bump, bump_depth, pins_key, total_key};
 use super::error::LedgerError;
+use super::held::Held;
 use super::place::{PACK, PackRow, Place, read_pack};
 use super::unsettled::Unsettled;
 use super::{Ledger, LedgerResult, set_meta};
@@ -41,6 +42,12 @@ impl Ledger {
         let Some((no, held)) = free else {
             return Ok(false);
         };
+        self.retire_log(no, held, now)?;
+        Ok(true)
+    }
+
+    /// Retires the packs of a log file that nothing pins.
+    pub(super) fn retire_log(&mut self, no: u32, held: Held, now: Unix) -> LedgerResult<()> {
         self.synced(|ledger| {
             loop {
                 let packs = in_file(&ledger.conn, no, (held.first, held.last))?;
@@ -51,8 +58,7 @@ impl Ledger {
                 }
             }
             ledger.log.release(no)
-        })?;
-        Ok(true)
+        })
     }
 
     /// Retires the oldest payload file that nothing pins. `false` if there is none.
@@ -141,7 +147,10 @@ fn in_file(
     (first, last): (PackNo, PackNo),
 ) -> LedgerResult<Vec<Leaving>> {
     let mut query = conn.prepare_cached(&format!(
-        "SELECT {PACK} FROM pack p WHERE p.no BETWEEN ?1 AND ?2 AND p.file = ?3 LIMIT {BATCH}"
+        "SELECT {PACK} FROM pack p
+         WHERE p.no BETWEEN ?1 AND ?2 AND p.file = ?3 AND p.moved IS NULL
+            OR p.no IN (SELECT no FROM pack WHERE moved IS NOT NULL AND file = ?3)
+         LIMIT {BATCH}"
     ))?;
     let rows = query.query_map((first.0 as i64, last.0 as i64, file), leaving)?;
     Ok(rows.collect::<Result<_, _>>()?)

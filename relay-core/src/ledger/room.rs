@@ -4,7 +4,8 @@
 //! the length they will have, the database file, the WAL and its index at their bounds, and what callers have reserved.
 //! It never passes `max_bytes`: before a group is taken, room is made by using
 //! settled log files again, oldest first, by making new ones while the ceiling
-//! allows, and by dropping settled payload files. What finds none is refused. A
+//! allows, by dropping settled payload files, and by copying forward what pins files
+//! that hold little else. What finds none is refused. A
 //! slack is kept for settling, deletes and checkpoints, which need no log space.
 
 use rusqlite::Connection;
@@ -91,6 +92,8 @@ impl Ledger {
             + filling
             + self.log.left()
             + self.counters.settled_payloads();
+        // One file is kept to copy forward into.
+        let loose = loose.saturating_sub(file);
         Space {
             used: self.options.max_bytes.saturating_sub(loose),
             ceiling: self.options.max_bytes,
@@ -162,35 +165,34 @@ impl Ledger {
         length: u64,
         now: Unix,
     ) -> LedgerResult<bool> {
-        if self.log.fits(length) {
-            return Ok(true);
-        }
-        let no = match self.log.first_free() {
-            Some(no) => Some(no),
-            None => self.next_file(now)?,
-        };
-        let Some(no) = no else { return Ok(false) };
-        self.log.activate(no, pack)?;
-        Ok(self.log.fits(length))
-    }
-
-    fn next_file(&mut self, now: Unix) -> LedgerResult<Option<u32>> {
-        let few = self.log.is_filling() || self.log.count() < FILES_KEPT;
-        if few && let Some(no) = self.new_file()? {
-            return Ok(Some(no));
-        }
-        if self.retire_oldest_log(now)? {
-            return Ok(self.log.first_free());
-        }
-        if let Some(no) = self.new_file()? {
-            return Ok(Some(no));
-        }
-        while self.retire_oldest_payload(now)? {
-            if let Some(no) = self.new_file()? {
-                return Ok(Some(no));
+        while !self.log.fits(length) {
+            match self.usable_free() {
+                Some(no) => {
+                    self.log.activate(no, pack)?;
+                    return Ok(self.log.fits(length));
+                }
+                None if self.free_one(now)? => {}
+                None => return Ok(false),
             }
         }
-        Ok(None)
+        Ok(true)
+    }
+
+    /// A free file. The last one is kept to copy forward into, unless there is room for
+    /// another.
+    fn usable_free(&self) -> Option<u32> {
+        let spare = self.log.free_count() > 1 || self.may_grow(self.options.log_file_bytes);
+        self.log.first_free().filter(|_| spare)
+    }
+
+    /// Brings a log file nearer to being free; `false` if none can be.
+    fn free_one(&mut self, now: Unix) -> LedgerResult<bool> {
+        let few = self.log.is_filling() || self.log.count() < FILES_KEPT;
+        Ok((few && self.new_file()?.is_some())
+            || self.retire_oldest_log(now)?
+            || self.new_file()?.is_some()
+            || self.retire_oldest_payload(now)?
+            || self.copy_forward(now)?)
     }
 
     fn new_file(&mut self) -> LedgerResult<Option<u32>> {

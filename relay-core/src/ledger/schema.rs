@@ -123,6 +123,10 @@ CREATE TABLE gone (
   PRIMARY KEY (pack, peer, part)
 ) WITHOUT ROWID;
 
+-- Set where a pack was copied to a log file that later packs were written to.
+ALTER TABLE pack ADD COLUMN moved INTEGER;
+CREATE INDEX pack_moved ON pack (file, no) WHERE moved IS NOT NULL;
+
 -- Where fewer than all peers must have it: how many (high 16 bits), and the place of
 -- this one in their order.
 ALTER TABLE owed ADD COLUMN place INTEGER;

@@ -1,59 +1,133 @@
-//! The rules of lanes while they work: what a config that was read again changes.
+//! The lanes of one peer, by their numbers.
+//!
+//! They are few ([`crate::limits::MAX_LANES`]) and looked at again and again: they lie
+//! side by side in the order of their numbers, and those beside them.
 
-use std::collections::BTreeMap;
+use std::iter::Zip;
+use std::ops::Index;
+use std::slice::{Iter, IterMut};
 
-use super::Peer;
 use crate::id::LaneNo;
-use crate::segment::LaneRule;
-use crate::time::Mono;
-use crate::turn::ByClass;
+use crate::queue::Lane;
 
-impl Peer {
-    /// Gives lanes the rules that hold from here on. One that changes its class takes
-    /// along what it holds of every bound, and its turn is that of the class it joins.
-    pub fn renew(&mut self, rules: &BTreeMap<LaneNo, LaneRule>, now: Mono) {
-        let mut joins = Vec::new();
-        for (no, lane) in &mut self.lanes {
-            let Some(rule) = rules.get(no) else { continue };
-            if rule.class != lane.rule.class {
-                joins.push(*no);
-            }
-            lane.rule = *rule;
-        }
-        for no in &joins {
-            let class = self.lanes[no].rule.class;
-            let others = self.lanes.iter().filter(|(other, lane)| {
-                !joins.contains(other) && lane.rule.class == class && !lane.outbox.is_empty()
-            });
-            let floor = others.map(|(_, lane)| lane.given()).min();
-            if floor.is_none() {
-                self.turns.begin(class, now);
-            }
-            if let Some(lane) = self.lanes.get_mut(no) {
-                lane.join(floor.unwrap_or(0));
-            }
-        }
-        if !joins.is_empty() {
-            self.sort_by_class();
-        }
+/// All lanes of a peer.
+#[derive(Clone, Debug, Default)]
+pub struct Lanes {
+    /// Rising.
+    numbers: Vec<LaneNo>,
+    lanes: Vec<Lane>,
+}
+
+impl Lanes {
+    /// The lane of this number.
+    #[must_use]
+    pub fn get(&self, no: &LaneNo) -> Option<&Lane> {
+        self.place(*no).ok().map(|at| &self.lanes[at])
     }
 
-    /// Orders lanes, and counts what is in flight or unsent, by the classes that hold.
-    fn sort_by_class(&mut self) {
-        self.by_class = self
-            .lanes
-            .iter()
-            .map(|(no, l)| (l.rule.class, *no))
-            .collect();
-        self.by_class.sort_unstable();
-        let (mut large, mut unsent, mut chunks) =
-            (ByClass::default(), ByClass::default(), ByClass::default());
-        for parcel in self.parcels.values().filter(|parcel| parcel.is_flying()) {
-            let class = self.class(parcel.row.lane);
-            large.add(class, parcel.info.slots() as u64);
-            unsent.add(class, parcel.sent - parcel.taken);
-            chunks.add(class, u64::from(parcel.chunks));
+    /// The lane of this number, to be changed.
+    pub fn get_mut(&mut self, no: &LaneNo) -> Option<&mut Lane> {
+        let at = self.place(*no).ok()?;
+        Some(&mut self.lanes[at])
+    }
+
+    /// The lane of this number, made by `lane` if it is not there.
+    pub fn or_insert_with(&mut self, no: LaneNo, lane: impl FnOnce() -> Lane) -> &mut Lane {
+        let at = match self.place(no) {
+            Ok(at) => at,
+            Err(at) => {
+                self.numbers.insert(at, no);
+                self.lanes.insert(at, lane());
+                at
+            }
+        };
+        &mut self.lanes[at]
+    }
+
+    /// All of them, by rising numbers.
+    pub fn iter(&self) -> Zip<Iter<'_, LaneNo>, Iter<'_, Lane>> {
+        self.numbers.iter().zip(&self.lanes)
+    }
+
+    /// All of them, by rising numbers, to be changed.
+    pub fn iter_mut(&mut self) -> Zip<Iter<'_, LaneNo>, IterMut<'_, Lane>> {
+        self.numbers.iter().zip(&mut self.lanes)
+    }
+
+    /// Their numbers, rising.
+    pub fn keys(&self) -> impl Iterator<Item = &LaneNo> {
+        self.numbers.iter()
+    }
+
+    /// All of them, by rising numbers.
+    pub fn values(&self) -> impl Iterator<Item = &Lane> {
+        self.lanes.iter()
+    }
+
+    /// Where the lane is, or would be.
+    fn place(&self, no: LaneNo) -> Result<usize, usize> {
+        self.numbers.binary_search(&no)
+    }
+}
+
+impl<'a> IntoIterator for &'a Lanes {
+    type Item = (&'a LaneNo, &'a Lane);
+    type IntoIter = Zip<Iter<'a, LaneNo>, Iter<'a, Lane>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a mut Lanes {
+    type Item = (&'a LaneNo, &'a mut Lane);
+    type IntoIter = Zip<Iter<'a, LaneNo>, IterMut<'a, Lane>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter_mut()
+    }
+}
+
+impl Index<&LaneNo> for Lanes {
+    type Output = Lane;
+
+    fn index(&self, no: &LaneNo) -> &Lane {
+        self.get(no).expect("a parcel's lane is there")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::segment::{Class, LaneRule};
+
+    proptest! {
+        #[test]
+        fn they_are_found_by_number_and_told_in_order(
+            steps in proptest::collection::vec((1u16..65, 0u64..100), 1..120),
+        ) {
+            let rule = LaneRule {
+                class: Class::new(4).expect("a class"),
+                weight: 1,
+                budget: 8,
+            };
+            let (mut lanes, mut model) = (Lanes::default(), BTreeMap::new());
+            for (no, unloaded) in steps {
+                let lane = lanes.or_insert_with(LaneNo(no), || Lane::new(rule, unloaded));
+                prop_assert_eq!(lane.unloaded, *model.entry(LaneNo(no)).or_insert(unloaded));
+                let other = LaneNo(65 - no);
+                let found = lanes.get_mut(&other).map(|lane| lane.unloaded);
+                prop_assert_eq!(found, model.get(&other).copied());
+                prop_assert_eq!(found, lanes.get(&other).map(|lane| lane.unloaded));
+                prop_assert!(lanes.keys().eq(model.keys()));
+                prop_assert!(lanes.values().map(|lane| lane.unloaded).eq(model.values().copied()));
+                prop_assert!(lanes.iter().map(|(no, lane)| (*no, lane.unloaded)).eq(model.clone()));
+                prop_assert!(lanes.iter_mut().map(|(no, lane)| (*no, lane.unloaded)).eq(model.clone()));
+            }
         }
-        (self.large, self.unsent, self.unsent_chunks) = (large, unsent, chunks);
     }
 }

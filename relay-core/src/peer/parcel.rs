@@ -30,7 +30,7 @@ pub enum Phase {
     /// In flight, every byte at the peer; an ack is awaited since then.
     Sent,
     /// Our own bytes are being checked before its answer is believed.
-    Judging(Judgement),
+    Judging(Box<Judgement>),
     /// Failed; rests until then.
     Resting(Mono),
     /// Nothing is to be done about it: terminal, or shelved. Its last change
@@ -185,4 +185,13 @@ impl Parcel {
     pub fn weight(&self) -> u64 {
         (u64::from(self.info.table_len) + self.row.bytes).min(1 << 20)
     }
+}
+
+/// Members that have rows of their own. Of most packs none do: they share one empty list.
+#[must_use]
+pub fn exceptions(members: Vec<u16>) -> Arc<[u16]> {
+    if members.is_empty() {
+        return Arc::default();
+    }
+    members.into()
 }

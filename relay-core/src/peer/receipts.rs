@@ -1,6 +1,6 @@
 //! Receipts of one peer, both ways: theirs for our packs, ours for theirs.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::change::ReceiptRow;
 use crate::id::{ReceiptNo, Ticket};
@@ -8,7 +8,8 @@ use crate::id::{ReceiptNo, Ticket};
 /// The receipts of a peer for our packs, in the order heard on this link.
 #[derive(Clone, Debug, Default)]
 pub struct SettleLine {
-    heard: BTreeMap<ReceiptNo, Option<Ticket>>,
+    /// Rising; what it settles becomes durable with the ticket, once that is known.
+    heard: VecDeque<(ReceiptNo, Option<Ticket>)>,
     said: ReceiptNo,
 }
 
@@ -16,14 +17,25 @@ impl SettleLine {
     /// An ack with this receipt was heard; what it settles is not yet known.
     pub fn hear(&mut self, receipt: ReceiptNo) {
         if receipt.0 != 0 && receipt > self.said {
-            self.heard.entry(receipt).or_insert(None);
+            // Receipts rise, but for what is said again.
+            if let Err(at) = self.place(receipt) {
+                self.heard.insert(at, (receipt, None));
+            }
         }
     }
 
     /// What the ack settles becomes durable with `ticket`.
     pub fn settle(&mut self, receipt: ReceiptNo, ticket: Ticket) {
-        if let Some(entry) = self.heard.get_mut(&receipt) {
-            *entry = Some(ticket);
+        if let Ok(at) = self.place(receipt) {
+            self.heard[at].1 = Some(ticket);
+        }
+    }
+
+    /// Where `receipt` is, or would be.
+    fn place(&self, receipt: ReceiptNo) -> Result<usize, usize> {
+        match self.heard.back() {
+            Some((last, _)) if *last < receipt => Err(self.heard.len()),
+            Some(_) | None => self.heard.binary_search_by_key(&receipt, |(no, _)| *no),
         }
     }
 
@@ -36,19 +48,19 @@ impl SettleLine {
     /// The ticket the first receipt not yet said waits for, if that is known.
     #[must_use]
     pub fn waits_for(&self) -> Option<Ticket> {
-        self.heard.values().next().copied().flatten()
+        self.heard.front().and_then(|(_, ticket)| *ticket)
     }
 
     /// The greatest receipt below which everything heard is durable, if it has
     /// grown since the last call.
     pub fn say(&mut self, durable: Ticket) -> Option<ReceiptNo> {
         let mut last = None;
-        while let Some(entry) = self.heard.first_entry() {
-            match entry.get() {
-                Some(ticket) if *ticket <= durable => last = Some(*entry.key()),
-                Some(_) | None => break,
+        while let Some((receipt, Some(ticket))) = self.heard.front() {
+            if *ticket > durable {
+                break;
             }
-            entry.remove();
+            last = Some(*receipt);
+            self.heard.pop_front();
         }
         self.said = last.unwrap_or(self.said);
         last
@@ -80,6 +92,8 @@ impl Unsettled {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
 
     use super::*;

@@ -4,7 +4,11 @@
 //! route, in the order given. Where fewer than all must have it, the first rows say
 //! who stands by.
 
-use super::{CONTROL_LANE, Scheduler, no_exceptions};
+use super::{CONTROL_LANE, Rung, Scheduler};
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
 use crate::aim::{Place, To};
 use crate::change::{Book, Change, Depth, Due, OwedRow, Part};
 use crate::delivery::{Attempt, Move, State, StateName};
@@ -17,15 +21,12 @@ use crate::segment::PackInfo;
 use crate::success::first_standbys;
 use crate::time::{Now, Unix};
 
-/// Puts stop when this much of the ceiling is used, in percent (semantics 9).
-const PUTS_STOP_AT: u64 = 90;
-
 /// In which lane something goes to whom.
 #[derive(Clone, Debug)]
 pub(super) struct Bound {
     pub(super) lane: LaneNo,
     /// The peers, each once, in the order given.
-    pub(super) peers: Vec<NodeNo>,
+    pub(super) peers: SmallVec<[NodeNo; 4]>,
     /// How many of them must have it.
     pub(super) need: usize,
     /// Whether it goes to this node's inbox, too.
@@ -34,13 +35,13 @@ pub(super) struct Bound {
 
 impl Bound {
     /// Whether fewer than all must have it: then a pack holds one segment.
-    pub(super) const fn is_partial(&self) -> bool {
+    pub(super) fn is_partial(&self) -> bool {
         self.need < self.peers.len()
     }
 
     /// To whom it is owed, ascending, as a key remembers it.
     pub(super) fn targets(&self) -> Vec<NodeNo> {
-        let mut targets = self.peers.clone();
+        let mut targets = self.peers.to_vec();
         targets.extend(self.local.then_some(NodeNo::LOCAL));
         targets.sort_unstable();
         targets
@@ -79,7 +80,7 @@ impl Scheduler {
             return Err(Refusal::TooLarge { length, max });
         }
         let (peers, need, local) = self.aim(lane, to)?;
-        if self.space.used >= self.space.ceiling / 100 * PUTS_STOP_AT {
+        if !Rung::of(&self.space).takes(self.settings.lanes[lane].class) {
             return Err(Refusal::StorageFull(self.space));
         }
         let lane = self.lane_number(lane).ok_or(Refusal::TooManyNames)?;
@@ -93,7 +94,11 @@ impl Scheduler {
 
     /// To whom a put goes, how many of them must have it, and whether it stays here,
     /// too: as it says itself, or as its route does.
-    fn aim(&self, lane: &LaneName, to: &To) -> Result<(Vec<NodeNo>, usize, bool), Refusal> {
+    fn aim(
+        &self,
+        lane: &LaneName,
+        to: &To,
+    ) -> Result<(SmallVec<[NodeNo; 4]>, usize, bool), Refusal> {
         let routing = &self.settings.routing;
         let route = match &to.route {
             Some(name) => match routing.named(name) {
@@ -120,7 +125,7 @@ impl Scheduler {
                 return Err(Refusal::UnknownPeer(name.clone()));
             }
         }
-        let peers: Vec<NodeNo> = self.numbered(names).collect();
+        let peers: SmallVec<[NodeNo; 4]> = self.numbered(names).collect();
         let (named, local) = (peers.len(), route.is_some_and(|route| route.local));
         let need = match to.success {
             // What the put itself asks for must be possible.
@@ -139,23 +144,20 @@ impl Scheduler {
         Ok((peers, need, local))
     }
 
-    /// The first rows of `pack`, added to `changes` with the books.
+    /// The first rows of `pack`, added to `changes` with the books and to `owing`.
     pub(super) fn owe_to(
         &mut self,
         now: Now,
         pack: PackNo,
         info: &PackInfo,
         bound: &Bound,
-        changes: &mut Vec<Change>,
-    ) -> Vec<Owing> {
+        (changes, owing): (&mut Vec<Change>, &mut SmallVec<[Owing; 1]>),
+    ) {
         assert!(
             info.count == 1 || !bound.is_partial(),
             "a pack owed to some of its peers holds one segment"
         );
-        let long = self.settings.limits.standby_after;
-        let away = |no: &NodeNo| self.peers[no].is_long_away(now.mono, long);
-        let away: Vec<bool> = bound.peers.iter().map(away).collect();
-        let standbys = first_standbys(bound.need, &away);
+        let standbys = self.first_standbys(now, bound);
         if bound.local {
             let due = Due {
                 peer: NodeNo::LOCAL,
@@ -165,8 +167,8 @@ impl Scheduler {
             // In the inbox `scheduled` reads "ready".
             changes.push(Change::Owed(OwedRow::new(due, info, now.unix)));
         }
-        let mut owing = Vec::with_capacity(bound.peers.len());
-        for (rank, (peer, standby)) in bound.peers.iter().zip(standbys).enumerate() {
+        for (rank, peer) in bound.peers.iter().enumerate() {
+            let standby = standbys.get(rank).is_some_and(|standby| *standby);
             let due = Due {
                 peer: *peer,
                 pack,
@@ -197,7 +199,17 @@ impl Scheduler {
                 expires: info.expires,
             });
         }
-        owing
+    }
+
+    /// Which of the peers stand by, in their order; empty where all must have it.
+    fn first_standbys(&self, now: Now, bound: &Bound) -> Vec<bool> {
+        if !bound.is_partial() {
+            return Vec::new();
+        }
+        let long = self.settings.limits.standby_after;
+        let away = |no: &NodeNo| self.peers[no].is_long_away(now.mono, long);
+        let away: Vec<bool> = bound.peers.iter().map(away).collect();
+        first_standbys(bound.need, &away)
     }
 
     /// The first row of a delivery: in flight at once if nothing is before it
@@ -243,7 +255,7 @@ impl Scheduler {
             row.attempt = Some(first_attempt(epoch, now.unix));
             peer.shift(info.lane, Some(StateName::Scheduled), Move::Send, depth);
         }
-        let mut parcel = Parcel::new(row.clone(), info.clone(), no_exceptions(), Phase::Storing);
+        let mut parcel = Parcel::new(row.clone(), info.clone(), Arc::default(), Phase::Storing);
         parcel.fresh = !in_turn;
         let (weight, slots) = (parcel.weight(), info.slots());
         peer.parcels.insert(rest_of(due.pack), parcel);

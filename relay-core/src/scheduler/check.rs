@@ -60,7 +60,7 @@ impl Scheduler {
 
 fn check_phases(peer: &Peer, durable: Ticket) {
     let up = peer.link.up().is_some();
-    for (key, parcel) in &peer.parcels {
+    for (key, parcel) in peer.parcels.iter() {
         let lane = &peer.lanes[&parcel.row.lane];
         let state = parcel.row.state.name();
         let waits = [&lane.ready, &lane.ready_large, &lane.fresh];

@@ -229,7 +229,12 @@ impl Scheduler {
         if waits && !shelved {
             lane.unloaded = lane.unloaded.saturating_sub(1);
         }
-        let parcel = Parcel::new(paged.row, paged.info, paged.except.into(), Phase::Ready);
+        let parcel = Parcel::new(
+            paged.row,
+            paged.info,
+            crate::peer::exceptions(paged.except),
+            Phase::Ready,
+        );
         peer.parcels.insert(parcel.key(), parcel);
     }
 

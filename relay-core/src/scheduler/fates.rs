@@ -154,7 +154,7 @@ impl Scheduler {
             parts.push(Parcel::new(
                 row,
                 rest.info.clone(),
-                super::no_exceptions(),
+                std::sync::Arc::default(),
                 rest.phase.clone(),
             ));
         }
@@ -289,7 +289,7 @@ impl Scheduler {
         let peer = self.peer_mut(no);
         let lane = peer.lanes.get_mut(&lane).expect("a parcel's lane is there");
         if lane.paging.is_none() && !wanted {
-            peer.parcels.remove(&key);
+            peer.parcels.discard(&key);
         } else {
             lane.lingering.push(key);
         }

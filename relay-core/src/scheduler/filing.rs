@@ -1,6 +1,8 @@
 //! Arrivals that are new: filed under a pack and a receipt of ours, durable
 //! before acknowledged.
 
+use smallvec::SmallVec;
+
 use super::Scheduler;
 use super::binding::{Bound, Owing};
 use super::question::{Item, Question};
@@ -22,7 +24,7 @@ pub(super) struct Stored {
     /// Under which number the ledger has its beginning.
     partial: Option<PartialNo>,
     /// Rows for the next hops.
-    owing: Vec<Owing>,
+    owing: SmallVec<[Owing; 1]>,
 }
 
 impl Scheduler {
@@ -41,7 +43,7 @@ impl Scheduler {
         };
         let heading = &arrival.heading;
         let from = (question.origin, heading.hops);
-        let (mut changes, mut owing) = (Vec::new(), Vec::new());
+        let (mut changes, mut owing) = (self.empty_batch(), SmallVec::new());
         for (n, (staged, shape, bound)) in parts.iter().enumerate() {
             let no = PackNo(receipt.pack.0 + n as u64);
             self.last_pack = no;
@@ -51,7 +53,7 @@ impl Scheduler {
                 staged: *staged,
                 info: info.clone(),
             });
-            owing.extend(self.owe_to(now, no, &info, bound, &mut changes));
+            self.owe_to(now, no, &info, bound, (&mut changes, &mut owing));
         }
         changes.push(Change::Receipt(receipt.clone()));
         let sent = receipt.sent;
@@ -73,7 +75,7 @@ impl Scheduler {
             partial,
             owing,
         };
-        let ticket = self.persist_alone(changes, Pending::Arrival(stored));
+        let ticket = self.persist_alone(changes, Pending::Arrival(Box::new(stored)));
         self.arrivals.latest.insert(question.peer, ticket);
     }
 

@@ -89,6 +89,12 @@ impl Scheduler {
         }
     }
 
+    /// Whether there is anything that could shut a gate of a lane: with no pause, no
+    /// window, no budget and no quota there is none to ask, and a decision asks often.
+    pub(super) fn has_lane_gates(&self) -> bool {
+        !self.pauses.is_empty() || !self.sights.is_empty() || !self.standing.is_open()
+    }
+
     /// Every gate that is shut for all that is owed to `peer` in `lane`, beyond
     /// those of the peer.
     pub(super) fn lane_gates(
@@ -98,6 +104,9 @@ impl Scheduler {
         lane: LaneNo,
         shut: &mut impl FnMut(Gate),
     ) {
+        if !self.has_lane_gates() {
+            return;
+        }
         self.lane_pause(peer.no, lane)
             .into_iter()
             .for_each(&mut *shut);

@@ -176,7 +176,8 @@ impl Scheduler {
         peer.lane(lane, rule, now.mono);
         let key = (due.pack, due.part);
         let parcel = peer.parcels.entry(key).or_insert_with(|| {
-            let (row, info, except) = (paged.row, paged.info, paged.except.into());
+            let (row, info, except) =
+                (paged.row, paged.info, crate::peer::exceptions(paged.except));
             Parcel::new(row, info, except, Phase::Settling(Ticket(0)))
         });
         if !parcel.row.standby {
@@ -232,7 +233,12 @@ impl Scheduler {
         let lane = peer.lane(row.lane, rule, now.mono);
         lane.unloaded = lane.unloaded.saturating_sub(u64::from(!shelved));
         let phase = Phase::Spared(Ticket(0));
-        let parcel = Parcel::new(paged.row, paged.info, paged.except.into(), phase);
+        let parcel = Parcel::new(
+            paged.row,
+            paged.info,
+            crate::peer::exceptions(paged.except),
+            phase,
+        );
         peer.parcels.insert(key, parcel);
         self.spare(due.peer, key);
     }

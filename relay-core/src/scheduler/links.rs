@@ -1,6 +1,6 @@
 //! Links that come and go: dialling, greeting, duplicates, interruption.
 
-use super::{Pending, Scheduler};
+use super::Scheduler;
 use crate::delivery::Outcome;
 use crate::event::{CloseWhy, Effect, Greeting};
 use crate::id::{LinkId, NodeId, NodeNo, ReceiptNo};
@@ -200,29 +200,22 @@ impl Scheduler {
         }
     }
 
-    /// Marks of `keys` are durable: what still flies on `link` may be sent.
+    /// The mark of `key` is durable: if it still flies on `link`, it may be sent.
     pub(super) fn on_marked(
         &mut self,
         now: Now,
         ticket: crate::id::Ticket,
         no: NodeNo,
         link: LinkId,
-        keys: &[Key],
+        key: Key,
     ) {
         if self.peers[&no].link.up() != Some(link) {
             return;
         }
-        for key in keys {
-            let phase = self.peers[&no].parcels.get(key).map(|parcel| &parcel.phase);
-            if phase == Some(&Phase::Marking(ticket)) {
-                self.enter_outbox(now, no, *key);
-            }
+        let parcel = self.peers[&no].parcels.get(&key);
+        if parcel.is_some_and(|parcel| parcel.phase == Phase::Marking(ticket)) {
+            self.enter_outbox(now, no, key);
         }
         self.dirty.insert(no);
-    }
-
-    /// The pending of a batch of marks.
-    pub(super) const fn marked(peer: NodeNo, link: LinkId, keys: Vec<Key>) -> Pending {
-        Pending::Marked { peer, link, keys }
     }
 }

@@ -1,6 +1,6 @@
 //! From scheduled to in flight: the mark is durable before the first byte.
 
-use super::Scheduler;
+use super::{Pending, Scheduler};
 use crate::change::Change;
 use crate::delivery::{Attempt, Cause, Move, Outcome, State, StateName};
 use crate::id::{LaneNo, NodeNo};
@@ -18,8 +18,8 @@ impl Scheduler {
         if !self.thirsty.is_empty() && self.bucket.ready(now.mono).is_ok() {
             self.dirty.append(&mut self.thirsty);
         }
-        let dirty = std::mem::take(&mut self.dirty);
-        for no in &dirty {
+        let mut dirty = self.take_dirty();
+        for no in dirty.iter() {
             let busy_over = self.peers[no]
                 .busy
                 .is_some_and(|(until, _)| until <= now.mono);
@@ -31,6 +31,8 @@ impl Scheduler {
         }
         self.send_round(now, &dirty);
         dirty.iter().for_each(|no| self.give_back_shut(now, *no));
+        dirty.clear();
+        self.spare.pumped = dirty;
     }
 
     /// Marks what the windows of `no` allow, most urgent lanes first.
@@ -42,7 +44,6 @@ impl Scheduler {
             .link
             .up()
             .expect("a peer that may be sent to has a link");
-        let mut keys = Vec::new();
         for n in 0..self.peers[&no].by_class.len() {
             let (_, lane) = self.peers[&no].by_class[n];
             let mut open = self.peers[&no].lanes[&lane].has_ready();
@@ -63,12 +64,11 @@ impl Scheduler {
                     self.park(now, no, key, Cause::Expired, Outcome::Interrupted, None);
                 } else {
                     self.mark_one(now, no, key);
-                    keys.push(key);
+                    let peer = no;
+                    let marked = Pending::Marked { peer, link, key };
+                    self.batch_pending.push(marked);
                 }
             }
-        }
-        if !keys.is_empty() {
-            self.batch_pending.push(Self::marked(no, link, keys));
         }
     }
 
@@ -181,11 +181,9 @@ impl Scheduler {
     /// When the buckets will admit what `peer` has in its outboxes; `None` if
     /// they do now or nothing is there.
     pub(super) fn tokens_at(&self, peer: &Peer) -> Option<Mono> {
+        let opens = self.bucket.opens().max(peer.bucket.opens())?;
         let may = |lane: &Lane| !lane.outbox.is_empty() && !self.is_clogged(peer, lane.rule.class);
-        if !peer.lanes.values().any(may) {
-            return None;
-        }
-        self.bucket.opens().max(peer.bucket.opens())
+        peer.lanes.values().any(may).then_some(opens)
     }
 
     /// Whether the connection has as much as it should hold of `class` and of what

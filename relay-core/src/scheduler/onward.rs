@@ -5,6 +5,8 @@
 //! must have it, into packs of one. Nothing goes back to the peer it came from, nor
 //! to its origin. What no route takes, or has nobody left to go to, is for the inbox.
 
+use smallvec::SmallVec;
+
 use super::Scheduler;
 use super::binding::Bound;
 use super::question::{Item, Question};
@@ -116,7 +118,7 @@ impl Scheduler {
     fn bind_onward(&self, question: &Question, route: Option<&Route>) -> Bound {
         let mut bound = Bound {
             lane: question.lane,
-            peers: Vec::new(),
+            peers: SmallVec::new(),
             need: 0,
             local: true,
         };

@@ -65,7 +65,7 @@ impl Scheduler {
         if nothing_new && self.durable == self.issued {
             return self.effects.push_back(Effect::Answer(id, outcome));
         }
-        let pending = Pending::Order(id, outcome);
+        let pending = Pending::Order(id, Box::new(outcome));
         if nothing_new {
             self.after_all(pending);
         } else {

@@ -166,7 +166,12 @@ impl Scheduler {
         // Shelved rows are in no page and were not counted.
         let paged_in = u64::from(!paged.row.is_shelved());
         lane.unloaded = lane.unloaded.saturating_sub(paged_in);
-        let parcel = Parcel::new(paged.row, paged.info, paged.except.into(), settled);
+        let parcel = Parcel::new(
+            paged.row,
+            paged.info,
+            crate::peer::exceptions(paged.except),
+            settled,
+        );
         let key = parcel.key();
         peer.parcels.insert(key, parcel);
         self.wait_again(now, no, key);
@@ -263,7 +268,12 @@ impl Scheduler {
                 let settled = Phase::Settling(self.durable);
                 let peer = self.peer_entry(no, now);
                 peer.lane(lane, rule, now.mono);
-                let mut parcel = Parcel::new(paged.row, paged.info, paged.except.into(), settled);
+                let mut parcel = Parcel::new(
+                    paged.row,
+                    paged.info,
+                    crate::peer::exceptions(paged.except),
+                    settled,
+                );
                 // Put back to work it would not be needed.
                 parcel.needless = paged.met;
                 peer.parcels.insert(parcel.key(), parcel);

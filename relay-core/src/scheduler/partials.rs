@@ -10,9 +10,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::Scheduler;
 use super::question::Question;
 use super::tickets::Pending;
+use super::{Rung, Scheduler};
 use crate::change::{Change, Sent, Snapshot};
 use crate::event::{BusyWhy, Effect};
 use crate::id::{LinkId, NodeNo, PartialNo};
@@ -22,10 +22,6 @@ use crate::time::{Mono, Now};
 
 /// Of the ceiling, for the large segments of one peer.
 const SHARE: u64 = 4;
-/// Beginnings that wait go while more than this of the ceiling is used, in percent:
-/// where local puts stop.
-const RELIEF_FROM: u64 = 90;
-
 /// One large segment of which the beginning is here, or is to come.
 #[derive(Clone, Debug)]
 struct Beginning {
@@ -377,9 +373,10 @@ impl Scheduler {
         }
     }
 
-    /// While the node runs full, what has waited longest goes, one at a time.
+    /// While the node runs full and local puts stop, what has waited longest goes, one at a
+    /// time.
     pub(super) fn relieve(&mut self) {
-        if self.space.used < self.space.ceiling / 100 * RELIEF_FROM {
+        if Rung::of(&self.space) < Rung::PutsRefused {
             return;
         }
         if let Some((_, no)) = self.partials.waiting.first().copied() {

@@ -96,6 +96,11 @@ impl Pauses {
         spans.into_iter().filter_map(|span| self.0.get(&span))
     }
 
+    /// Whether none holds.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// When to look next whether one is over.
     pub(super) fn look(&self) -> Option<Mono> {
         self.0.values().filter_map(|pause| pause.look).min()
@@ -294,6 +299,9 @@ impl Scheduler {
 
     /// The gate of the pauses over all of a peer.
     pub(super) fn peer_pause(&self, peer: NodeNo) -> Option<Gate> {
+        if self.pauses.is_empty() {
+            return None;
+        }
         gate(self.pauses.over_peer(peer))
     }
 

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use smallvec::SmallVec;
+
 use super::binding::{Bound, Owing};
 use super::{Pending, Scheduler};
 use crate::aim::To;
@@ -29,9 +31,9 @@ pub(super) struct Puts {
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
     put: PutId,
-    staged: Vec<StagedId>,
+    staged: SmallVec<[StagedId; 1]>,
     key: Option<KeyName>,
-    owing: Vec<Owing>,
+    owing: SmallVec<[Owing; 1]>,
 }
 
 impl Scheduler {
@@ -178,7 +180,7 @@ impl Scheduler {
         bound: &Bound,
         key: Option<KeyRow>,
     ) {
-        let (mut changes, mut owing) = (Vec::new(), Vec::new());
+        let (mut changes, mut owing) = (self.empty_batch(), SmallVec::new());
         for (staged, shape) in parts {
             let info = shape.info(bound.lane, (NodeNo::LOCAL, 0), now.unix, put.ttl);
             self.last_pack.0 += 1;
@@ -188,7 +190,7 @@ impl Scheduler {
                 staged: *staged,
                 info: info.clone(),
             });
-            owing.extend(self.owe_to(now, no, &info, bound, &mut changes));
+            self.owe_to(now, no, &info, bound, (&mut changes, &mut owing));
         }
         let name = key.as_ref().map(|row| row.name.clone());
         changes.extend(key.map(Change::Key));

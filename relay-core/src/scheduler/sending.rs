@@ -1,6 +1,5 @@
 //! Cutting parcels into chunks, as fast as rates and the connection allow.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use crate::bandwidth::Bucket;
 use crate::event::{Effect, Parcel as Named};
 use crate::id::{LaneNo, LinkId, NodeNo};
 use crate::meter::Meter;
+use crate::ordered::Ordered;
 use crate::peer::{Peer, Phase};
 use crate::queue::Key;
 use crate::time::Now;
@@ -18,9 +18,9 @@ const HEADER: u64 = 64;
 
 impl Scheduler {
     /// One chunk for each peer in turn, until none can take more.
-    pub(super) fn send_round(&mut self, now: Now, dirty: &BTreeSet<NodeNo>) {
-        let mut open: Vec<NodeNo> = dirty.range(self.turn..).copied().collect();
-        open.extend(dirty.range(..self.turn));
+    pub(super) fn send_round(&mut self, now: Now, dirty: &Ordered<NodeNo>) {
+        let mut open = std::mem::take(&mut self.spare.round);
+        open.extend(dirty.around(&self.turn));
         while !open.is_empty() {
             open.retain(|no| {
                 let sent = self.send_one(now, *no);
@@ -30,14 +30,16 @@ impl Scheduler {
                 sent
             });
         }
+        self.spare.round = open;
     }
 
     /// Sends one chunk or offer to `no`; `false` when nothing may go.
     fn send_one(&mut self, now: Now, no: NodeNo) -> bool {
-        if !self.may_go_on(now, no) {
+        let peer = &self.peers[&no];
+        let idle = peer.lanes.values().all(|lane| lane.outbox.is_empty());
+        if idle || !self.may_go_on(now, no) {
             return false;
         }
-        let peer = &self.peers[&no];
         let open = |class| !self.is_clogged(peer, class);
         let lanes = peer.lanes.iter().map(|(lane, l)| (*lane, l));
         let lanes = lanes.filter(|(lane, l)| self.may_pass(now, peer, *lane, l));

@@ -11,11 +11,11 @@ use crate::time::Now;
 #[derive(Clone, Debug)]
 pub(super) enum Pending {
     Put(puts::Stored),
-    Arrival(filing::Stored),
+    Arrival(Box<filing::Stored>),
     Marked {
         peer: NodeNo,
         link: LinkId,
-        keys: Vec<Key>,
+        key: Key,
     },
     Settled {
         peer: NodeNo,
@@ -23,31 +23,25 @@ pub(super) enum Pending {
     },
     /// A part of a drop.
     Dropped(NodeNo),
-    Order(OrderId, Result<Done, OrderRefused>),
+    Order(OrderId, Box<Result<Done, OrderRefused>>),
     Partial(PartialNo, u64),
 }
 
 impl Scheduler {
     pub(super) fn on_persisted(&mut self, now: Now, ticket: Ticket, space: Space) {
-        self.space = space;
+        self.note_space(now, space);
         self.durable = self.durable.max(ticket);
         while self.pending.front().is_some_and(|(at, _)| *at <= ticket) {
-            let (at, all) = self.pending.pop_front().expect("it was just there");
-            for pending in all {
-                match pending {
-                    Pending::Put(stored) => self.on_put_stored(now, stored),
-                    Pending::Arrival(stored) => self.on_arrival_stored(now, stored),
-                    Pending::Marked { peer, link, keys } => {
-                        self.on_marked(now, at, peer, link, &keys);
-                    }
-                    Pending::Settled { peer, key } => self.on_settled(now, at, peer, key),
-                    Pending::Dropped(peer) => self.on_dropped(peer),
-                    Pending::Order(id, outcome) => {
-                        self.effects.push_back(Effect::Answer(id, outcome));
-                    }
-                    Pending::Partial(partial, bytes) => {
-                        self.effects.push_back(Effect::Journaled { partial, bytes });
-                    }
+            let (at, pending) = self.pending.pop_front().expect("it was just there");
+            match pending {
+                Pending::Put(stored) => self.on_put_stored(now, stored),
+                Pending::Arrival(stored) => self.on_arrival_stored(now, *stored),
+                Pending::Marked { peer, link, key } => self.on_marked(now, at, peer, link, key),
+                Pending::Settled { peer, key } => self.on_settled(now, at, peer, key),
+                Pending::Dropped(peer) => self.on_dropped(peer),
+                Pending::Order(id, outcome) => self.effects.push_back(Effect::Answer(id, *outcome)),
+                Pending::Partial(partial, bytes) => {
+                    self.effects.push_back(Effect::Journaled { partial, bytes });
                 }
             }
         }
@@ -57,17 +51,16 @@ impl Scheduler {
     }
 
     pub(super) fn on_persist_refused(&mut self, now: Now, ticket: Ticket, space: Space) {
-        self.space = space;
-        let found = self.pending.binary_search_by_key(&ticket, |(at, _)| *at);
-        let refused = found.ok().and_then(|at| self.pending.remove(at));
-        for pending in refused.map(|(_, all)| all).unwrap_or_default() {
+        self.note_space(now, space);
+        let first = self.pending.partition_point(|(at, _)| *at < ticket);
+        let past = self.pending.partition_point(|(at, _)| *at <= ticket);
+        let refused: Vec<(Ticket, Pending)> = self.pending.drain(first..past).collect();
+        for (_, pending) in refused {
             match pending {
                 Pending::Put(stored) => self.on_put_refused(stored),
-                Pending::Arrival(stored) => self.on_arrival_refused(stored),
+                Pending::Arrival(stored) => self.on_arrival_refused(*stored),
                 // An order that changed nothing waits for whatever came before it.
-                Pending::Order(id, outcome) => {
-                    self.effects.push_back(Effect::Answer(id, outcome));
-                }
+                Pending::Order(id, outcome) => self.effects.push_back(Effect::Answer(id, *outcome)),
                 // So does a parcel that is shelved as it was read.
                 Pending::Settled { peer, key } => self.on_settled(now, ticket, peer, key),
                 Pending::Marked { .. } | Pending::Dropped(_) | Pending::Partial(..) => {
@@ -85,10 +78,7 @@ impl Scheduler {
 
     /// Does `pending` once all that was asked for so far, the batch aside, is durable.
     pub(super) fn after_all(&mut self, pending: Pending) {
-        match self.pending.back_mut().filter(|(at, _)| *at == self.issued) {
-            Some((_, waiting)) => waiting.push(pending),
-            None => self.pending.push_back((self.issued, vec![pending])),
-        }
+        self.pending.push_back((self.issued, pending));
     }
 
     /// Asks for what the batch holds to be made durable.
@@ -100,22 +90,24 @@ impl Scheduler {
             );
             return;
         }
-        let changes = std::mem::take(&mut self.batch);
-        let pending = std::mem::take(&mut self.batch_pending);
-        self.issue(changes, pending);
+        let empty = self.empty_batch();
+        let changes = std::mem::replace(&mut self.batch, empty);
+        let ticket = self.issue(changes);
+        let pending = self.batch_pending.drain(..);
+        self.pending
+            .extend(pending.map(|pending| (ticket, pending)));
     }
 
     /// Asks for `changes` alone: they may be refused without the rest.
     pub(super) fn persist_alone(&mut self, changes: Vec<Change>, pending: Pending) -> Ticket {
         self.flush();
-        self.issue(changes, vec![pending])
+        let ticket = self.issue(changes);
+        self.pending.push_back((ticket, pending));
+        ticket
     }
 
-    pub(super) fn issue(&mut self, changes: Vec<Change>, pending: Vec<Pending>) -> Ticket {
+    fn issue(&mut self, changes: Vec<Change>) -> Ticket {
         self.issued = self.batch_ticket();
-        if !pending.is_empty() {
-            self.pending.push_back((self.issued, pending));
-        }
         self.effects
             .push_back(Effect::Persist(self.issued, changes));
         self.issued

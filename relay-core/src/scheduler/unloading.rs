@@ -183,7 +183,7 @@ impl Scheduler {
             peer.name
         );
         // Packs that a panic named are read once each, at the start.
-        let suspect = |parcel: &&Parcel| parcel.phase == Phase::Judging(Judgement::Suspect);
+        let suspect = |parcel: &&&Parcel| matches!(&parcel.phase, Phase::Judging(of) if **of == Judgement::Suspect);
         let found = others.iter().filter(|parcel| !suspect(parcel)).count();
         let most = limits.late_acks + flying.len();
         assert!(

@@ -41,7 +41,7 @@ impl Scheduler {
 
     /// Whether such a parcel may be moved all the same: no answer of its peer hangs on it.
     pub(super) fn is_put_off(&self, parcel: &Parcel) -> bool {
-        let answered = matches!(parcel.phase, Phase::Judging(Judgement::Answer(_)));
+        let answered = is_answered(parcel);
         !answered && self.is_unreadable(parcel)
     }
 
@@ -211,7 +211,7 @@ impl Scheduler {
             self.forget_unread(reading);
             return self.read_ended(reading);
         };
-        let answered = matches!(parcel.phase, Phase::Judging(Judgement::Answer(_)));
+        let answered = is_answered(parcel);
         let room = self.peers[&no].judging <= self.settings.limits.late_acks;
         if parcel.is_flying() && room {
             self.leave(no, key);
@@ -238,5 +238,23 @@ impl Scheduler {
         }
         self.reask(now, reading, Effect::Verify(due), said);
         self.resume_drops();
+    }
+}
+
+/// Whether a parcel's bytes are checked since its peer answered.
+fn is_answered(parcel: &Parcel) -> bool {
+    match &parcel.phase {
+        Phase::Judging(judgement) => matches!(**judgement, Judgement::Answer(_)),
+        Phase::Storing
+        | Phase::Ready
+        | Phase::Marking(_)
+        | Phase::Outbox
+        | Phase::Offered
+        | Phase::Leaving
+        | Phase::Sent
+        | Phase::Resting(_)
+        | Phase::Settling(_)
+        | Phase::Spared(_)
+        | Phase::Woken(_) => false,
     }
 }

@@ -148,7 +148,7 @@ impl Scheduler {
             .parcels
             .get_mut(&key)
             .expect("a judged parcel is in memory");
-        parcel.phase = Phase::Judging(judgement);
+        parcel.phase = Phase::Judging(Box::new(judgement));
         if let Some(since) = parcel.awaiting.take() {
             peer.awaiting.remove(&(since, key));
         }
@@ -167,6 +167,7 @@ impl Scheduler {
         let Phase::Judging(judgement) = parcel.phase.clone() else {
             return;
         };
+        let judgement = *judgement;
         let ours: Vec<u16> = match due.part {
             Part::Rest => bad
                 .iter()

@@ -71,7 +71,13 @@ impl Scheduler {
 
     /// When what waits in the outboxes of `peer` has waited long enough for a byte.
     pub(super) fn unadmitted_at(&self, peer: &Peer) -> Option<Mono> {
-        let waits = self.waiting(peer).next().is_some();
+        let waits = |lane: &Lane| {
+            let mut keys = lane.outbox.iter();
+            !lane.outbox.is_empty()
+                && !self.is_clogged(peer, lane.rule.class)
+                && keys.any(|key| may_return(peer, key))
+        };
+        let waits = peer.lanes.values().any(waits);
         waits.then(|| peer.admitted + self.settings.limits.unadmitted)
     }
 
@@ -84,10 +90,7 @@ impl Scheduler {
             .values()
             .filter(open)
             .flat_map(|lane| lane.outbox.iter());
-        all.copied().filter(|key| {
-            let parcel = &peer.parcels[key];
-            parcel.info.is_large() || parcel.sent == 0
-        })
+        all.copied().filter(|key| may_return(peer, key))
     }
 
     /// Whether bytes are still not admitted to a peer that was given up on.
@@ -96,6 +99,12 @@ impl Scheduler {
         let ready = self.bucket.ready(now.mono).is_ok() && peer.bucket.ready(now.mono).is_ok();
         peer.starved.is_some_and(|until| now.mono < until) && !ready
     }
+}
+
+/// Whether what waits in an outbox is not a pack begun.
+fn may_return(peer: &Peer, key: &Key) -> bool {
+    let parcel = &peer.parcels[key];
+    parcel.info.is_large() || parcel.sent == 0
 }
 
 /// Whether bytes of other parcels are on their way, or wait to be.

@@ -17,31 +17,29 @@ impl Scheduler {
     /// If nothing happens, wake me then; `None`: there is nothing to wait for.
     #[must_use]
     pub fn deadline(&self) -> Option<Deadline> {
-        let of_peers = self.wakes.first().map(|((at, why), _)| (at, why));
-        // Once the links are closed a drain waits for tickets alone.
-        let drains = self.draining.filter(|_| !self.links.is_empty());
-        let of_drain = drains.map(|at| (at, Why::Drain));
-        let of_pauses = self.pauses.look().map(|at| (at, Why::PauseEnds));
-        let saves = self.meters.save_at().filter(|_| self.draining.is_none());
-        let of_meters = saves.map(|at| (at, Why::Meters));
-        let expires = self.expiry.at.filter(|_| self.draining.is_none());
-        let of_expiry = expires.map(|at| (at, Why::Expiry));
-        let of_partials = self.partials.first_expiry().map(|at| (at, Why::Partial));
-        let rereads = self.rereading.first().filter(|_| self.draining.is_none());
-        let of_reads = rereads.map(|at| (at, Why::Reread));
-        let of_limits = self.limit_wake.map(|at| (at, Why::Limits));
-        let all = [
-            of_drain,
-            of_pauses,
-            of_meters,
-            of_expiry,
-            of_partials,
-            of_limits,
-            of_reads,
-            of_peers,
-        ];
-        let first = all.into_iter().flatten().min_by_key(|(at, _)| *at);
-        first.map(|(at, why)| Deadline { at, why })
+        let mut first: Option<Deadline> = None;
+        // Of equal moments the first that is offered is named.
+        let mut offer = |at: Option<Mono>, why: Why| {
+            if let Some(at) = at.filter(|at| first.is_none_or(|held| *at < held.at)) {
+                first = Some(Deadline { at, why });
+            }
+        };
+        if self.draining.is_some() {
+            // Once the links are closed a drain waits for tickets alone.
+            offer(self.draining.filter(|_| !self.links.is_empty()), Why::Drain);
+        }
+        offer(self.pauses.look(), Why::PauseEnds);
+        if self.draining.is_none() {
+            offer(self.meters.save_at(), Why::Meters);
+            offer(self.expiry.at, Why::Expiry);
+            offer(self.rereading.first(), Why::Reread);
+        }
+        offer(self.partials.first_expiry(), Why::Partial);
+        offer(self.limit_wake, Why::Limits);
+        if let Some(((at, why), _)) = self.wakes.first() {
+            offer(Some(at), why);
+        }
+        first
     }
 
     /// The moment has come, or was said to: whatever is due happens.
@@ -56,8 +54,8 @@ impl Scheduler {
             let no = NodeNo(u32::try_from(index).expect("peers are indexed by their numbers"));
             self.dirty.insert(no);
         }
-        let due = std::mem::take(&mut self.dirty);
-        for no in &due {
+        let mut due = self.take_dirty();
+        for no in due.iter() {
             self.peers.touch(*no);
             self.redial(now, *no);
             self.wake_resting(now, *no);
@@ -66,7 +64,8 @@ impl Scheduler {
             self.give_up_waiting(now, *no);
             self.let_go(now, *no);
         }
-        self.dirty.extend(due);
+        self.dirty.append(&mut due);
+        self.spare.pumped = due;
         self.expire(now);
     }
 
@@ -134,7 +133,8 @@ impl Scheduler {
         if !open {
             return first;
         }
-        let waiting = |lane: &Lane| lane.loaded() > 0 || lane.unloaded > 0;
+        let gates = self.has_lane_gates();
+        let waiting = |lane: &Lane| gates && (lane.loaded() > 0 || lane.unloaded > 0);
         for (no, _) in peer.lanes.iter().filter(|(_, lane)| waiting(lane)) {
             self.lane_gates(now, peer, *no, &mut |gate| {
                 // Limits have a moment of their own, the same for all peers.

@@ -279,7 +279,7 @@ fn ahead(peer: &Peer, row: &OwedRow, in_memory: bool) -> Ahead {
     let key = (row.due.pack, row.due.part);
     if in_memory {
         let older = [&own.ready, &own.ready_large, &own.fresh];
-        for other in older.into_iter().flat_map(|set| set.range(..key)) {
+        for other in older.into_iter().flat_map(|set| set.below(&key)) {
             let other = &peer.parcels[other].row;
             add(u64::from(other.count), other.bytes);
         }

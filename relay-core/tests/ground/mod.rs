@@ -20,7 +20,7 @@ pub(crate) const SPACE: Space = Space {
     inbox_ceiling: 1 << 29,
 };
 
-/// Lanes `control`, `alarm` and `default`, no limits, two attempts, rests of a second;
+/// Lanes `control`, `alarm`, `default` and `bulk`, no limits, two attempts, rests of a second;
 /// `dial`: whether peers are dialled, or are expected to dial.
 pub(crate) fn settings(
     node: NodeId,
@@ -46,7 +46,7 @@ pub(crate) fn settings(
         node,
         peers: peers.into_iter().map(|peer| (peer, rule)).collect(),
         admit_any: false,
-        lanes: [("control", 0), ("alarm", 1), ("default", 4)]
+        lanes: [("control", 0), ("alarm", 1), ("default", 4), ("bulk", 6)]
             .map(|(name, class)| (name.parse().expect("a lane"), lane(class)))
             .into(),
         retry: rests,

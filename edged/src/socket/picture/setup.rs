@@ -10,7 +10,7 @@ use relay_core::change::Depth;
 use relay_core::delivery::StateName;
 use relay_core::event;
 use relay_core::id::{LaneName, NodeId};
-use relay_core::scheduler::{BandwidthPicture, Bound, LanePicture, PausePicture, SetBy};
+use relay_core::scheduler::{BandwidthPicture, Bound, LanePicture, PausePicture, Rung, SetBy};
 use relay_core::time::Mono;
 
 use super::{Oldest, Painter, add};
@@ -97,14 +97,14 @@ impl Painter<'_> {
     /// How full the node is.
     pub(super) fn storage(&self) -> StorageView {
         let space = &self.node.space;
-        let ladder = if space.used >= space.ceiling {
-            Ladder::Full
-        } else if space.used >= space.ceiling / 10 * 9 {
-            Ladder::PutsRefused
-        } else if space.inbox >= space.inbox_ceiling {
-            Ladder::InboxFull
-        } else {
-            Ladder::Open
+        let ladder = match Rung::of(space) {
+            Rung::Full => Ladder::Full,
+            Rung::PutsRefused => Ladder::PutsRefused,
+            Rung::BulkRefused | Rung::Open if space.inbox >= space.inbox_ceiling => {
+                Ladder::InboxFull
+            }
+            Rung::BulkRefused => Ladder::BulkRefused,
+            Rung::Open => Ladder::Open,
         };
         StorageView {
             used_bytes: space.used,
