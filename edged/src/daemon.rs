@@ -37,6 +37,7 @@ use crate::readers::{ReaderThreads, Readers};
 use crate::running::Running;
 use crate::signals;
 use crate::socket::{Closing, Socket};
+use crate::spool;
 use crate::staging::Staging;
 use crate::transport::{Admit, Ground, Times, Transport, TransportConfig};
 
@@ -179,6 +180,8 @@ async fn serve(
     signals::reload_on_hangup(desk.clone(), socket_stop.clone())
         .context("cannot listen for SIGHUP")?;
     let closing = Closing::new(stop);
+    let spools = spool::run(desk.clone(), snapshot.spooled.clone(), socket_stop.clone());
+    let spools = tokio::spawn(spools);
     let clients = tokio::spawn(socket.serve(desk, closing.clone(), socket_stop.clone()));
     tell_systemd(&sd_notify::NotifyState::Ready);
     let panics = last_panics(config, snapshot, &transport);
@@ -188,8 +191,9 @@ async fn serve(
         .await;
     tell_systemd(&sd_notify::NotifyState::Stopping);
     socket_stop.cancel();
-    // The clients' tasks end with the token; a panic of theirs has aborted us.
+    // These tasks end with the token; a panic of theirs has aborted us.
     let _ = clients.await;
+    let _ = spools.await;
     transport.close().await;
     ended.map_err(Into::into)
 }

@@ -35,7 +35,7 @@ mod pace;
 mod picture;
 mod place;
 mod put;
-mod refusal;
+pub(crate) mod refusal;
 mod serve;
 mod wire;
 

@@ -82,6 +82,7 @@ impl Touched {
             | Input::Ordered { .. }
             | Input::SentOnWire { .. }
             | Input::Panicked(_)
+            | Input::Unspooled(_)
             | Input::Drain
             | Input::Wake => None,
         }

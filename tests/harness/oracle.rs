@@ -19,6 +19,7 @@ mod peers;
 mod poison;
 mod rest;
 mod routes;
+mod spools;
 mod truth;
 mod turns;
 mod verbs;
@@ -169,6 +170,8 @@ pub struct Oracle {
     refuse_every: u64,
     /// Whether this world has quotas, windows or budgets.
     limited: bool,
+    /// Files that were put.
+    files: spools::Files,
     now: u64,
 }
 
@@ -186,6 +189,7 @@ impl Oracle {
             retry: plan.retry,
             refuse_every: plan.odds.refuse_every,
             limited: plan.limiting.on,
+            files: spools::Files::new(),
             now: 0,
         }
     }
@@ -507,6 +511,7 @@ impl Oracle {
         self.enter(n, jobs.iter().flat_map(|job| &job.changes), nodes);
         for (at, job) in jobs.iter().enumerate() {
             self.partials_durable(n, &job.changes, nodes);
+            self.spools_durable(n, job);
             self.drops_durable(n, &jobs[at..], nodes);
         }
     }

@@ -14,6 +14,7 @@ pub mod limits;
 pub mod peers;
 pub mod poison;
 pub mod routes;
+pub mod spools;
 pub mod verbs;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -76,6 +77,8 @@ pub struct Plan {
     pub routing: Vec<Routing>,
     /// What it has beside.
     pub extra: extra::Extra,
+    /// When files are dropped into the spool folder of which node.
+    pub drops: Vec<(u64, usize)>,
 }
 
 /// What the network is like.
@@ -214,6 +217,7 @@ impl Plan {
             limiting: limits::LimitPlan::default(),
             routing: Vec::new(),
             extra: extra::Extra::drawn(beside),
+            drops: Vec::new(),
         }
     }
 

@@ -47,7 +47,9 @@ pub(super) fn placed(
             | Change::Set(..)
             | Change::Metered(_)
             | Change::Audit(_)
-            | Change::PruneAudit(_) => None,
+            | Change::PruneAudit(_)
+            | Change::Spooled(_)
+            | Change::Unspooled(_) => None,
         });
     packs.collect()
 }

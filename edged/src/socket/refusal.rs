@@ -7,7 +7,7 @@ use relay_core::scheduler::Rung;
 use relay_core::units::ByteCount;
 
 /// The core's refusal of a put.
-pub(super) fn refused(why: Refusal) -> RpcError {
+pub(crate) fn refused(why: Refusal) -> RpcError {
     match why {
         Refusal::UnknownPeer(name) => RpcError::new(
             ErrorKind::NotFound,
@@ -186,7 +186,7 @@ pub(super) fn failed(code: &str, found: impl Into<String>) -> RpcError {
 }
 
 /// What the file system said while a put was staged.
-pub(super) fn staging(error: &std::io::Error) -> RpcError {
+pub(crate) fn staging(error: &std::io::Error) -> RpcError {
     use std::io::ErrorKind as Io;
     if error.kind() == Io::QuotaExceeded {
         let why = format!("the segment cannot be kept: {error}");
