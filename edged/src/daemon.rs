@@ -36,6 +36,7 @@ use crate::payloads::Payloads;
 use crate::readers::{ReaderThreads, Readers};
 use crate::running::Running;
 use crate::signals;
+use crate::sink;
 use crate::socket::{Closing, Socket};
 use crate::spool;
 use crate::staging::Staging;
@@ -182,6 +183,7 @@ async fn serve(
     let closing = Closing::new(stop);
     let spools = spool::run(desk.clone(), snapshot.spooled.clone(), socket_stop.clone());
     let spools = tokio::spawn(spools);
+    let sink = tokio::spawn(sink::run(desk.clone(), socket_stop.clone()));
     let clients = tokio::spawn(socket.serve(desk, closing.clone(), socket_stop.clone()));
     tell_systemd(&sd_notify::NotifyState::Ready);
     let panics = last_panics(config, snapshot, &transport);
@@ -194,6 +196,7 @@ async fn serve(
     // These tasks end with the token; a panic of theirs has aborted us.
     let _ = clients.await;
     let _ = spools.await;
+    let _ = sink.await;
     transport.close().await;
     ended.map_err(Into::into)
 }

@@ -14,7 +14,7 @@
 //! | [`payloads`], [`staging`] | bytes on their way out and in |
 //! | [`transport`] | QUIC |
 //! | [`socket`], [`desk`] | local clients |
-//! | `spool`, `folder` | files in from folders |
+//! | `spool`, `sink`, `folder` | files in from folders; arrivals out to folders and programs |
 //! | `single` | a put of one segment |
 //! | [`touch`], [`last_panic`] | what is in hand, and what earlier runs died of |
 //! | [`init`], [`cli`], [`lock`], [`clock`], [`signals`], [`telemetry`] | the rest of a daemon |
@@ -41,6 +41,7 @@ pub mod reload;
 pub mod running;
 pub mod signals;
 mod single;
+mod sink;
 pub mod socket;
 mod spool;
 pub mod staging;

@@ -32,7 +32,7 @@ mod hear;
 mod intake;
 mod options;
 mod pace;
-mod picture;
+pub(crate) mod picture;
 mod place;
 mod put;
 pub(crate) mod refusal;

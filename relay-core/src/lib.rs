@@ -49,6 +49,7 @@ pub mod queue;
 pub mod quota;
 pub mod repeats;
 pub mod route;
+pub mod sink;
 pub mod soonest;
 pub mod success;
 pub mod turn;
