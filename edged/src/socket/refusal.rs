@@ -127,12 +127,22 @@ pub(super) fn too_many() -> RpcError {
     .with_hint("put in batches, or ask less often")
 }
 
+/// The uid connects too fast.
+pub(super) fn too_many_calls() -> RpcError {
+    RpcError::new(
+        ErrorKind::Refused,
+        "too_many_connections",
+        "this user connects more than 1000 times a second",
+    )
+    .with_hint("keep a connection, and ask more than one thing over it")
+}
+
 /// All places are taken.
 pub(super) fn too_many_connections() -> RpcError {
     RpcError::new(
         ErrorKind::Refused,
         "too_many_connections",
-        "as many clients are connected as [rpc] max_connections allows",
+        "as many clients are connected as [rpc] max_connections allows, in all or of one user (half of them)",
     )
     .with_hint("close idle connections, or raise it")
 }
