@@ -17,7 +17,7 @@ use harness::seeds::{Dice, number_from_env, say};
 /// The binary under test.
 const NODE: &str = env!("CARGO_BIN_EXE_relay-node");
 /// Kills in one run.
-const KILLS: u64 = 5;
+const KILLS: u64 = 3;
 
 /// A pair whose beta has this sink, `{}` being a folder of its own, which is answered.
 fn pair(seed: u64, sink: &str) -> (Pair, PathBuf) {
@@ -48,10 +48,16 @@ fn names(folder: &Path) -> BTreeSet<String> {
 
 /// How many arrivals beta has in this state.
 fn in_state(pair: &Pair, state: LeaseState) -> usize {
-    let mut list = InboxList::default();
+    let (mut list, mut client, mut count) = (InboxList::default(), pair.beta.client(), 0);
     list.page.limit = 1000;
-    let page = pair.beta.client().inbox(&list).expect("a list");
-    page.items.iter().filter(|item| item.state == state).count()
+    loop {
+        let page = client.inbox(&list).expect("a list");
+        count += page.items.iter().filter(|item| item.state == state).count();
+        list.page.after = page.next;
+        if list.page.after.is_none() {
+            return count;
+        }
+    }
 }
 
 fn wait_until_confirmed(pair: &Pair, count: usize) {
@@ -68,11 +74,11 @@ fn killed_at_any_moment_each_arrival_is_in_the_folder_whole_and_none_comes_after
     let (mut pair, folder) = pair(seed, "dir:{}");
     pair.start_beta();
     pair.start_alpha();
-    let (over, count) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (over, count, took) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let socket = pair.alpha.home.socket().to_owned();
 
     let (put, gone) = std::thread::scope(|scope| {
-        let producer = scope.spawn(|| produce(&socket, seed, &over, &count, &folder));
+        let producer = scope.spawn(|| produce(&socket, seed, &over, (&count, &took), &folder));
         let mut gone = BTreeMap::new();
         for _ in 0..kills {
             let goal = count.load(Ordering::Relaxed) + dice.between(1, 200);
@@ -85,6 +91,7 @@ fn killed_at_any_moment_each_arrival_is_in_the_folder_whole_and_none_comes_after
             for id in confirmed(&pair) {
                 take_out(&folder, id, &mut gone);
             }
+            took.store(gone.len() as u64, Ordering::Relaxed);
             pair.start_beta();
         }
         over.store(true, Ordering::Relaxed);
@@ -122,7 +129,7 @@ fn produce(
     socket: &Path,
     seed: u64,
     over: &AtomicBool,
-    count: &AtomicU64,
+    (count, took): (&AtomicU64, &AtomicU64),
     folder: &Path,
 ) -> BTreeMap<Id, Body> {
     let mut client = edged_rpc::Client::connect(socket, PATIENCE).expect("alpha answers");
@@ -144,8 +151,9 @@ fn produce(
         count.fetch_add(1, Ordering::Relaxed);
         if put.len().is_multiple_of(128) {
             wait_for("arrivals to come out", PATIENCE, || {
-                let out = names(folder).len();
-                (over.load(Ordering::Relaxed) || out + 512 >= put.len()).then_some(())
+                let took = took.load(Ordering::Relaxed) as usize;
+                let out = names(folder).len() / 2 + took;
+                (over.load(Ordering::Relaxed) || out + 256 >= put.len()).then_some(())
             });
         }
     }

@@ -79,7 +79,7 @@ fn killed_at_any_moment_each_file_arrives_once_and_none_is_left() {
     let seed = number_from_env("EDGED_SPOOL_SEED", 1);
     let kills = number_from_env("EDGED_SPOOL_KILLS", KILLS);
     let mut dice = Dice::new(seed);
-    let (mut pair, folder) = pair(seed, "1GiB");
+    let (mut pair, folder) = pair(seed, "4GiB");
     pair.start_beta();
     pair.start_alpha();
     let (over, dropped) = (AtomicBool::new(false), AtomicU64::new(0));
@@ -122,9 +122,9 @@ fn produce(folder: &Path, seed: u64, over: &AtomicBool, dropped: &AtomicU64) -> 
     let mut bodies = Vec::new();
     while !over.load(Ordering::Relaxed) {
         let length = match dice.between(0, 99) {
-            0 => dice.spread(5 << 20, 9 << 20),
-            1..=9 => dice.spread(64 << 10, 1 << 20),
-            _ => dice.spread(16, 16 << 10),
+            0 if bodies.len().is_multiple_of(4) => dice.spread(5 << 20, 9 << 20),
+            0..=2 => dice.spread(64 << 10, 512 << 10),
+            _ => dice.spread(16, 4 << 10),
         };
         let body = Body {
             seed: dice.draw(),
@@ -145,7 +145,7 @@ fn produce(folder: &Path, seed: u64, over: &AtomicBool, dropped: &AtomicU64) -> 
 /// Rows of files that are put and not known to be gone, on a stopped node's disk.
 fn rows_left(pair: &Pair) -> usize {
     let node = "alpha".parse().expect("a node id");
-    let options = Options::new(node, 1 << 30, 0);
+    let options = Options::new(node, 4 << 30, 0);
     let (_, snapshot) = Ledger::open(pair.alpha.home.state(), options, Unix(0)).expect("it opens");
     snapshot.spooled.len()
 }

@@ -156,9 +156,8 @@ impl Watcher {
             let gone: Vec<FileMark> = self.known.keys().filter(|m| !there(m)).copied().collect();
             self.forget(&files, &gone).await?;
         }
-        self.remove(&files, &found, Verdict::Remove).await?;
+        let mut passed = self.remove(&files, &found).await?;
         self.restore(&files, &found).await;
-        let mut passed = 0;
         for found in &found {
             if let Verdict::PassOver(fault) = found.verdict {
                 self.complain(&found.name, &fault.to_string());
@@ -271,7 +270,7 @@ impl Watcher {
                 Ok(Answer::Admitted | Answer::Known(..)) | Err(_) => return Err(GoingDown),
             }
         }
-        self.remove(files, &taken, Verdict::Remove).await?;
+        self.remove(files, &taken).await?;
         Ok(then)
     }
 
@@ -293,34 +292,31 @@ impl Watcher {
         }
     }
 
-    /// Removes those of `found` that are judged so, and has their rows forgotten.
-    async fn remove(
-        &mut self,
-        files: &Arc<Files>,
-        found: &[Found],
-        wanted: Verdict,
-    ) -> Result<(), GoingDown> {
-        let which: Vec<Found> = found
-            .iter()
-            .filter(|found| found.verdict == wanted)
-            .cloned()
-            .collect();
+    /// Removes those of `found` that are judged so, and has their rows forgotten; how many
+    /// could not be removed.
+    async fn remove(&mut self, files: &Arc<Files>, found: &[Found]) -> Result<usize, GoingDown> {
+        let wanted = found.iter().filter(|f| f.verdict == Verdict::Remove);
+        let which: Vec<Found> = wanted.cloned().collect();
         if which.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let folder = Arc::clone(files);
         let removed = blocking(move || Ok(folder.remove_all(&which))).await;
         let (mut gone, mut stuck) = (Vec::new(), Vec::new());
         for (found, outcome) in removed.unwrap_or_default() {
             match outcome {
-                Ok(()) => gone.push(found.seen.mark),
+                Ok(true) => gone.push(found.seen.mark),
+                // It has another name or is another file: a list will show whether it is
+                // gone.
+                Ok(false) => {}
                 Err(error) => stuck.push((found.name, error)),
             }
         }
-        for (name, error) in stuck {
-            self.complain(&name, &format!("it is put and cannot be removed: {error}"));
+        for (name, error) in &stuck {
+            self.complain(name, &format!("it is put and cannot be removed: {error}"));
         }
-        self.forget(files, &gone).await
+        self.forget(files, &gone).await?;
+        Ok(stuck.len())
     }
 
     /// Has the rows of files forgotten that are gone, once that is durable.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use bytes::Bytes;
 use edged_rpc::InboxView;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -52,7 +53,7 @@ impl Exec {
         let mut ended = Vec::with_capacity(arrivals.len());
         for (item, view) in arrivals {
             let (tried, found) = match Pieces::of(desk, &item).await {
-                Ok(pieces) => self.run_on(desk, &view, pieces).await,
+                Ok(pieces) => self.run_on(words(&view), Feed { desk, pieces }).await,
                 Err(found) => (Tried::Failed, found),
             };
             ended.push((item.id, tried, found));
@@ -60,8 +61,12 @@ impl Exec {
         ended
     }
 
-    async fn run_on(&self, desk: &Desk, view: &InboxView, pieces: Pieces) -> (Tried, String) {
-        let mut command = self.command(words(view));
+    async fn run_on(
+        &self,
+        words: impl IntoIterator<Item = (&'static str, String)>,
+        source: impl Source,
+    ) -> (Tried, String) {
+        let mut command = self.command(words);
         let mut child = match command.spawn() {
             Ok(child) => child,
             Err(error) => {
@@ -75,7 +80,7 @@ impl Exec {
         let stdin = child.stdin.take();
         let said = tokio::spawn(listen(child.stderr.take()));
         let work = async {
-            let (fed, status) = tokio::join!(feed(desk, stdin, pieces, &group), child.wait());
+            let (fed, status) = tokio::join!(feed(stdin, source, &group), child.wait());
             fed.and(status.map_err(|error| error.to_string()))
         };
         let ended = tokio::time::timeout(self.longest, work).await;
@@ -96,7 +101,7 @@ impl Exec {
         }
     }
 
-    fn command(&self, words: [(&'static str, String); 11]) -> Command {
+    fn command(&self, words: impl IntoIterator<Item = (&'static str, String)>) -> Command {
         let passed = PASSED.iter().filter_map(|name| {
             let value = std::env::var_os(name)?;
             Some((name, value))
@@ -113,6 +118,24 @@ impl Exec {
             .process_group(0)
             .kill_on_drop(true);
         command
+    }
+}
+
+/// Where the bytes for a program come from.
+trait Source {
+    /// The next of them; `None` at the end, and why where they are not what they should be.
+    async fn next(&mut self) -> Result<Option<Bytes>, String>;
+}
+
+/// The bytes of one arrival.
+struct Feed<'a> {
+    desk: &'a Desk,
+    pieces: Pieces,
+}
+
+impl Source for Feed<'_> {
+    async fn next(&mut self) -> Result<Option<Bytes>, String> {
+        self.pieces.next(self.desk).await
     }
 }
 
@@ -137,16 +160,15 @@ impl Drop for Group {
 
 /// Writes the bytes; a program that wants no more of them is left in peace.
 async fn feed(
-    desk: &Desk,
     stdin: Option<ChildStdin>,
-    mut pieces: Pieces,
+    mut source: impl Source,
     group: &Group,
 ) -> Result<(), String> {
     let Some(mut stdin) = stdin else {
         return Ok(());
     };
     loop {
-        match pieces.next(desk).await {
+        match source.next().await {
             Ok(Some(piece)) => {
                 if stdin.write_all(&piece).await.is_err() {
                     return Ok(());
@@ -202,4 +224,148 @@ fn words(item: &InboxView) -> [(&'static str, String); 11] {
         ("EDGED_RECEIVED_AT", item.received_at.to_string()),
         ("EDGED_TAKES", item.takes.to_string()),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    /// A program cannot be run while another thread's new process still has it open.
+    static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+    /// A word of so many bytes, and whether they go bad at their end.
+    struct Sample(usize, bool);
+
+    impl Source for Sample {
+        async fn next(&mut self) -> Result<Option<Bytes>, String> {
+            let more = self.0.min(1 << 20);
+            self.0 -= more;
+            match (more, self.1) {
+                (0, true) => Err("bad".to_owned()),
+                (0, false) => Ok(None),
+                _ => Ok(Some(Bytes::from(vec![b'x'; more]))),
+            }
+        }
+    }
+
+    struct Site(tempfile::TempDir);
+
+    impl Site {
+        fn new() -> Self {
+            Self(tempfile::tempdir().expect("a folder"))
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.path().join(name)
+        }
+
+        fn said(&self, name: &str) -> String {
+            fs::read_to_string(self.path(name)).unwrap_or_default()
+        }
+
+        /// Runs these lines of shell in the site's folder.
+        async fn run(&self, lines: &str, source: Sample, longest: Duration) -> (Tried, String) {
+            let _alone = ALONE.lock().await;
+            let program = self.path("program");
+            let text = format!("#!/bin/sh\ncd {}\n{lines}\n", self.0.path().display());
+            fs::write(&program, text).expect("a file");
+            fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it can run");
+            let exec = Exec { program, longest };
+            exec.run_on([("EDGED_TOPIC", "a b".to_owned())], source)
+                .await
+        }
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn exit_0_is_done_whether_it_reads_or_not_and_all_else_is_not() {
+        let site = Site::new();
+
+        let read = site.run(
+            "wc -c > n; echo $EDGED_TOPIC > t",
+            Sample(5 << 20, false),
+            LONG,
+        );
+        assert_eq!(read.await, (Tried::Done, String::new()));
+        assert_eq!(
+            (site.said("n").trim(), site.said("t").as_str()),
+            ("5242880", "a b\n")
+        );
+        let deaf = site.run("exit 0", Sample(5 << 20, false), LONG).await;
+        assert_eq!(deaf.0, Tried::Done);
+        let failed = site
+            .run("echo \"no\nroom\" >&2; exit 3", Sample(1, false), LONG)
+            .await;
+        let found = r#"exit status: 3, and it said "no\nroom""#;
+        assert_eq!(failed, (Tried::Failed, found.to_owned()));
+        let killed = site.run("kill -9 $$", Sample(1, false), LONG).await;
+        assert_eq!(killed.0, Tried::Failed);
+    }
+
+    #[tokio::test]
+    async fn one_that_takes_too_long_is_ended_with_its_children() {
+        let site = Site::new();
+        let lines = "sleep 86400 & echo $! > child; sleep 86400";
+
+        let (tried, found) = site
+            .run(lines, Sample(1, false), Duration::from_millis(300))
+            .await;
+
+        assert_eq!(
+            (tried, found.as_str()),
+            (Tried::Failed, "ended after 0.3 s")
+        );
+        let child = site.said("child");
+        let stat = fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
+        let state = stat
+            .rsplit(") ")
+            .next()
+            .and_then(|rest| rest.chars().next());
+        assert!(matches!(state, None | Some('Z')), "{stat}");
+    }
+
+    #[tokio::test]
+    async fn a_child_left_behind_ends_and_holds_nothing_up() {
+        let site = Site::new();
+
+        let done = site
+            .run("sleep 86400 & exit 0", Sample(1, false), LONG)
+            .await;
+
+        assert_eq!(done.0, Tried::Done);
+    }
+
+    #[tokio::test]
+    async fn bytes_that_are_bad_are_never_taken_for_whole() {
+        let site = Site::new();
+
+        let ended = site
+            .run("cat > all && echo whole > done", Sample(100, true), LONG)
+            .await;
+
+        assert_eq!(ended, (Tried::Failed, "bad".to_owned()));
+        assert_eq!(site.said("done"), "");
+    }
+
+    #[tokio::test]
+    async fn what_it_says_is_cut_and_what_cannot_be_run_is_no_arrivals_fault() {
+        let site = Site::new();
+
+        let loud = site.run(
+            "yes >&2 & yes | head -c 9999999 >&2; exit 1",
+            Sample(1, false),
+            LONG,
+        );
+        let (tried, found) = loud.await;
+        assert_eq!(tried, Tried::Failed);
+        assert!(found.len() < 4 * SAID, "{}", found.len());
+        let exec = Exec::new(&site.path("nowhere"));
+        let (tried, found) = exec.run_on([], Sample(1, false)).await;
+        assert_eq!(tried, Tried::Unable);
+        assert!(found.contains("nowhere"), "{found}");
+    }
 }

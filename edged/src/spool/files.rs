@@ -132,8 +132,9 @@ impl Files {
         Ok(is_still(&file, found)?.then_some(file))
     }
 
-    /// Removes these, each by itself.
-    pub(super) fn remove_all(&self, which: &[Found]) -> Vec<(Found, io::Result<()>)> {
+    /// Removes these, each by itself; whether each was removed, which it is not if it was
+    /// no longer there under its name.
+    pub(super) fn remove_all(&self, which: &[Found]) -> Vec<(Found, io::Result<bool>)> {
         let removed = which
             .iter()
             .map(|found| (found.clone(), self.remove(found).map_err(Into::into)));
@@ -141,13 +142,13 @@ impl Files {
     }
 
     /// Removes a file if it is still what it was.
-    fn remove(&self, found: &Found) -> nix::Result<()> {
+    fn remove(&self, found: &Found) -> nix::Result<bool> {
         let (folder, mark) = (self.folder.as_fd(), found.seen.mark);
         let is_it =
             |name: &CStr| Ok(self.stat(name)).map(|stat| stat.map(|stat| mark_of(&stat) == mark));
         match is_it(&found.name.0)? {
             Ok(true) => {}
-            Ok(false) | Err(Errno::ENOENT) => return Ok(()),
+            Ok(false) | Err(Errno::ENOENT) => return Ok(false),
             Err(error) => return Err(error),
         }
         let aside = CString::new(spool::aside_name(mark.inode)).expect("it has no zero");
@@ -156,10 +157,10 @@ impl Files {
             if !matches!(is_it(&aside)?, Ok(true)) {
                 // A newer file was renamed to this name between the two: it is put in
                 // its turn. One newer still takes its place, as it would have without us.
-                return self.name_again(&aside, &found.name.0);
+                return self.name_again(&aside, &found.name.0).map(|()| false);
             }
         }
-        unlinkat(folder, &*aside, UnlinkatFlags::NoRemoveDir)
+        unlinkat(folder, &*aside, UnlinkatFlags::NoRemoveDir).map(|()| true)
     }
 
     /// Gives a file that was moved aside and never put a name under which it is found.
@@ -290,7 +291,17 @@ mod tests {
 
         let removed = site.files.remove_all(&found);
 
-        assert!(removed.iter().all(|(_, outcome)| outcome.is_ok()));
+        let removed = removed.iter().map(|(found, outcome)| {
+            let removed = outcome.as_ref().is_ok_and(|removed| *removed);
+            (found.name.to_string(), removed)
+        });
+        let mut removed: Vec<(String, bool)> = removed.collect();
+        removed.sort();
+        let expected = [("\"a\"", true), ("\"b\"", false)];
+        assert_eq!(
+            removed,
+            expected.map(|(name, gone)| (name.to_owned(), gone))
+        );
         assert_eq!(site.names(), ["b"]);
         assert_eq!(fs::read_to_string(site.path("b")).expect("it"), "newer");
     }
