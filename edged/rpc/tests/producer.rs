@@ -13,10 +13,11 @@ use fake::{Fake, Session};
 const STALL: Duration = Duration::from_millis(200);
 
 fn hear_put(daemon: &mut Session) -> Put {
-    match daemon.hear() {
-        Request::Put(put) => put,
-        other => panic!("{other:?}"),
-    }
+    let heard = daemon.hear();
+    let Request::Put(put) = heard else {
+        panic!("{heard:?}");
+    };
+    put
 }
 
 fn accept(daemon: &mut Session, known: bool) {
