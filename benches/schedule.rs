@@ -186,6 +186,7 @@ impl World {
             to: Arc::clone(&self.names[peer.0 as usize]),
             ttl: None,
             key: None,
+            spooled: None,
         }));
     }
 

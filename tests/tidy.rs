@@ -70,7 +70,6 @@ const FORBIDDEN_ARROWS: &[(&str, &[&str])] = &[
             "certs",
             "edged",
             "edgectl",
-            "tokio",
             "quinn",
             "rusqlite",
         ],
@@ -215,6 +214,12 @@ fn crates_name_only_what_lies_below_them() {
         let named = dependencies(&manifest.text);
         let bad = forbidden.iter().filter(|name| named.contains(**name));
         wrong.extend(bad.map(|name| format!("{path} names {name}")));
+    }
+
+    let rpc = manifests.iter().find(|m| m.path == "edged/rpc/Cargo.toml");
+    let optional = "\ntokio = { workspace = true, optional = true }\n";
+    if !rpc.is_some_and(|manifest| manifest.text.contains(optional)) {
+        wrong.push("edged/rpc/Cargo.toml has tokio other than behind a feature".to_owned());
     }
 
     none("arrows point down only", wrong);

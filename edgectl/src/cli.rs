@@ -125,7 +125,7 @@ pub(crate) struct CancelArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PutArgs {
-    /// What to put; `-` or nothing: standard input
+    /// What to put; a folder: every file in it; `-` or nothing: standard input
     pub(crate) file: Option<PathBuf>,
     /// Deliver to this peer; may be repeated
     #[arg(

@@ -5,6 +5,7 @@
 
 mod act;
 mod audit;
+mod folder;
 mod follow;
 mod inbox;
 mod relay;
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
-use edged_rpc::{Client, ClientError, Hello, VERSION};
+use edged_rpc::{Client, ClientError, Hello, Producer, VERSION};
 
 use crate::Console;
 use crate::cli::{Cli, Globals, Noun};
@@ -53,12 +54,23 @@ impl Context<'_, '_> {
     }
 
     fn connect_within(&self, timeout: Duration) -> Result<Client, ClientError> {
-        let hello = Hello {
+        Client::connect_as(&self.globals.socket, timeout, &self.hello())
+    }
+
+    /// Puts that are tried again for as long as `--timeout` says.
+    fn producer(&self) -> Producer {
+        Producer::new(&self.globals.socket)
+            .greeting(self.hello())
+            .patient_for(self.globals.timeout)
+            .stalled_after(self.globals.timeout)
+    }
+
+    fn hello(&self) -> Hello {
+        Hello {
             operator: self.globals.operator.clone(),
             reason: self.globals.reason.clone(),
             ..Hello::new(concat!("edgectl ", env!("CARGO_PKG_VERSION")))
-        };
-        Client::connect_as(&self.globals.socket, timeout, &hello)
+        }
     }
 
     /// Prints data: what `render` makes of "as JSON?".

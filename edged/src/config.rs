@@ -165,6 +165,10 @@ impl Config {
                 let why = format!("\"{}\" lies inside node.state_dir", spool.dir.display());
                 return Err(seen.refused(&format!("spool[{n}].dir"), why));
             }
+            if self.inbox.sink == Sink::Dir(spool.dir.clone()) {
+                let why = format!("\"{}\" is the folder of inbox.sink", spool.dir.display());
+                return Err(seen.refused(&format!("spool[{n}].dir"), why));
+            }
         }
         Ok(())
     }

@@ -36,7 +36,9 @@ use crate::payloads::Payloads;
 use crate::readers::{ReaderThreads, Readers};
 use crate::running::Running;
 use crate::signals;
+use crate::sink;
 use crate::socket::{Closing, Socket};
+use crate::spool;
 use crate::staging::Staging;
 use crate::transport::{Admit, Ground, Times, Transport, TransportConfig};
 
@@ -179,6 +181,9 @@ async fn serve(
     signals::reload_on_hangup(desk.clone(), socket_stop.clone())
         .context("cannot listen for SIGHUP")?;
     let closing = Closing::new(stop);
+    let spools = spool::run(desk.clone(), snapshot.spooled.clone(), socket_stop.clone());
+    let spools = tokio::spawn(spools);
+    let sink = tokio::spawn(sink::run(desk.clone(), socket_stop.clone()));
     let clients = tokio::spawn(socket.serve(desk, closing.clone(), socket_stop.clone()));
     tell_systemd(&sd_notify::NotifyState::Ready);
     let panics = last_panics(config, snapshot, &transport);
@@ -188,8 +193,10 @@ async fn serve(
         .await;
     tell_systemd(&sd_notify::NotifyState::Stopping);
     socket_stop.cancel();
-    // The clients' tasks end with the token; a panic of theirs has aborted us.
+    // These tasks end with the token; a panic of theirs has aborted us.
     let _ = clients.await;
+    let _ = spools.await;
+    let _ = sink.await;
     transport.close().await;
     ended.map_err(Into::into)
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use relay_core::change::OwedRow;
 use relay_core::event::{Caller, Done, Input, Order, OrderRefused};
 use relay_core::id::{BootEpoch, PutId, SegmentId};
+use relay_core::limits::{MAX_SEGMENT, PUT_IN_MEMORY};
 use relay_core::scheduler::Picture;
 use relay_core::time::Now;
 use relay_core::why::{Blocked, Why};
@@ -118,6 +119,19 @@ impl Desk {
         ROOM
     }
 
+    /// The largest put, as the core is told: a quarter of the ceiling.
+    #[must_use]
+    pub fn most(&self) -> u64 {
+        (self.config.storage.max_bytes.0 / 4).min(MAX_SEGMENT)
+    }
+
+    /// The largest put that stays in memory: a record must leave a log file room for
+    /// others.
+    #[must_use]
+    pub fn in_memory(&self) -> u64 {
+        PUT_IN_MEMORY.min(self.config.storage.log_file().0 / 4)
+    }
+
     /// A name for one put, never used twice in this run.
     #[must_use]
     pub fn fresh_put(&self) -> PutId {
@@ -167,6 +181,15 @@ impl Desk {
         let local = Local::Put { event, put, answer };
         self.locals.send(local).await.map_err(|_| GoingDown)?;
         Ok(heard)
+    }
+
+    /// Tells the core that the files these segments were made of are gone for good.
+    ///
+    /// # Errors
+    /// [`GoingDown`].
+    pub async fn unspool(&self, gone: Vec<SegmentId>) -> Result<(), GoingDown> {
+        let local = Local::Unspooled(gone);
+        self.locals.send(local).await.map_err(|_| GoingDown)
     }
 
     /// Why these do not move, and where everything stands.

@@ -228,6 +228,7 @@ impl Driver {
                 let order = *order;
                 self.hear(clock::now(), Input::Ordered { id, caller, order });
             }
+            Local::Unspooled(gone) => self.hear(clock::now(), Input::Unspooled(gone)),
             Local::Why(rows, answer) => {
                 let now = clock::now();
                 let why = |row| self.scheduler.why(now, row);

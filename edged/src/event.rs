@@ -94,6 +94,8 @@ pub enum Local {
         /// Whom to tell.
         answer: oneshot::Sender<Result<Done, OrderRefused>>,
     },
+    /// The files these segments were made of are gone for good.
+    Unspooled(Vec<SegmentId>),
     /// Why do these not move? Rows as the ledger shows them.
     Why(Vec<OwedRow>, oneshot::Sender<(Vec<Why>, Picture, Now)>),
     /// What does each of these wait on? Rows as the ledger shows them.

@@ -14,6 +14,8 @@
 //! | [`payloads`], [`staging`] | bytes on their way out and in |
 //! | [`transport`] | QUIC |
 //! | [`socket`], [`desk`] | local clients |
+//! | `spool`, `sink`, `folder` | files in from folders; arrivals out to folders and programs |
+//! | `single` | a put of one segment |
 //! | [`touch`], [`last_panic`] | what is in hand, and what earlier runs died of |
 //! | [`init`], [`cli`], [`lock`], [`clock`], [`signals`], [`telemetry`] | the rest of a daemon |
 
@@ -27,6 +29,7 @@ pub mod demo;
 pub mod desk;
 pub mod driver;
 pub mod event;
+mod folder;
 pub mod init;
 pub mod journal;
 pub mod last_panic;
@@ -37,7 +40,10 @@ pub mod readers;
 pub mod reload;
 pub mod running;
 pub mod signals;
+mod single;
+mod sink;
 pub mod socket;
+mod spool;
 pub mod staging;
 pub mod telemetry;
 pub mod touch;

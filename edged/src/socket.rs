@@ -14,7 +14,7 @@
 //! |---|---|
 //! | `place` | the path: stale, taken, ours; mode and group |
 //! | `access` | from a uid to what it may do |
-//! | `pace` | requests per second of one uid |
+//! | `pace`, `places` | requests and calls per second, and connections, of one uid |
 //! | `denials` | who was refused, for the audit |
 //! | `wire` | frames, both ways; what ends a conversation |
 //! | `conversation` | greeting, then two halves: one hears, one tells |
@@ -32,10 +32,11 @@ mod hear;
 mod intake;
 mod options;
 mod pace;
-mod picture;
+pub(crate) mod picture;
 mod place;
+mod places;
 mod put;
-mod refusal;
+pub(crate) mod refusal;
 mod serve;
 mod wire;
 
@@ -49,17 +50,14 @@ use tracing::{debug, warn};
 
 use crate::config::Rpc;
 use crate::desk::Desk;
-use access::Access;
+use access::{Access, Rights};
 use conversation::{Caller, Manners};
 use pace::Pace;
 use place::Place;
+use places::Places;
 
 pub use denials::Closing;
 pub use place::SocketError;
-
-/// Places kept for root, the daemon's own user and operators, so that a producer
-/// that opens too many connections does not lock out whoever comes to look.
-const SPARE: usize = 4;
 
 /// Callers being judged at once: who they are may be asked of a slow directory.
 const JUDGED: usize = 32;
@@ -98,8 +96,7 @@ impl Socket {
         let (denials, auditor) = denials::pair(closing, stop.clone());
         let doors = Arc::new(Doors {
             access: self.access,
-            open: Arc::new(Semaphore::new(self.connections)),
-            spare: Arc::new(Semaphore::new(SPARE)),
+            places: Places::new(self.connections),
             manners: Manners {
                 pace: Pace::new(),
                 started,
@@ -148,8 +145,7 @@ async fn accept(
 /// What all clients pass.
 struct Doors {
     access: Access,
-    open: Arc<Semaphore>,
-    spare: Arc<Semaphore>,
+    places: Arc<Places>,
     manners: Manners,
 }
 
@@ -160,18 +156,23 @@ impl Doors {
             Ok(known) => (known.uid(), known.gid()),
             Err(error) => return debug!(%error, "A client has no credentials"),
         };
+        // Who a caller is may be a costly question: one that knocks too often is not asked.
+        let may_ask = self.manners.pace.lets_in(uid);
+        let asked = async {
+            match may_ask {
+                true => self.access.rights(uid, gid).await,
+                false => Rights::None,
+            }
+        };
         let rights = tokio::select! {
-            rights = self.access.rights(uid, gid) => rights,
+            rights = asked => rights,
             () = self.manners.stop.cancelled() => return,
         };
         drop(judging);
-        let place = Arc::clone(&self.open).try_acquire_owned().ok();
-        let place = place.or_else(|| {
-            let spare = Arc::clone(&self.spare);
-            rights.operates().then(|| spare.try_acquire_owned().ok())?
-        });
+        let place = self.places.take(uid, rights.operates());
         let caller = Caller { uid, rights };
         let welcome = match (caller.refusal(), place.is_some()) {
+            _ if !may_ask => Err(refusal::too_many_calls()),
             (Some(no), _) => Err(no),
             (None, false) => Err(refusal::too_many_connections()),
             (None, true) => Ok(()),

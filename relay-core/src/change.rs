@@ -19,6 +19,7 @@ use crate::meter::Metered;
 use crate::partial::PartialRow;
 use crate::segment::{Digest, PackInfo};
 use crate::setting::{Setting, Value};
+use crate::spool::SpooledRow;
 use crate::time::Unix;
 
 /// Which members of a pack a row speaks for.
@@ -332,6 +333,10 @@ pub enum Change {
     Audit(AuditRecord),
     /// The audit entries up to this one are removed.
     PruneAudit(u64),
+    /// This file is put, and to be removed.
+    Spooled(SpooledRow),
+    /// The file that this segment was made of is gone.
+    Unspooled(SegmentId),
 }
 
 /// Closes the open attempt of `row` as `outcome`; answers what the history keeps.

@@ -19,6 +19,7 @@ use crate::id::{
 };
 pub use crate::segment::Shape;
 use crate::segment::{Digest, PackInfo, Topic};
+use crate::spool::Spooled;
 use crate::time::{Mono, Unix};
 pub use configured::{Band, Configured};
 pub use effect::Effect;
@@ -48,6 +49,8 @@ pub struct Put {
     pub ttl: Option<std::time::Duration>,
     /// Its key and the digest of its only member.
     pub key: Option<(KeyName, Digest)>,
+    /// The file that its only member is made of, if it is made of one.
+    pub spooled: Option<Box<Spooled>>,
 }
 
 /// What a peer says with the first frame.

@@ -53,6 +53,7 @@ mod rows;
 mod schema;
 mod settings;
 mod shelf;
+mod spooled;
 mod sweep;
 mod unsettled;
 mod walk;
@@ -274,6 +275,7 @@ impl Ledger {
             stuck,
             expires,
             partials: Vec::new(),
+            spooled: spooled::read(&self.conn)?.0,
         })
     }
 

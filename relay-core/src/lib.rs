@@ -29,6 +29,7 @@ pub mod pack;
 pub mod partial;
 pub mod segment;
 pub mod setting;
+pub mod spool;
 pub mod time;
 pub mod units;
 // rules
@@ -46,7 +47,9 @@ pub mod peer;
 pub mod poison;
 pub mod queue;
 pub mod quota;
+pub mod repeats;
 pub mod route;
+pub mod sink;
 pub mod soonest;
 pub mod success;
 pub mod turn;

@@ -83,6 +83,7 @@ impl Touched {
             | Input::Ordered { .. }
             | Input::SentOnWire { .. }
             | Input::Panicked(_)
+            | Input::Unspooled(_)
             | Input::Drain
             | Input::Wake => None,
         }

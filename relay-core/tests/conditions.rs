@@ -140,6 +140,7 @@ impl Node {
             to: Arc::new(To::peers(vec![name("beta"), name("gamma")])),
             ttl: None,
             key: None,
+            spooled: None,
         }))
     }
 

@@ -129,6 +129,7 @@ impl Node {
             to: Arc::new(To::peers(vec![name("beta")])),
             ttl: None,
             key: None,
+            spooled: None,
         }));
     }
 

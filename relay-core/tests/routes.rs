@@ -321,6 +321,7 @@ impl World {
             to: Arc::new(To { topic, ..to }),
             ttl: None,
             key: None,
+            spooled: None,
         };
         let ids = content.iter().map(|(id, _)| *id).collect();
         self.nodes[n].staged.insert(staged, content);

@@ -163,6 +163,7 @@ fn put(n: u64, count: u32, lane: &str, peers: &[&str]) -> Put {
         )),
         ttl: None,
         key: None,
+        spooled: None,
     }
 }
 

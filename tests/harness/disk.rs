@@ -29,6 +29,7 @@ use relay_core::id::{
 use relay_core::meter::{Meter, Metered};
 use relay_core::segment::{Digest, PackInfo};
 use relay_core::setting::{Setting, Value};
+use relay_core::spool::Spooled;
 use relay_core::time::Unix;
 
 use self::content::Content;
@@ -120,6 +121,8 @@ pub struct Disk {
     pub keep_known: u64,
     heard: BTreeMap<(LedgerId, LaneNo), PackNo>,
     keys: BTreeMap<KeyName, KeyRow>,
+    /// Files that are put and were not seen to be gone.
+    pub spooled: BTreeMap<SegmentId, Spooled>,
     marks: BTreeMap<(NodeNo, SegmentId), Mark>,
     last_pack: PackNo,
     last_receipt: ReceiptNo,
@@ -160,6 +163,7 @@ impl Disk {
             keep_known,
             heard: BTreeMap::new(),
             keys: BTreeMap::new(),
+            spooled: BTreeMap::new(),
             marks: BTreeMap::new(),
             last_pack: PackNo(0),
             last_receipt: ReceiptNo(0),
@@ -311,6 +315,8 @@ impl Disk {
             Change::Audit(record) => self.audit.push(record.clone()),
             // The model keeps every record it was ever given.
             Change::PruneAudit(_) => {}
+            Change::Spooled(row) => drop(self.spooled.insert(row.segment, row.from.clone())),
+            Change::Unspooled(segment) => drop(self.spooled.remove(segment)),
         }
     }
 

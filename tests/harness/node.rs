@@ -11,6 +11,7 @@ mod hears;
 pub mod inflow;
 mod links;
 mod reads;
+mod spools;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -95,6 +96,8 @@ pub struct Node {
     pub panicking: bool,
     /// Segments it was told not to take in.
     pub shunned: BTreeSet<relay_core::id::SegmentId>,
+    /// Its spool folder.
+    pub folder: spools::Folder,
     /// What time it is there.
     pub clocks: Clocks,
     issued: Ticket,
@@ -147,6 +150,7 @@ impl Node {
             panics: Vec::new(),
             panicking: false,
             shunned: BTreeSet::new(),
+            folder: spools::Folder::default(),
             clocks: Clocks::default(),
             issued: Ticket(0),
             given: 0,
@@ -192,6 +196,7 @@ impl Node {
         self.links.clear();
         self.staged.clear();
         self.announced.clear();
+        self.folder.forget();
     }
 
     /// Whether something here has not come to its end.
@@ -208,6 +213,8 @@ impl Node {
             || links_are_kept && !self.disk.receipts.is_empty()
             || !self.staged.is_empty()
             || !self.disk.partials.files.is_empty()
+            || !self.folder.is_empty()
+            || !self.disk.spooled.is_empty()
             || owed.any(|row| waits(row.state.name()))
     }
 
@@ -325,6 +332,7 @@ impl World {
         ));
         self.arm(n);
         self.hand_in_panics(n);
+        self.resume_spool(n);
         self.resume_all(n);
         self.limits_calm(n);
     }
@@ -334,6 +342,7 @@ impl World {
         match effect {
             Effect::Admit(put) => self.admitted(n, put),
             Effect::Refuse(put, why) => {
+                self.spool_answered(n, put, false);
                 self.tally.count(match why {
                     relay_core::event::Refusal::StorageFull(_) => "refused: storage full",
                     relay_core::event::Refusal::KeyConflict { .. } => "refused: key conflict",
@@ -354,7 +363,10 @@ impl World {
                     self.nodes[n].staged.remove(&put.staged);
                 }
             }
-            Effect::Accept(_) => self.tally.count("accepted"),
+            Effect::Accept(put) => {
+                self.tally.count("accepted");
+                self.spool_answered(n, put, true);
+            }
             Effect::AcceptAs(..) => self.tally.count("accepted as before"),
             Effect::Discard(staged) => drop(self.nodes[n].staged.remove(&staged)),
             Effect::Persist(ticket, changes) => self.persist(n, ticket, changes),

@@ -20,6 +20,7 @@ mod poison;
 mod reload;
 mod rest;
 mod routes;
+mod spools;
 mod truth;
 mod turns;
 mod unread;
@@ -173,6 +174,8 @@ pub struct Oracle {
     refuse_every: u64,
     /// Whether this world has quotas, windows or budgets.
     limited: bool,
+    /// Files that were put.
+    files: spools::Files,
     now: u64,
 }
 
@@ -188,6 +191,7 @@ impl Oracle {
             limits: plan.limits.clone(),
             refuse_every: plan.odds.refuse_every,
             limited: plan.limiting.on,
+            files: spools::Files::new(),
             now: 0,
         }
     }
@@ -514,6 +518,7 @@ impl Oracle {
         self.enter(n, jobs.iter().flat_map(|job| &job.changes), nodes);
         for (at, job) in jobs.iter().enumerate() {
             self.partials_durable(n, &job.changes, nodes);
+            self.spools_durable(n, job);
             self.drops_durable(n, &jobs[at..], nodes);
         }
     }

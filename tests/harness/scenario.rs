@@ -16,6 +16,7 @@ pub mod poison;
 pub mod reads;
 pub mod reload;
 pub mod routes;
+pub mod spools;
 pub mod verbs;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,6 +81,8 @@ pub struct Plan {
     pub routing: Vec<Routing>,
     /// What it has beside.
     pub extra: extra::Extra,
+    /// When files are dropped into the spool folder of which node.
+    pub drops: Vec<(u64, usize)>,
 }
 
 /// What the network is like.
@@ -223,6 +226,7 @@ impl Plan {
             reads: reads::ReadPlan::default(),
             routing: Vec::new(),
             extra: extra::Extra::drawn(beside),
+            drops: Vec::new(),
         }
     }
 

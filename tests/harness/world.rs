@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use relay_core::change::Sent;
 use relay_core::event::{Effect, Input};
-use relay_core::id::PartialNo;
+use relay_core::id::{PartialNo, SegmentId};
 
 use crate::node::Node;
 use crate::oracle::Oracle;
@@ -68,6 +68,12 @@ pub enum Event {
     Panic(usize, u32),
     /// A node starts.
     Start(usize),
+    /// A producer drops a file into a node's spool folder.
+    Dropped(usize),
+    /// A node looks at its spool folder.
+    Spool(usize, u32),
+    /// A node's spool folder is synced; these files are gone for good.
+    Swept(usize, u32, Vec<(u64, SegmentId)>),
     /// A consumer empties a node's inbox.
     Consume(usize),
     /// The config of a node names all its peers again, and it starts anew.
@@ -165,6 +171,7 @@ impl World {
         crate::scenario::routes::add(seed, &mut plan);
         crate::scenario::reads::add(seed, &mut plan);
         crate::scenario::reload::add(seed, &mut plan);
+        crate::scenario::spools::add(seed, &mut plan);
         if trace == Trace::Print {
             say(&format!("seed {seed}: {plan:#?}"));
         }
@@ -194,6 +201,9 @@ impl World {
             let late = world.dice.between(0, 2 * SECOND);
             world.after(late, Event::Start(n));
             world.after(late + SECOND, Event::Consume(n));
+        }
+        for (at, n) in world.plan.drops.clone() {
+            world.at(SECOND + at, Event::Dropped(n));
         }
         world.at(SECOND + world.plan.storm, Event::Calm);
         world
@@ -291,6 +301,17 @@ impl World {
                 }
             }
             Event::Start(n) => self.start(n),
+            Event::Dropped(n) => self.dropped(n),
+            Event::Spool(n, run) => {
+                if self.nodes[n].is_run(run) {
+                    self.spool(n);
+                }
+            }
+            Event::Swept(n, run, gone) => {
+                if self.nodes[n].is_run(run) {
+                    self.swept(n, &gone);
+                }
+            }
             Event::Consume(n) => self.consume(n),
             Event::Restore(n) => self.restore(n),
             Event::Lift(n) => self.lift_windows(n),

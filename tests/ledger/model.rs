@@ -23,7 +23,7 @@ pub(crate) type Step = (u8, u8, u8, u8);
 
 /// Groups of steps; an empty one is a reopen.
 pub(crate) fn steps() -> impl Strategy<Value = Vec<Vec<Step>>> {
-    let step = (0u8..11, any::<u8>(), any::<u8>(), any::<u8>());
+    let step = (0u8..12, any::<u8>(), any::<u8>(), any::<u8>());
     proptest::collection::vec(proptest::collection::vec(step, 0..8), 1..12)
 }
 
@@ -73,6 +73,7 @@ impl Model {
             7 => self.receive(peer, b, c),
             8 => self.uses.meter(a, b, c),
             9 => self.uses.partial(a, b, c, disk),
+            10 => self.uses.spool(a, b, c),
             _ => {
                 let row = key(&format!("k{}", a % 4), u128::from(b));
                 self.keys.insert(row.name.clone(), row.clone());

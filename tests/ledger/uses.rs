@@ -10,6 +10,7 @@ use relay_core::id::{LaneNo, NodeNo, PartialNo, SegmentId};
 use relay_core::meter::{Meter, Metered};
 use relay_core::partial::PartialRow;
 use relay_core::segment::Digest;
+use relay_core::spool::{FileMark, Spooled, SpooledRow};
 use relay_core::time::Unix;
 
 use super::disk::{Disk, NOW};
@@ -22,6 +23,7 @@ const SPANS: [u64; 2] = [24 * 60, 60];
 pub(crate) struct Uses {
     meters: BTreeMap<(Meter, u64), u64>,
     partials: BTreeMap<PartialNo, PartialRow>,
+    spooled: BTreeMap<SegmentId, Spooled>,
     /// How many of each fifth number are over: a number is never given twice.
     over: [u64; 5],
 }
@@ -90,6 +92,24 @@ impl Uses {
         vec![Change::Partial(row)]
     }
 
+    /// A file is put, or gone.
+    pub(crate) fn spool(&mut self, a: u8, b: u8, c: u8) -> Vec<Change> {
+        let segment = SegmentId::v7(u64::from(a % 8), 1);
+        if c.is_multiple_of(3) {
+            self.spooled.remove(&segment);
+            return vec![Change::Unspooled(segment)];
+        }
+        let file = FileMark {
+            inode: u64::MAX - u64::from(b),
+            length: u64::from(c),
+            modified: -i64::from(b),
+        };
+        let folder = format!("/spool/{}", b % 2).into();
+        let from = Spooled { folder, file };
+        self.spooled.insert(segment, from.clone());
+        vec![Change::Spooled(SpooledRow { segment, from })]
+    }
+
     pub(crate) fn check_snapshot(&self, snapshot: &Snapshot) {
         let meters: Vec<Metered> = self
             .meters
@@ -103,6 +123,9 @@ impl Uses {
         assert_eq!(snapshot.meters, meters);
         let partials: Vec<PartialRow> = self.partials.values().cloned().collect();
         assert_eq!(snapshot.partials, partials);
+        let spooled = snapshot.spooled.iter();
+        let spooled: BTreeMap<_, _> = spooled.map(|row| (row.segment, row.from.clone())).collect();
+        assert_eq!(spooled, self.spooled);
     }
 
     /// What is over has no file any more; what is not has all it says.

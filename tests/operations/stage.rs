@@ -1,9 +1,10 @@
 //! The stage of one runbook: alpha, where the operator sits, beta, which may be away, and
 //! gamma, which refuses readings until it is repaired.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use edged_rpc::{PutOptions, RelayList, State};
+use edged_rpc::{InboxList, InboxView, LeaseState, PutOptions, RelayList, SegmentList, State};
 use harness::daemon::{Ctl, Node, PATIENCE, Refuser, Site, wait_for};
 use harness::proxy::Proxy;
 use relay_core::change::Nack;
@@ -28,9 +29,10 @@ fn judge(body: &[u8]) -> Option<Nack> {
 pub(crate) struct Stage {
     alpha: Node,
     beta: Node,
+    to_alpha: Proxy,
     to_beta: Proxy,
     _gamma: Refuser,
-    _site: Site,
+    site: Site,
     names: Names,
     puts: u64,
 }
@@ -50,9 +52,10 @@ impl Stage {
         Self {
             alpha,
             beta,
+            to_alpha,
             to_beta,
             _gamma: gamma,
-            _site: site,
+            site,
             names: Names::default(),
             puts: 0,
         }
@@ -78,6 +81,15 @@ impl Stage {
             }
             ["beta", "goes"] => self.beta.end().terminate(),
             ["gamma", "is", "repaired"] => REPAIRED.store(true, Ordering::SeqCst),
+            ["alpha", "has", "a", "spool"] => self.configure("spool", |folder| {
+                format!("[[spool]]\ndir = {folder:?}\npeer = \"beta\"\ntopic = \"meter\"\n")
+            }),
+            ["alpha", "has", "a", "sink"] => self.configure("out", |folder| {
+                let folder = folder.display();
+                format!("[inbox]\nsink = \"dir:{folder}\"\n")
+            }),
+            ["drop", file, words] => self.drop_file(file, words),
+            ["beta", "puts", count, words] => self.arrive(number(count), words.as_bytes()),
             ["link", peer, "is", wanted] => self.wait_for_link(peer, wanted),
             ["put", kib, "KiB", "to", peer, "in", lane] => {
                 let body = vec![b'x'; usize::try_from(number(kib)).expect("a size") * 1024];
@@ -92,6 +104,49 @@ impl Stage {
             }),
             _ => panic!("no such cue: {cue:?}"),
         }
+    }
+
+    /// Starts alpha anew with a folder that this config speaks of.
+    fn configure(&mut self, name: &str, toml: impl FnOnce(&Path) -> String) {
+        let folder = self.site.path().join(name);
+        std::fs::create_dir(&folder).expect("a folder");
+        self.alpha.home.configure(name, &toml(&folder));
+        self.alpha.end().terminate();
+        let quic = self.alpha.start().process().quic();
+        self.to_alpha.aim(quic);
+    }
+
+    /// Drops a file into the spool, and waits until it is a segment.
+    fn drop_file(&mut self, file: &str, words: &str) {
+        let folder = self.site.path().join("spool");
+        std::fs::write(folder.join(".new"), words).expect("a file");
+        std::fs::rename(folder.join(".new"), folder.join(file)).expect("a name");
+        wait_for("the file to go", PATIENCE, || {
+            (!folder.join(file).exists()).then_some(())
+        });
+        let mut list = SegmentList::default();
+        list.page.limit = 1;
+        let page = self.alpha.client().list(&list).expect("a list");
+        let newest = page.items.first().expect("it was put");
+        self.names.name(&newest.segment_id.to_string());
+    }
+
+    /// Beta puts to alpha, whose sink takes all of it.
+    fn arrive(&mut self, count: u64, words: &[u8]) {
+        let mut client = self.beta.client();
+        for _ in 0..count {
+            let put = client
+                .put(&PutOptions::to_peer("alpha"), words)
+                .expect("put");
+            self.names.name(&put.segment_id.to_string());
+        }
+        let mut which = InboxList::default();
+        which.page.limit = 100;
+        wait_for("all to be handed on", PATIENCE, || {
+            let page = self.alpha.client().inbox(&which).expect("a list");
+            let done = |item: &&InboxView| item.state == LeaseState::Confirmed;
+            (page.items.iter().filter(done).count() as u64 == count).then_some(())
+        });
     }
 
     fn put(&mut self, count: u64, words: &[u8], peer: &str, lane: &str) {

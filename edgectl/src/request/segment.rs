@@ -70,6 +70,9 @@ fn put(args: PutArgs, context: &mut Context<'_, '_>) -> Result<(), Failure> {
         success: args.success,
     };
     let file = args.file.filter(|path| path != Path::new("-"));
+    if let Some(folder) = file.as_deref().filter(|path| path.is_dir()) {
+        return super::folder::put(folder, &options, args.key.as_deref(), context);
+    }
     let source = file.as_deref().map(open).transpose()?;
     let mut client = context.connect()?;
     let accepted = match source {

@@ -18,6 +18,8 @@
 //! # }
 //! ```
 //!
+//! A [`Producer`] puts under keys and outlives its connection.
+//!
 //! One connection, one call at a time; batches alone may run ahead (`send_batch`).
 //! A timeout counts time without progress, not the whole call. Payloads stream:
 //! memory does not grow with them, except where a call says it collects.
@@ -29,6 +31,7 @@ mod body;
 mod error;
 mod follow;
 mod order;
+mod producer;
 mod wire;
 
 use std::io::{self, ErrorKind, Read, Write};
@@ -39,6 +42,7 @@ pub use self::batch::{Batch, PutMany};
 pub use self::body::Body;
 pub use self::error::ClientError;
 pub use self::follow::Followed;
+pub use self::producer::{PATIENCE, Producer};
 
 use self::batch::Window;
 use self::body::Chunks;
@@ -93,6 +97,11 @@ impl Client {
             welcome,
             window: Window::default(),
         })
+    }
+
+    /// Whether an earlier call broke the conversation: connect again.
+    pub fn is_broken(&self) -> bool {
+        self.wire.is_broken()
     }
 
     /// Who answered.
@@ -259,7 +268,6 @@ impl Client {
         Ok(refused)
     }
 
-    /// One request and its first answer.
     /// Asks a question that has one answer.
     ///
     /// # Errors

@@ -13,10 +13,13 @@
 //!
 //! Files: `message` has what is asked, `answer` what is answered, `order` what operators order, `setup`
 //! what the daemon is set to, `view`, `status` and
-//! `state` the pictures answers carry, `frame` the bytes, `client` the blocking [`Client`]. This crate
+//! `state` the pictures answers carry, `frame` the bytes, `client` the blocking [`Client`] and [`Producer`]; `asynchronous` the
+//! same for tokio, behind the feature `tokio`. This crate
 //! opens no socket but the one it is given a path for, and knows nothing of the relay.
 
 mod answer;
+#[cfg(feature = "tokio")]
+pub mod asynchronous;
 mod audit;
 mod client;
 pub mod frame;
@@ -43,6 +46,11 @@ pub use state::*;
 pub use status::*;
 pub use view::*;
 pub use why::*;
+
+/// The code on the page of this crate compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
 
 /// The newest version of the conversation this crate speaks.
 ///

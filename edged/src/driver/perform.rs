@@ -109,7 +109,9 @@ impl Driver {
                 | Change::Set(..)
                 | Change::Metered(_)
                 | Change::Audit(_)
-                | Change::PruneAudit(_) => {}
+                | Change::PruneAudit(_)
+                | Change::Spooled(_)
+                | Change::Unspooled(_) => {}
             }
         }
         self.hands.journal.persist(ticket, changes, bytes);

@@ -4,6 +4,7 @@
 use relay_core::change::Change;
 use relay_core::id::{NodeNo, PackNo, StagedId, Ticket};
 use relay_core::ledger::LedgerError;
+use relay_core::time::Unix;
 use tokio::sync::oneshot;
 
 pub(super) type Answer<T> = oneshot::Sender<Result<T, String>>;
@@ -15,6 +16,8 @@ pub enum Fate {
     Confirm,
     /// Nobody here can use it: it stays, and is not taken again.
     Refuse,
+    /// Whoever holds it does so until then.
+    Lease(Unix),
 }
 
 /// Whether a change may have brought something into the inbox.
@@ -47,7 +50,9 @@ pub(super) fn placed(
             | Change::Set(..)
             | Change::Metered(_)
             | Change::Audit(_)
-            | Change::PruneAudit(_) => None,
+            | Change::PruneAudit(_)
+            | Change::Spooled(_)
+            | Change::Unspooled(_) => None,
         });
     packs.collect()
 }

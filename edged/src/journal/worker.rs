@@ -221,6 +221,7 @@ impl Worker {
                 let settled = match fate {
                     Fate::Confirm => self.ledger.confirm(&ids, now),
                     Fate::Refuse => self.ledger.refuse(&ids, now),
+                    Fate::Lease(until) => self.ledger.lease(&ids, until, now).map(|()| Vec::new()),
                 };
                 self.tell_space();
                 self.fills = self.ledger.relieve(now)?;

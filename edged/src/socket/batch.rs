@@ -16,11 +16,12 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::hear::{Hearing, Job};
-use super::options::{self, Order};
+use super::options;
 use super::refusal;
 use super::wire::Broken;
 use crate::desk::Desk;
 use crate::event::{Answer, Event};
+use crate::single::Order;
 use crate::staging::Staged;
 
 /// A batch told to the core and not yet answered.
@@ -161,6 +162,7 @@ async fn begin(
         to: Arc::clone(&order.to),
         ttl: order.ttl,
         key: None,
+        spooled: None,
     });
     let event = Event {
         input,

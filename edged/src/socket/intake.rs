@@ -12,9 +12,6 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use edged_rpc::RpcError;
-use relay_core::id::SegmentId;
-use relay_core::limits::PUT_IN_MEMORY;
-use relay_core::pack::single_table;
 use relay_core::segment::Digest;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
@@ -22,48 +19,12 @@ use tokio::time::Sleep;
 use super::refusal;
 use super::wire::{Broken, Hearer};
 use crate::desk::Desk;
+use crate::single::{Order, Taken};
 use crate::staging::StagedFile;
 
 /// How long a put may stay in memory while it is incomplete, or wait for room there; as
 /// for an arrival (semantics 10).
 const QUICK: Duration = Duration::from_secs(5);
-
-/// All bytes of a put.
-pub(super) enum Taken {
-    /// Where the table goes, then the body.
-    Memory {
-        /// Both.
-        bytes: BytesMut,
-        /// Where the body begins.
-        table_len: usize,
-        /// Of the body.
-        digest: Digest,
-        /// Room for both, until they are durable.
-        room: Option<OwnedSemaphorePermit>,
-    },
-    /// The body.
-    File(StagedFile),
-}
-
-impl Taken {
-    /// The digest of the body.
-    pub(super) fn digest(&self) -> Digest {
-        match self {
-            Self::Memory { digest, .. } => *digest,
-            Self::File(file) => file.digest(),
-        }
-    }
-
-    /// The length of the body.
-    pub(super) fn length(&self) -> u64 {
-        match self {
-            Self::Memory {
-                bytes, table_len, ..
-            } => (bytes.len() - table_len) as u64,
-            Self::File(file) => file.length(),
-        }
-    }
-}
 
 /// A put that cannot go on.
 pub(super) struct Refused {
@@ -99,18 +60,15 @@ struct Memory {
 }
 
 impl<'a> Intake<'a> {
-    /// Nothing has come yet of a put with the encoded metadata `meta`.
-    pub(super) fn new(desk: &'a Desk, meta: &[u8], announced: Option<u64>, most: u64) -> Self {
-        // A record must leave a log file room for others.
-        let in_memory = PUT_IN_MEMORY.min(desk.config.storage.log_file().0 / 4);
-        let table = single_table(SegmentId([0; 16]), Digest::default(), 0, meta);
-        let bytes = BytesMut::from(&table[..]);
+    /// Nothing has come yet of a put that says `order`.
+    pub(super) fn new(desk: &'a Desk, order: &Order, announced: Option<u64>, most: u64) -> Self {
+        let bytes = order.table_place();
         Self {
             desk,
             announced,
             most,
-            in_memory,
-            table_len: table.len(),
+            in_memory: desk.in_memory(),
+            table_len: bytes.len(),
             length: 0,
             held: Held::Memory(Memory {
                 bytes,

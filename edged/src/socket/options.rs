@@ -15,24 +15,12 @@ use relay_core::segment::{Meta, Topic};
 
 use super::refusal::invalid;
 use crate::config::Config;
+use crate::single::Order;
 
 /// The longest life a put may ask for, as in the config.
 const LONGEST: u64 = 3650 * 86_400;
 /// Peers one put may name: it makes a row for each.
 const PEERS: usize = 1024;
-
-/// Where a put goes and what travels with it.
-#[derive(Clone, Debug)]
-pub(super) struct Order {
-    /// The lane.
-    pub(super) lane: LaneName,
-    /// Where to.
-    pub(super) to: Arc<To>,
-    /// The metadata, encoded as it lies in a table.
-    pub(super) meta: Vec<u8>,
-    /// How long it stays worth sending.
-    pub(super) ttl: Option<Duration>,
-}
 
 /// Checks `options` against their own rules.
 pub(super) fn check(config: &Config, options: PutOptions) -> Result<Order, RpcError> {

@@ -33,7 +33,7 @@ use words::{lease, link_state, outcome, state, success_condition};
 pub(super) type Oldest = BTreeMap<NodeId, u64>;
 
 /// One look at the node.
-pub(super) struct Painter<'a> {
+pub(crate) struct Painter<'a> {
     desk: &'a Desk,
     node: &'a Picture,
     now: Now,
@@ -42,7 +42,7 @@ pub(super) struct Painter<'a> {
 
 impl<'a> Painter<'a> {
     /// Shows things as they stood at `now`.
-    pub(super) fn new(desk: &'a Desk, node: &'a Picture, now: Now) -> Self {
+    pub(crate) fn new(desk: &'a Desk, node: &'a Picture, now: Now) -> Self {
         let peers = node.peers.iter().map(|peer| (peer.name.as_str(), peer));
         Self {
             desk,
@@ -160,7 +160,7 @@ impl<'a> Painter<'a> {
     }
 
     /// One arrival.
-    pub(super) fn inbox(&self, item: &InboxItem) -> InboxView {
+    pub(crate) fn inbox(&self, item: &InboxItem) -> InboxView {
         let (state, leased_until) = lease(item.state, self.now);
         let origin = self.node_name(item.origin);
         InboxView {

@@ -6,33 +6,24 @@
 
 use edged_rpc::{Accepted, Digest as RpcDigest, Durability, Id, Response, RpcError};
 use relay_core::change::KeyName;
-use relay_core::event::{Input, Put, Shape};
-use relay_core::id::SegmentId;
+use relay_core::event::Input;
 use relay_core::limits;
-use relay_core::pack::single_table;
-use relay_core::segment::Digest;
 use std::sync::Arc;
-use tokio::sync::oneshot;
 
 use super::hear::{Hearing, Job};
-use super::intake::{Intake, Taken};
-use super::options::{self, Order};
+use super::intake::Intake;
+use super::options;
 use super::refusal;
 use super::wire::Broken;
-use crate::config::Config;
 use crate::desk::Desk;
 use crate::event::{Answer, Event};
-use crate::staging::Staged;
+use crate::single::{self, Mark, Order, Taken, Told, Untold};
 
 /// Bytes read and thrown away after a refusal, before the conversation is ended.
 const WASTE: u64 = 64 << 20;
 
 /// A put told to the core and not yet answered.
-pub(super) struct Pending {
-    id: SegmentId,
-    digest: Digest,
-    answer: oneshot::Receiver<Answer>,
-}
+pub(super) struct Pending(Told);
 
 /// Announces `put`, reads its bytes, tells the core.
 pub(super) async fn hear(hearing: &mut Hearing<'_>, put: edged_rpc::Put) -> Result<(), Broken> {
@@ -41,12 +32,12 @@ pub(super) async fn hear(hearing: &mut Hearing<'_>, put: edged_rpc::Put) -> Resu
         Ok(sound) => sound,
         Err(error) => return hearing.refuse(error).await,
     };
-    let most = most(&hearing.desk.config);
+    let most = hearing.desk.most();
     if let Err(error) = announce(hearing.desk, &order, len.unwrap_or(0), most).await {
         return hearing.refuse(error).await;
     }
     hearing.say(Response::Go).await?;
-    let intake = Intake::new(hearing.desk, &order.meta, len, most);
+    let intake = Intake::new(hearing.desk, &order, len, most);
     let taken = match intake.fill(&mut hearing.hearer).await? {
         Ok(taken) => taken,
         Err(refused) => {
@@ -82,11 +73,6 @@ fn check(
         None => None,
     };
     Ok((order, key))
-}
-
-/// The largest put, as the daemon tells the core: a quarter of the ceiling.
-fn most(config: &Config) -> u64 {
-    (config.storage.max_bytes.0 / 4).min(limits::MAX_SEGMENT)
 }
 
 async fn announce(desk: &Desk, order: &Order, length: u64, most: u64) -> Result<(), RpcError> {
@@ -126,55 +112,20 @@ async fn begin(
     key: Option<KeyName>,
     taken: Taken,
 ) -> Result<Pending, RpcError> {
-    let id = desk.fresh_id();
-    let (put, staged) = (desk.fresh_put(), desk.staging.fresh());
-    let (digest, length) = (taken.digest(), taken.length());
-    let table = single_table(id, digest, length, &order.meta);
-    let shape = Shape {
-        count: 1,
-        bytes: length,
-        table_len: u32::try_from(table.len()).expect("metadata is bounded"),
-        table: Digest::of(&table),
-        first: id,
-        last: id,
-    };
-    let (bytes, room) = match taken {
-        Taken::Memory {
-            mut bytes, room, ..
-        } => {
-            bytes[..table.len()].copy_from_slice(&table);
-            (Staged::Memory(bytes.freeze()), room)
-        }
-        Taken::File(file) => {
-            let name = file.finish().await;
-            let name = name.map_err(|error| refusal::staging(&error))?;
-            (Staged::File { table, name }, None)
-        }
-    };
-    let input = Input::Put(Put {
-        put,
-        staged,
-        shape,
-        lane: order.lane.clone(),
-        to: Arc::clone(&order.to),
-        ttl: order.ttl,
-        key: key.map(|key| (key, digest)),
-    });
-    let event = Event {
-        input,
-        staged: Some((staged, bytes)),
-        room: room.map(Into::into),
-    };
-    let answer = desk.begin_put(event, put).await;
-    let answer = answer.map_err(|_| refusal::draining())?;
-    Ok(Pending { id, digest, answer })
+    let mark = Mark { key, spooled: None };
+    match single::put(desk, order, mark, taken).await {
+        Ok(told) => Ok(Pending(told)),
+        Err(Untold::Staging(error)) => Err(refusal::staging(&error)),
+        Err(Untold::GoingDown(_)) => Err(refusal::draining()),
+    }
 }
 
 impl Pending {
     /// Waits for the core and gives the answer of the put.
     pub(super) async fn answer(self, durability: Durability) -> Response {
-        let (id, digest, known) = match self.answer.await {
-            Ok(Answer::Accepted) => (self.id, self.digest, false),
+        let Told { id, digest, answer } = self.0;
+        let (id, digest, known) = match answer.await {
+            Ok(Answer::Accepted) => (id, digest, false),
             Ok(Answer::Known(id, digest)) => (id, digest, true),
             Ok(Answer::Refused(why)) => return Response::Error(refusal::refused(why)),
             Ok(Answer::Admitted) | Err(_) => return Response::Error(refusal::unknown()),

@@ -7,7 +7,7 @@ use relay_core::scheduler::Rung;
 use relay_core::units::ByteCount;
 
 /// The core's refusal of a put.
-pub(super) fn refused(why: Refusal) -> RpcError {
+pub(crate) fn refused(why: Refusal) -> RpcError {
     match why {
         Refusal::UnknownPeer(name) => RpcError::new(
             ErrorKind::NotFound,
@@ -133,12 +133,22 @@ pub(super) fn too_many() -> RpcError {
     .with_hint("put in batches, or ask less often")
 }
 
+/// The uid connects too fast.
+pub(super) fn too_many_calls() -> RpcError {
+    RpcError::new(
+        ErrorKind::Refused,
+        "too_many_connections",
+        "this user connects more than 1000 times a second",
+    )
+    .with_hint("keep a connection, and ask more than one thing over it")
+}
+
 /// All places are taken.
 pub(super) fn too_many_connections() -> RpcError {
     RpcError::new(
         ErrorKind::Refused,
         "too_many_connections",
-        "as many clients are connected as [rpc] max_connections allows",
+        "as many clients are connected as [rpc] max_connections allows, in all or of one user (half of them)",
     )
     .with_hint("close idle connections, or raise it")
 }
@@ -194,7 +204,7 @@ pub(super) fn failed(code: &str, found: impl Into<String>) -> RpcError {
 }
 
 /// What the file system said while a put was staged.
-pub(super) fn staging(error: &std::io::Error) -> RpcError {
+pub(crate) fn staging(error: &std::io::Error) -> RpcError {
     use std::io::ErrorKind as Io;
     if error.kind() == Io::QuotaExceeded {
         let why = format!("the segment cannot be kept: {error}");

@@ -8,6 +8,7 @@ use crate::meter::Metered;
 use crate::partial::PartialRow;
 use crate::segment::PackInfo;
 use crate::setting::{Setting, Value};
+use crate::spool::SpooledRow;
 use crate::time::Unix;
 
 /// What waits or lies in one (peer, lane), summed.
@@ -58,6 +59,8 @@ pub struct Snapshot {
     pub expires: Option<Unix>,
     /// Large segments of which only the beginning is here.
     pub partials: Vec<PartialRow>,
+    /// Files that are put and were not seen to be gone: the shell removes them.
+    pub spooled: Vec<SpooledRow>,
 }
 
 /// A piece of work read back from the ledger.

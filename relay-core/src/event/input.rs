@@ -266,6 +266,8 @@ pub enum Input {
     /// How earlier runs ended by panics, oldest first; those counted before count for
     /// nothing. Heard before anything else of a run.
     Panicked(Vec<crate::poison::Panic>),
+    /// The files these segments were made of are gone for good.
+    Unspooled(Vec<SegmentId>),
     /// The daemon was asked to stop.
     Drain,
     /// The deadline has come.

@@ -78,6 +78,8 @@ pub(super) fn apply<'a>(
             Change::Metered(row) => super::meters::write(conn, *row)?,
             Change::Audit(record) => super::audit::append(conn, record)?,
             Change::PruneAudit(upto) => super::audit::prune(conn, *upto)?,
+            Change::Spooled(row) => super::spooled::write(conn, row)?,
+            Change::Unspooled(segment) => super::spooled::remove(conn, *segment)?,
             Change::Node(no, name) => {
                 conn.prepare_cached("INSERT OR REPLACE INTO node VALUES (?1, ?2)")?
                     .execute((no.0, name.as_str()))?;

@@ -149,6 +149,15 @@ impl Ledger {
         self.change_inbox(|shelf| shelf.settle(ids, parked, Book::Deadletter, now))
     }
 
+    /// Leases of these items, theirs who asks, end at `until`: later than they would, or
+    /// at once. What is settled stays so.
+    ///
+    /// # Errors
+    /// [`LedgerError`] as for [`Ledger::commit`].
+    pub fn lease(&mut self, ids: &[SegmentId], until: Unix, now: Unix) -> LedgerResult<()> {
+        self.change_inbox(|shelf| shelf.lease(ids, until, now))
+    }
+
     fn change_inbox<T>(
         &mut self,
         work: impl FnOnce(&mut Shelf<'_>) -> LedgerResult<T>,

@@ -161,6 +161,12 @@ CREATE TABLE partial (
   id BLOB NOT NULL, digest BLOB NOT NULL, length INTEGER NOT NULL,
   bytes INTEGER NOT NULL, at INTEGER NOT NULL, sum INTEGER NOT NULL
 );
+
+-- Files of spool folders that are put and not yet known to be gone.
+CREATE TABLE spooled (
+  segment BLOB PRIMARY KEY, folder TEXT NOT NULL, inode INTEGER NOT NULL,
+  length INTEGER NOT NULL, modified INTEGER NOT NULL, sum INTEGER NOT NULL
+) WITHOUT ROWID;
 ";
 
 /// The one writing connection, migrated to the newest schema.

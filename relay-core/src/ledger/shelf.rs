@@ -4,6 +4,8 @@
 //! A row is moved as a whole where it can be; where only some of its members
 //! move, they get rows of their own and the rest keeps its state and lease.
 
+mod leases;
+
 use std::collections::BTreeMap;
 
 use rusqlite::Connection;

@@ -1,6 +1,7 @@
 //! Who acts on what is heard.
 
 use super::Scheduler;
+use crate::change::Change;
 use crate::event::Input;
 use crate::time::Now;
 
@@ -72,6 +73,7 @@ impl Scheduler {
             Input::Ordered { id, caller, order } => self.on_ordered(now, id, &caller, order),
             Input::SentOnWire { peer, bytes } => self.on_sent_on_wire(now, &peer, bytes),
             Input::Panicked(panics) => self.on_panicked(now, panics),
+            Input::Unspooled(gone) => self.batch.extend(gone.into_iter().map(Change::Unspooled)),
             Input::Drain => self.on_drain(now),
             Input::Wake => self.on_wake(now),
         }

@@ -108,6 +108,7 @@ const fn link_of(input: &Input) -> Option<LinkId> {
         | Input::Progressed { .. }
         | Input::Kept { .. }
         | Input::Panicked(_)
+        | Input::Unspooled(_)
         | Input::Drain
         | Input::Wake => None,
     }

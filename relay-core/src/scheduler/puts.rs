@@ -11,6 +11,7 @@ use crate::aim::To;
 use crate::change::{Change, KeyName, KeyRow};
 use crate::event::{Effect, Put, Refusal, Shape};
 use crate::id::{LaneName, NodeNo, PutId, StagedId};
+use crate::spool::SpooledRow;
 use crate::time::Now;
 
 /// How long a key is remembered, 24 h (semantics 2.7).
@@ -194,6 +195,11 @@ impl Scheduler {
         }
         let name = key.as_ref().map(|row| row.name.clone());
         changes.extend(key.map(Change::Key));
+        changes.extend(put.spooled.clone().map(|from| {
+            let segment = put.shape.first;
+            let from = *from;
+            Change::Spooled(SpooledRow { segment, from })
+        }));
         let stored = Stored {
             put: put.put,
             staged: parts.iter().map(|(staged, _)| *staged).collect(),

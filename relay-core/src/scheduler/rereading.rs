@@ -70,6 +70,7 @@ impl Reading {
             | Input::Divided { .. }
             | Input::Ordered { .. }
             | Input::SentOnWire { .. }
+            | Input::Unspooled(_)
             | Input::Panicked(_)
             | Input::Drain
             | Input::Wake => None,

@@ -115,6 +115,7 @@ impl Node {
             to: Arc::new(To::peers([name("beta")])),
             ttl: None,
             key: None,
+            spooled: None,
         };
         self.hear(Input::Put(put))
     }

@@ -6,6 +6,7 @@ use relay_core::change::{Change, Depth, Due, Snapshot, close_attempt};
 use relay_core::delivery::{Outcome, State};
 use relay_core::id::BootEpoch;
 use relay_core::meter::Metered;
+use relay_core::spool::SpooledRow;
 use relay_core::time::Unix;
 
 use super::real::same_snapshot;
@@ -127,6 +128,14 @@ impl Disk {
             stuck: self.stuck(None, usize::MAX).len() as u64,
             expires: self.expired(Unix(0), None, 0).1,
             partials: self.partials.rows.values().cloned().collect(),
+            spooled: self
+                .spooled
+                .iter()
+                .map(|(segment, from)| SpooledRow {
+                    segment: *segment,
+                    from: from.clone(),
+                })
+                .collect(),
         }
     }
 }

@@ -91,7 +91,7 @@ impl World {
         self.staged_put(n, content, to, key)
     }
 
-    fn staged_put(
+    pub(super) fn staged_put(
         &mut self,
         n: usize,
         content: Arc<Content>,
@@ -125,10 +125,11 @@ impl World {
             to,
             ttl,
             key,
+            spooled: None,
         }
     }
 
-    fn drawn_content(&mut self, n: usize, members: u64) -> Arc<Content> {
+    pub(super) fn drawn_content(&mut self, n: usize, members: u64) -> Arc<Content> {
         let first = SegmentId::v7(self.nodes[n].clock(self.now).unix.0, self.wide());
         let large = members == 1 && !self.plan.small_only && self.dice.chance(400);
         let most = if self.plan.small_only {
@@ -180,7 +181,7 @@ impl World {
         }
     }
 
-    fn drawn_peers(&mut self, n: usize) -> Vec<NodeId> {
+    pub(super) fn drawn_peers(&mut self, n: usize) -> Vec<NodeId> {
         if self.dice.chance(10) {
             return vec!["stranger".parse().expect("a short name is a name")];
         }

@@ -62,7 +62,9 @@ impl Oracle {
                 | Change::Set(..)
                 | Change::Metered(_)
                 | Change::Audit(_)
-                | Change::PruneAudit(_) => {}
+                | Change::PruneAudit(_)
+                | Change::Spooled(_) => {}
+                Change::Unspooled(_) => self.unspool_asked(n, change, nodes),
             }
         }
     }

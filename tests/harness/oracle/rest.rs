@@ -35,6 +35,7 @@ pub(super) fn judge(oracle: &Oracle, nodes: &[Node], plan: &Plan) {
         assert!(open.is_none(), "[rest] n{n} never answered {open:?}");
         oracle.no_order_open(n);
         oracle.no_partial_left(n, nodes);
+        oracle.no_file_left(n, nodes);
         oracle.conditions_are_met(n, &nodes[n]);
         let disk = &nodes[n].disk;
         for row in disk

@@ -136,6 +136,7 @@ impl World {
         let group = self.nodes[n].disk.crash();
         if !lucky {
             self.nodes[n].disk.partials.lose_power();
+            self.nodes[n].folder.lose_power();
         }
         if self.plan.odds.rot > 0 {
             self.nodes[n].disk.partials.rot(self.now);

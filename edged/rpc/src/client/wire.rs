@@ -76,6 +76,11 @@ impl Wire {
         }
     }
 
+    /// Whether nothing more can be said or heard.
+    pub(super) const fn is_broken(&self) -> bool {
+        self.broken
+    }
+
     /// Sends one frame of words.
     pub(super) fn say<T: Serialize>(&mut self, message: &T) -> Result<(), ClientError> {
         self.say_with(|out| frame::encode(message, out), &[])
