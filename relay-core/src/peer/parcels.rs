@@ -116,12 +116,16 @@ impl Parcels {
 
     /// Puts a parcel in its place; the one that was there is answered.
     pub fn insert(&mut self, key: Key, parcel: Parcel) -> Option<Parcel> {
-        if let Some(slot) = self.slot(&key) {
-            return self.slots[slot].replace(parcel);
-        }
+        let place = match self.place(&key) {
+            Ok((order, at)) => {
+                let slot = self.blocks[self.order[order].1 as usize].slots[at];
+                return self.slots[slot as usize].replace(parcel);
+            }
+            Err(place) => place,
+        };
         let slot = self.free_slots.pop().unwrap_or_else(|| self.new_slot());
         self.slots[slot as usize] = Some(parcel);
-        self.note(key, slot);
+        self.note(key, slot, place);
         self.hint(&key, slot);
         self.last = Some((key, slot));
         self.len += 1;
@@ -256,9 +260,8 @@ impl Parcels {
         }
     }
 
-    /// Puts a key that is not there into the index.
-    fn note(&mut self, key: Key, slot: u32) {
-        let (mut order, mut at) = self.place(&key).unwrap_or_else(|place| place);
+    /// Puts a key that is not there into the index, at its place.
+    fn note(&mut self, key: Key, slot: u32, (mut order, mut at): Place) {
         if self.order.is_empty() {
             let block = self.empty_block();
             self.order.push((key, block));

@@ -313,11 +313,14 @@ impl Scheduler {
     /// Notes that a quota refuses what is first in `lane`; parks all of it that
     /// is in memory, where the config wants that.
     pub(super) fn refuse_shut(&mut self, now: Now, no: NodeNo, lane: LaneNo) {
+        if self.standing.is_open() {
+            return;
+        }
         let peer = &self.peers[&no];
         let Some(first) = first_ready(&peer.lanes[&lane]) else {
             return;
         };
-        if self.standing.is_open() || !self.is_out_of_quota(now, peer, lane) {
+        if !self.is_out_of_quota(now, peer, lane) {
             return;
         }
         let counted = self.refused.insert((no, lane), first);

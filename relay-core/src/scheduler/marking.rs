@@ -44,12 +44,16 @@ impl Scheduler {
             .link
             .up()
             .expect("a peer that may be sent to has a link");
+        let gates = self.has_lane_gates();
         for n in 0..self.peers[&no].by_class.len() {
             let (_, lane) = self.peers[&no].by_class[n];
-            let mut open = self.peers[&no].lanes[&lane].has_ready();
-            if !open {
+            let waits = &self.peers[&no].lanes[&lane];
+            let full = !waits.is_open(&self.settings.limits);
+            // What a full window keeps from beginning may still be refused by a gate.
+            if !waits.has_ready() || (full && !gates) {
                 continue;
             }
+            let mut open = true;
             self.lane_gates(now, &self.peers[&no], lane, &mut |_| open = false);
             self.refuse_shut(now, no, lane);
             let mut room = self.room(&self.peers[&no], lane);

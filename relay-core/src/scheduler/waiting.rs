@@ -72,7 +72,8 @@ impl Scheduler {
     /// When what waits in the outboxes of `peer` has waited long enough for a byte.
     pub(super) fn unadmitted_at(&self, peer: &Peer) -> Option<Mono> {
         let waits = |lane: &Lane| {
-            let mut keys = lane.outbox.iter();
+            // The last to come in was looked at just now, and is the least likely to have begun.
+            let mut keys = lane.outbox.iter().rev();
             !lane.outbox.is_empty()
                 && !self.is_clogged(peer, lane.rule.class)
                 && keys.any(|key| may_return(peer, key))
