@@ -17,7 +17,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use relay_core::sink::{self, Tried};
 use serde::Serialize;
 
-use super::pieces::Pieces;
+use super::pieces::{Bad, Pieces};
 use super::{Arrival, Ended, unable};
 use crate::desk::Desk;
 use crate::folder::Folder;
@@ -32,7 +32,7 @@ pub(super) struct Dir {
 /// Why an arrival is not there.
 enum Trouble {
     /// Our own bytes are bad.
-    Bytes(String),
+    Bytes(Bad),
     /// The folder takes nothing.
     Folder(io::Error),
 }
@@ -64,7 +64,7 @@ impl Dir {
             let id = arrival.0.id;
             match store(desk, &folder, arrival).await {
                 Ok(()) => stored.push(id),
-                Err(Trouble::Bytes(found)) => ended.push((id, Tried::Failed, found)),
+                Err(Trouble::Bytes((tried, found))) => ended.push((id, tried, found)),
                 Err(Trouble::Folder(error)) => {
                     ended.extend(unable(&arrivals[n..], &self.shown(&error)));
                     break;

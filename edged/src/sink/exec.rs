@@ -19,7 +19,7 @@ use relay_core::sink::Tried;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{ChildStderr, ChildStdin, Command};
 
-use super::pieces::Pieces;
+use super::pieces::{Bad, Pieces};
 use super::{Arrival, Ended, shown};
 use crate::desk::Desk;
 
@@ -54,7 +54,7 @@ impl Exec {
         for (item, view) in arrivals {
             let (tried, found) = match Pieces::of(desk, &item).await {
                 Ok(pieces) => self.run_on(words(&view), Feed { desk, pieces }).await,
-                Err(found) => (Tried::Failed, found),
+                Err(bad) => bad,
             };
             ended.push((item.id, tried, found));
         }
@@ -81,7 +81,7 @@ impl Exec {
         let said = tokio::spawn(listen(child.stderr.take()));
         let work = async {
             let (fed, status) = tokio::join!(feed(stdin, source, &group), child.wait());
-            fed.and(status.map_err(|error| error.to_string()))
+            fed.and(status.map_err(|error| (Tried::Failed, error.to_string())))
         };
         let ended = tokio::time::timeout(self.longest, work).await;
         // Whatever it has left running, too.
@@ -91,7 +91,7 @@ impl Exec {
         match ended {
             Ok(Ok(status)) if status.success() => (Tried::Done, String::new()),
             Ok(Ok(status)) => (Tried::Failed, with_words(&ending(status), &said)),
-            Ok(Err(found)) => (Tried::Failed, found),
+            Ok(Err(bad)) => bad,
             Err(_) => {
                 // It has been killed with its group, and is only to be fetched.
                 let _ = child.wait().await;
@@ -124,7 +124,7 @@ impl Exec {
 /// Where the bytes for a program come from.
 trait Source {
     /// The next of them; `None` at the end, and why where they are not what they should be.
-    async fn next(&mut self) -> Result<Option<Bytes>, String>;
+    async fn next(&mut self) -> Result<Option<Bytes>, Bad>;
 }
 
 /// The bytes of one arrival.
@@ -134,7 +134,7 @@ struct Feed<'a> {
 }
 
 impl Source for Feed<'_> {
-    async fn next(&mut self) -> Result<Option<Bytes>, String> {
+    async fn next(&mut self) -> Result<Option<Bytes>, Bad> {
         self.pieces.next(self.desk).await
     }
 }
@@ -163,7 +163,7 @@ async fn feed(
     stdin: Option<ChildStdin>,
     mut source: impl Source,
     group: &Group,
-) -> Result<(), String> {
+) -> Result<(), Bad> {
     let Some(mut stdin) = stdin else {
         return Ok(());
     };
@@ -175,10 +175,10 @@ async fn feed(
                 }
             }
             Ok(None) => return Ok(()),
-            Err(found) => {
+            Err(bad) => {
                 // It must not take what it has for all there is.
                 group.end();
-                return Err(found);
+                return Err(bad);
             }
         }
     }
@@ -240,11 +240,11 @@ mod tests {
     struct Sample(usize, bool);
 
     impl Source for Sample {
-        async fn next(&mut self) -> Result<Option<Bytes>, String> {
+        async fn next(&mut self) -> Result<Option<Bytes>, Bad> {
             let more = self.0.min(1 << 20);
             self.0 -= more;
             match (more, self.1) {
-                (0, true) => Err("bad".to_owned()),
+                (0, true) => Err((Tried::Failed, "bad".to_owned())),
                 (0, false) => Ok(None),
                 _ => Ok(Some(Bytes::from(vec![b'x'; more]))),
             }

@@ -5,12 +5,16 @@ use bytes::Bytes;
 use relay_core::event::SendTrouble;
 use relay_core::ledger::InboxItem;
 use relay_core::segment::Digest;
+use relay_core::sink::Tried;
 
 use crate::desk::Desk;
 use crate::transport::{Bodies, Payload, Source as _};
 
 /// Read at once of a payload that is a file.
 const CHUNK: u64 = 256 << 10;
+
+/// What a try comes to whose bytes are bad, and what was found.
+pub(super) type Bad = (Tried, String);
 
 /// What is left of the bytes.
 pub(super) struct Pieces {
@@ -27,9 +31,9 @@ impl Pieces {
     ///
     /// # Errors
     /// Why they cannot be read.
-    pub(super) async fn of(desk: &Desk, item: &InboxItem) -> Result<Self, String> {
+    pub(super) async fn of(desk: &Desk, item: &InboxItem) -> Result<Self, Bad> {
         let payload = desk.payloads.load(item.pack).await;
-        let payload = payload.map_err(|trouble| said(&trouble).to_owned())?;
+        let payload = payload.map_err(|trouble| said(&trouble))?;
         Ok(Self {
             payload,
             digest: item.digest,
@@ -44,7 +48,7 @@ impl Pieces {
     ///
     /// # Errors
     /// Why the rest cannot be read, or that the bytes are not what they should be.
-    pub(super) async fn next(&mut self, desk: &Desk) -> Result<Option<Bytes>, String> {
+    pub(super) async fn next(&mut self, desk: &Desk) -> Result<Option<Bytes>, Bad> {
         let left = self.length - self.given;
         if left == 0 {
             return Ok(None);
@@ -56,12 +60,12 @@ impl Pieces {
                     .zip(usize::try_from(self.length).ok());
                 let range = range.and_then(|(from, length)| Some(from..from.checked_add(length)?));
                 let range = range.filter(|range| range.end <= bodies.len());
-                bodies.slice(range.ok_or_else(|| said(&SendTrouble::Corrupt).to_owned())?)
+                bodies.slice(range.ok_or_else(|| said(&SendTrouble::Corrupt))?)
             }
             Bodies::File { .. } => {
                 let more = left.min(CHUNK);
                 let chunk = desk.payloads.chunk(&self.payload, self.given, more).await;
-                chunk.map_err(|trouble| said(&trouble).to_owned())?
+                chunk.map_err(|trouble| said(&trouble))?
             }
         };
         self.hasher.update(&piece);
@@ -69,16 +73,18 @@ impl Pieces {
         let whole = self.given == self.length;
         let sound = !piece.is_empty() && self.given <= self.length;
         if !sound || whole && Digest(*self.hasher.finalize().as_bytes()) != self.digest {
-            return Err(said(&SendTrouble::Corrupt).to_owned());
+            return Err(said(&SendTrouble::Corrupt));
         }
         Ok(Some(piece))
     }
 }
 
-const fn said(trouble: &SendTrouble) -> &'static str {
-    match trouble {
-        SendTrouble::Missing => "our own bytes of it are gone",
-        SendTrouble::Corrupt => "our own bytes of it do not match its digest",
-        SendTrouble::Unreadable => "our own bytes of it cannot be read just now",
-    }
+fn said(trouble: &SendTrouble) -> Bad {
+    let (tried, found) = match trouble {
+        SendTrouble::Missing => (Tried::Failed, "our own bytes of it are gone"),
+        SendTrouble::Corrupt => (Tried::Failed, "our own bytes of it do not match its digest"),
+        // An ill disk is no arrival's fault.
+        SendTrouble::Unreadable => (Tried::Unable, "our own bytes of it cannot be read just now"),
+    };
+    (tried, found.to_owned())
 }
