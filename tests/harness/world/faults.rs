@@ -314,6 +314,7 @@ impl World {
             .as_micros() as u64
             * 20;
         let limited = if self.plan.limiting.on { LIMITED } else { 0 };
-        self.now + PATIENCE + limited + flow + waits + 10 * self.plan.path.idle
+        let unread = self.time_to_give_up();
+        self.now + PATIENCE + limited + flow + waits + unread + 10 * self.plan.path.idle
     }
 }

@@ -10,6 +10,7 @@ use relay_core::change::Due;
 use relay_core::event::{Effect, Input};
 
 use super::{Event, World};
+use crate::scenario::SECOND;
 use crate::scenario::reads::{ReadAct, kind, kind_of};
 
 /// How the disk of a node answers just now.
@@ -51,6 +52,19 @@ impl World {
     /// Faults end: every disk answers again, but for what is dead for good.
     pub(super) fn reads_calm(&mut self, n: usize) {
         self.nodes[n].mood = Mood::default();
+    }
+
+    /// How long nodes may take to give up what they can never read: each row for as long as
+    /// that takes with its waits, a few at a time.
+    pub(super) fn time_to_give_up(&self) -> u64 {
+        let limits = &self.plan.limits;
+        let each = 2 * limits.unreadable.as_micros() as u64 + 2 * SECOND;
+        let dead = self.nodes.iter().map(|node| {
+            let packs = node.disk.owed.values().map(|row| row.due.pack);
+            let dead = packs.filter(|no| node.disk.packs.get(no).is_some_and(|pack| pack.dead));
+            dead.count() as u64
+        });
+        dead.sum::<u64>().div_ceil(limits.late_acks as u64) * each
     }
 
     /// How much longer a read of `n` takes just now.
