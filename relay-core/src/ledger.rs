@@ -256,8 +256,10 @@ impl Ledger {
         Ok((ledger, snapshot))
     }
 
-    fn snapshot(&self, rescued: u64) -> LedgerResult<Snapshot> {
+    fn snapshot(&mut self, rescued: u64) -> LedgerResult<Snapshot> {
         let (stuck, expires) = recovery::overdue(&self.conn)?;
+        let (spooled, unsound) = spooled::read(&self.conn)?;
+        self.damaged += unsound;
         Ok(Snapshot {
             ledger: self.id,
             epoch: self.epoch,
@@ -275,7 +277,7 @@ impl Ledger {
             stuck,
             expires,
             partials: Vec::new(),
-            spooled: spooled::read(&self.conn)?.0,
+            spooled,
         })
     }
 

@@ -178,3 +178,84 @@ fn a_row_that_cannot_be_read_keeps_its_file_too() {
     let parcels: u64 = waiting.map(|(_, _, _, depth)| depth.parcels).sum();
     assert_eq!(parcels, 2, "it is not forgotten, nor the last one put");
 }
+
+/// Puts packs of `length` until none finds room; answers them.
+fn fill(disk: &mut Disk, length: usize, percent: u64) -> Vec<(Due, Bytes)> {
+    let body = vec![7u8; length];
+    let mut all = Vec::new();
+    loop {
+        let (pack, bytes) = disk.pack(&[&body], NodeNo::LOCAL);
+        let due = due_of(&pack);
+        let report = disk.commit(vec![pack, Change::Owed(owed(due))]);
+        if !report.refused.is_empty() {
+            return all;
+        }
+        all.push((due, bytes));
+        assert!(all.len() < 2_000, "the ceiling is never reached");
+        if report.space.used >= report.space.ceiling / 100 * percent {
+            return all;
+        }
+    }
+}
+
+/// Calls of `relieve` until it has nothing to do.
+fn relieve(disk: &mut Disk) -> u64 {
+    let mut calls = 0;
+    while disk.ledger.relieve(NOW).expect("it cleans") {
+        calls += 1;
+        assert!(calls < 1_000, "it never ends");
+    }
+    calls
+}
+
+#[test]
+fn what_cannot_be_packed_tighter_is_refused_and_not_copied_round_and_round() {
+    let mut disk = small();
+
+    // Two of these lie in a file, and a third never fits.
+    let all = fill(&mut disk, 360 << 10, 1_000);
+    relieve(&mut disk);
+
+    assert!(all.len() > 8, "only {} found room", all.len());
+    for (due, bytes) in &all {
+        assert_eq!(disk.bytes(due.pack), bytes);
+    }
+    // Half of them settled: cleaning is worth it again.
+    let gone = all.iter().step_by(2);
+    disk.commit(gone.map(|(due, _)| acked(*due)).collect());
+    relieve(&mut disk);
+    let space = disk.ledger.space();
+    assert!(space.used < space.ceiling / 8 * 6, "{space:?}");
+}
+
+#[test]
+fn a_node_that_never_was_full_makes_a_file_to_clean_into() {
+    let mut disk = small();
+    let all = fill(&mut disk, 60 << 10, 90);
+
+    let gone = all.iter().step_by(2);
+    disk.commit(gone.map(|(due, _)| acked(*due)).collect());
+    relieve(&mut disk);
+
+    let space = disk.ledger.space();
+    assert!(space.used < space.ceiling / 8 * 6, "{space:?}");
+    assert!(size_of(disk.dir.path()) <= CEILING);
+}
+
+#[test]
+fn a_file_with_few_packs_is_cleaned_once_most_of_them_are_settled() {
+    let mut disk = small();
+    // Five in a file.
+    let all = fill(&mut disk, 190 << 10, 1_000);
+    relieve(&mut disk);
+
+    let gone = all.iter().enumerate().filter(|(n, _)| n % 5 > 0);
+    disk.commit(gone.map(|(_, (due, _))| acked(*due)).collect());
+    relieve(&mut disk);
+
+    let space = disk.ledger.space();
+    assert!(space.used < space.ceiling / 8 * 6, "{space:?}");
+    for (due, bytes) in all.iter().step_by(5) {
+        assert_eq!(disk.bytes(due.pack), bytes);
+    }
+}

@@ -198,6 +198,13 @@ impl Counters {
         self.pinned_logs
     }
 
+    /// Rows that pin the log.
+    pub(super) fn log_pins(&self) -> u64 {
+        let range = [LOG_PINS, i64::MIN, i64::MIN, i64::MIN]..[LOG_PINS + 1, i64::MIN, 0, 0];
+        let pins = self.values.range(range).map(|(_, value)| *value);
+        pins.map(|pins| u64::try_from(pins).unwrap_or(0)).sum()
+    }
+
     /// Packs with a payload file, and the rows that pin each.
     pub(super) fn payloads(&self) -> impl Iterator<Item = (PackNo, u64)> {
         self.values

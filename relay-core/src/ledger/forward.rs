@@ -14,7 +14,7 @@ use rusqlite::Connection;
 
 use super::bodies::Loaded;
 use super::counters::{Deltas, Home, bump, pins_key};
-use super::error::LedgerError;
+use super::error::{LedgerError, ReadError};
 use super::held::Held;
 use super::log::RECORD;
 use super::place::{PACK, PackRow, move_pack, read_pack};
@@ -28,8 +28,7 @@ const BATCH: usize = 256;
 const BATCH_BYTES: u64 = 4 << 20;
 /// Pages such a transaction may write: a row and its share of the indexes each.
 const BATCH_PAGES: u64 = 2 * BATCH as u64 + 64;
-/// Eighths of a file that may be pinned for it to be worth copying: what is won is never
-/// less than a third of what is written.
+/// Eighths of a file that may be pinned for it to be worth copying.
 const WORTH: u64 = 6;
 /// Eighths of the ceiling in use from which files are cleaned before they are needed.
 const RELIEF: u64 = 6;
@@ -37,10 +36,13 @@ const RELIEF: u64 = 6;
 /// What is known of files that are pinned.
 #[derive(Debug, Default)]
 pub(super) struct Forward {
-    /// The file that is being cleaned.
-    source: Option<u32>,
-    /// Bytes that pin each file, as measured when it had so many pins.
-    live: BTreeMap<u32, (u64, u64)>,
+    /// The file that is being cleaned, its generation, and what was used before.
+    source: Option<(u32, u64, u64)>,
+    /// Bytes that pin each file and generation, as measured when it had so many pins.
+    live: BTreeMap<(u32, u64), (u64, u64)>,
+    /// How many rows pinned the log when cleaning last won nothing: records do not split,
+    /// and what is left behind the last one of each file may be all there is to win.
+    stalled: Option<u64>,
     /// Files that hold a pinned pack which cannot be read, by generation.
     damaged: BTreeSet<(u32, u64)>,
 }
@@ -68,7 +70,14 @@ impl Ledger {
         if space.used < space.ceiling / 8 * RELIEF {
             return Ok(false);
         }
-        let result = self.forward_step(now);
+        let result = match self.forward_step(now) {
+            // What is asked for needs the room more: nothing was renamed.
+            Err(error) if error.is_full() => {
+                self.forward.source = None;
+                Ok(Step::Nothing)
+            }
+            other => other,
+        };
         match self.guard(result) {
             Ok(step) => Ok(step != Step::Nothing),
             Err(error) => Err(error),
@@ -88,6 +97,9 @@ impl Ledger {
 
     /// One batch.
     fn forward_step(&mut self, now: Unix) -> LedgerResult<Step> {
+        if self.has_stalled() {
+            return Ok(Step::Nothing);
+        }
         let Some((no, held)) = self.source()? else {
             return Ok(Step::Nothing);
         };
@@ -95,28 +107,51 @@ impl Ledger {
         if !packs.is_empty() {
             return self.copy(no, held, packs);
         }
-        self.forward.source = None;
+        let source = self.forward.source.take();
         if self.counters.pins(Home::Log(no)) > 0 {
             // By rows that cannot be read.
             self.forward.damaged.insert((no, held.generation));
             return Ok(Step::Copied);
         }
         self.retire_log(no, held, now)?;
+        let least = self.options.log_file_bytes / 8;
+        let used = self.measured_space().used;
+        if source.is_some_and(|(_, _, before)| used + least > before) {
+            self.forward.stalled = Some(self.counters.log_pins());
+        }
         Ok(Step::Freed)
+    }
+
+    /// Whether cleaning won nothing, and too little has been settled since for that to
+    /// have changed.
+    fn has_stalled(&mut self) -> bool {
+        let Some(then) = self.forward.stalled else {
+            return false;
+        };
+        let pins = self.counters.log_pins();
+        let still = pins * 16 >= then * 15;
+        self.forward.stalled = still.then_some(then.max(pins));
+        still
     }
 
     /// The file that is being cleaned, or the emptiest that is worth it.
     fn source(&mut self) -> LedgerResult<Option<(u32, Held)>> {
         let order = self.log.settled_order();
-        let begun = self.forward.source;
-        if let Some(found) = order.iter().find(|(no, _)| Some(*no) == begun) {
-            return Ok(Some(*found));
+        let names = |no: u32, held: &Held| (no, held.generation);
+        if let Some((no, generation, _)) = self.forward.source {
+            let begun = |(at, held): &&(u32, Held)| names(*at, held) == (no, generation);
+            if let Some(found) = order.iter().find(begun) {
+                return Ok(Some(*found));
+            }
         }
-        let known: BTreeSet<u32> = order.iter().map(|(no, _)| *no).collect();
-        self.forward.live.retain(|no, _| known.contains(no));
+        let known: BTreeSet<(u32, u64)> = order.iter().map(|(no, held)| names(*no, held)).collect();
+        self.forward.live.retain(|name, _| known.contains(name));
+        self.forward.damaged.retain(|name| known.contains(name));
         let mut best: Option<(u64, u32, Held)> = None;
         for (no, held) in order {
-            if self.forward.damaged.contains(&(no, held.generation)) {
+            // What nothing pins is room already.
+            let settled = self.counters.pins(Home::Log(no)) == 0;
+            if settled || self.forward.damaged.contains(&(no, held.generation)) {
                 continue;
             }
             let live = self.live_bytes(no, held)?;
@@ -125,26 +160,24 @@ impl Ledger {
                 best = Some((live, no, held));
             }
         }
+        let used = self.measured_space().used;
         let found = best.map(|(_, no, held)| (no, held));
-        self.forward.source = found.map(|(no, _)| no);
+        self.forward.source = found.map(|(no, held)| (no, held.generation, used));
         Ok(found)
     }
 
     /// Bytes that pin a file: counted anew once an eighth of what pinned it has gone.
     fn live_bytes(&mut self, no: u32, held: Held) -> LedgerResult<u64> {
         let pins = self.counters.pins(Home::Log(no));
-        if let Some((then, live)) = self.forward.live.get(&no)
+        let name = (no, held.generation);
+        if let Some((then, live)) = self.forward.live.get(&name)
             && pins <= *then
-            && pins > then / 8 * 7
+            && pins * 8 > then * 7
         {
             return Ok(*live);
         }
-        let live = if pins == 0 {
-            0
-        } else {
-            pinned_bytes(&self.conn, no, held)?
-        };
-        self.forward.live.insert(no, (pins, live));
+        let live = pinned_bytes(&self.conn, no, held)?;
+        self.forward.live.insert(name, (pins, live));
         Ok(live)
     }
 
@@ -155,18 +188,27 @@ impl Ledger {
             if bytes_moved >= BATCH_BYTES {
                 break;
             }
-            let Ok(Loaded::Memory { bytes, .. }) = self.bodies.load(&pack) else {
-                self.damaged += 1;
-                self.forward.source = None;
-                self.forward.damaged.insert((no, held.generation));
-                step = Step::Copied;
-                break;
+            let bytes = match self.bodies.load(&pack) {
+                Ok(Loaded::Memory { bytes, .. }) => bytes,
+                // It may be read another time.
+                Err(ReadError::Io { .. } | ReadError::Sql(_)) => break,
+                Ok(Loaded::File { .. }) | Err(ReadError::Corrupt(_) | ReadError::Missing) => {
+                    self.damaged += 1;
+                    self.forward.damaged.insert((no, held.generation));
+                    step = Step::Copied;
+                    break;
+                }
             };
             if !self.log.fits(bytes.len() as u64) {
-                let Some(free) = self.log.first_free() else {
-                    break;
+                let free = match self.log.first_free() {
+                    Some(free) => Some(free),
+                    None => self.new_file()?,
                 };
+                let Some(free) = free else { break };
                 self.log.activate(free, PackNo(self.placed_upto.0 + 1))?;
+                if !self.log.fits(bytes.len() as u64) {
+                    break;
+                }
             }
             let place = self.log.append_moved(pack.no, &bytes)?;
             bytes_moved += bytes.len() as u64;

@@ -185,6 +185,11 @@ impl Ledger {
         self.log.first_free().filter(|_| spare)
     }
 
+    /// Gives a free file back to the file system, but for the last one.
+    fn drop_spare(&mut self) -> LedgerResult<bool> {
+        Ok(self.log.free_count() > 1 && self.log.drop_free()?)
+    }
+
     /// Brings a log file nearer to being free; `false` if none can be.
     fn free_one(&mut self, now: Unix) -> LedgerResult<bool> {
         let few = self.log.is_filling() || self.log.count() < FILES_KEPT;
@@ -195,7 +200,7 @@ impl Ledger {
             || self.copy_forward(now)?)
     }
 
-    fn new_file(&mut self) -> LedgerResult<Option<u32>> {
+    pub(super) fn new_file(&mut self) -> LedgerResult<Option<u32>> {
         if !self.log.is_filling() && !self.may_grow(self.options.log_file_bytes) {
             return Ok(None);
         }
@@ -228,7 +233,7 @@ impl Ledger {
     /// Makes sure that rows of `bytes` fit the database, retiring what is settled.
     pub(super) fn make_row_room(&mut self, bytes: u64, now: Unix) -> LedgerResult<bool> {
         while !self.rows_fit(bytes) {
-            if self.log.drop_free()? {
+            if self.drop_spare()? {
                 continue;
             }
             if !self.retire_oldest_log(now)? && !self.retire_oldest_payload(now)? {
@@ -262,7 +267,7 @@ impl Ledger {
 
     fn make_free_room(&mut self, bytes: u64, now: Unix) -> LedgerResult<bool> {
         while !self.may_grow(bytes) {
-            if self.log.drop_free()? || self.retire_oldest_payload(now)? {
+            if self.drop_spare()? || self.retire_oldest_payload(now)? {
                 continue;
             }
             if !self.retire_oldest_log(now)? {
