@@ -101,6 +101,7 @@ pub(crate) async fn run(desk: Desk, stop: CancellationToken) {
         () = stop.cancelled() => Ok(()),
     };
     if let Err(error) = ended {
+        // The daemon is going down, or its parts have ended.
         debug!(%error, "The sink ends");
     }
     sink.let_go().await;
@@ -168,7 +169,13 @@ impl Sink {
         match self.desk.readers.read(ready).await {
             Ok(Ok(ready)) if !ready.is_empty() => {}
             Ok(Ok(_)) => return Ok(false),
-            Ok(Err(error)) => return Err(error.to_string()),
+            // An ill disk may get well: the next look tells.
+            Ok(Err(error)) => {
+                let found = format!("the inbox cannot be read: {error}");
+                self.say_unable(&found);
+                self.rest();
+                return Ok(false);
+            }
             Err(error) => return Err(error.to_string()),
         }
         let until = clock::now().unix + self.lease;
@@ -225,10 +232,22 @@ impl Sink {
             journal.settle(confirmed, journal::Fate::Confirm).await?;
         }
         if unable {
-            self.unable = self.unable.saturating_add(1);
-            self.rests = clock::now().mono + UNABLE.wait(self.unable, u64::MAX);
+            self.rest();
         }
         Ok(())
+    }
+
+    /// It is the sink, or what is around it, that can do nothing just now.
+    fn rest(&mut self) {
+        self.unable = self.unable.saturating_add(1);
+        self.rests = clock::now().mono + UNABLE.wait(self.unable, u64::MAX);
+    }
+
+    fn say_unable(&mut self, found: &str) {
+        let says = self.repeats.says(found.to_owned(), clock::now().mono);
+        if let Some(kept_back) = says {
+            warn!(found, kept_back, "The sink cannot work, and arrivals wait");
+        }
     }
 
     async fn lease_for(&self, ids: Vec<SegmentId>, time: Duration) -> Result<(), String> {
@@ -257,12 +276,7 @@ impl Sink {
                     }
                 }
             }
-            Tried::Unable => {
-                let says = self.repeats.says(found.to_owned(), clock::now().mono);
-                if let Some(kept_back) = says {
-                    warn!(found, kept_back, "The sink cannot work, and arrivals wait");
-                }
-            }
+            Tried::Unable => self.say_unable(found),
         }
     }
 

@@ -226,7 +226,10 @@ fn mark_of(stat: &FileStat) -> FileMark {
     FileMark {
         inode: stat.st_ino,
         length: u64::try_from(stat.st_size).unwrap_or_default(),
-        modified: stat.st_mtime.saturating_mul(1_000_000_000) + stat.st_mtime_nsec,
+        modified: stat
+            .st_mtime
+            .saturating_mul(1_000_000_000)
+            .saturating_add(stat.st_mtime_nsec),
     }
 }
 
@@ -278,6 +281,20 @@ mod tests {
             names.sort();
             names
         }
+    }
+
+    #[test]
+    fn a_file_from_the_far_future_is_a_file() {
+        let site = Site::new();
+        fs::write(site.path("late"), b"late").expect("it is written");
+        let year_2300 = std::time::Duration::new(10_413_792_000, 500_000_000);
+        let file = File::options().write(true).open(site.path("late"));
+        file.and_then(|file| file.set_modified(std::time::UNIX_EPOCH + year_2300))
+            .expect("its time is set");
+
+        let stat = nix::sys::stat::stat(&site.path("late")).expect("it is there");
+
+        assert!(mark_of(&stat).modified > 0);
     }
 
     #[test]
