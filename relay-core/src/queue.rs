@@ -50,6 +50,9 @@ pub struct Lane {
     pub cursor: Option<Key>,
     /// How many were unloaded when the page under way was asked for.
     pub paging: Option<u64>,
+    /// Whether the round of pages under way brought anything, or something joined what it
+    /// is about.
+    pub brought: bool,
     /// Whether something left memory since that it may show as it was.
     pub page_is_stale: bool,
     /// What it was given, over its weight.
@@ -81,6 +84,7 @@ impl Lane {
             storing: Ordered::new(),
             cursor: None,
             paging: None,
+            brought: false,
             page_is_stale: false,
             given: 0,
         }

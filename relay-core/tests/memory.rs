@@ -250,3 +250,25 @@ fn a_page_read_before_something_left_memory_is_passed_over() {
     assert_eq!(node.pages.len(), asked.len() + 1, "another is asked for");
     assert_eq!(node.pages.last(), asked.last(), "from the same place");
 }
+
+#[test]
+fn a_row_that_no_page_shows_is_not_asked_for_without_end() {
+    let mut node = Node::with_a_backlog();
+    // The eighth rots in the ledger: it is counted, and no page shows it.
+    node.rows.remove(&(PackNo(8), Part::Rest));
+    node.link_up();
+
+    let mut answered = 0;
+    for round in 0..4 {
+        while node.pages.len() > answered {
+            answered = node.pages.len();
+            assert!(answered < 20, "pages go round: {:?}", node.pages);
+            let after = *node.pages.last().expect("one is asked for");
+            node.paged(node.page(after));
+        }
+        // As one is acked the next begins, until few of those in memory wait.
+        node.acked(node.sent[round]);
+    }
+
+    assert_eq!(node.sent.len(), 7, "all others go: {:?}", node.sent);
+}

@@ -292,6 +292,7 @@ impl Scheduler {
                 .expect("the lane of what is owed is there");
             lane.storing.remove(&due.pack);
             lane.unloaded += 1;
+            lane.brought = true;
             return;
         };
         if !parcel.is_flying() {

@@ -13,6 +13,7 @@ use crate::event::{Ack, Effect, OrderId};
 use crate::id::{LaneNo, NodeNo};
 use crate::limits;
 use crate::peer::{Parcel, Phase};
+use crate::queue::Lane;
 use crate::time::{Now, Unix};
 
 /// Why a row is fetched.
@@ -126,7 +127,8 @@ impl Scheduler {
             return;
         }
         if rows.is_empty() {
-            if lane.cursor.take().is_none() {
+            let brought = std::mem::take(&mut lane.brought);
+            if lane.cursor.take().is_none() || !brought {
                 // Counted at start, and unreadable: quarantined rows.
                 lane.unloaded = lane.unloaded.saturating_sub(asked);
             }
@@ -145,11 +147,17 @@ impl Scheduler {
                 return;
             }
             lane.cursor = Some(key);
-            let known = self.peers[&no].parcels.contains_key(&key) || self.asks.contains_key(&due);
-            if !known {
+            let here = self.peers[&no].parcels.contains_key(&key);
+            self.lane_mut(no, lane_no).brought |= !here;
+            if !here && !self.asks.contains_key(&due) {
                 self.load(now, paged);
             }
         }
+    }
+
+    fn lane_mut(&mut self, no: NodeNo, lane: LaneNo) -> &mut Lane {
+        let lane = self.peer_mut(no).lanes.get_mut(&lane);
+        lane.expect("the lane of a page is there")
     }
 
     /// Takes up a waiting row that was in the ledger alone.

@@ -138,6 +138,7 @@ impl Scheduler {
         let lane = peer.lanes.get_mut(&parcel.row.lane);
         let lane = lane.expect("a parcel's lane is there");
         lane.unloaded += 1;
+        lane.brought = true;
         lane.page_is_stale = lane.paging.is_some();
         // Pages go on before it, so that the oldest come first.
         lane.cursor = lane.cursor.min(before(key));
