@@ -448,9 +448,13 @@ fn a_key_is_known_for_its_day() {
 #[test]
 fn an_inbox_item_is_leased_once_and_ready_again_when_its_lease_runs_out() {
     let mut disk = Disk::new();
+    disk.put(b"owed to a peer", State::Scheduled);
+    let ready = |disk: &Disk, now| disk.reader().any_ready(now).expect("an answer");
+    assert!(!ready(&disk, NOW), "what is owed to a peer is no arrival");
     let ids = disk.arrive(&[b"one", b"two", b"three"]);
     let all = InboxFilter::default();
     let (soon, later) = (NOW + DAY, NOW + DAY + DAY);
+    assert!(ready(&disk, NOW));
 
     let first = disk.ledger.take(&all, 2, soon, NOW).expect("items");
     let rest = disk.ledger.take(&all, 9, soon, NOW).expect("items");
@@ -465,6 +469,10 @@ fn an_inbox_item_is_leased_once_and_ready_again_when_its_lease_runs_out() {
     assert_eq!(disk.ledger.take(&all, 9, soon, NOW).expect("items"), vec![]);
     disk.reopen();
     assert_eq!(disk.ledger.take(&all, 9, soon, NOW).expect("items"), vec![]);
+    assert!(
+        !ready(&disk, NOW) && ready(&disk, soon),
+        "once its lease is over"
+    );
     let outcome = disk
         .ledger
         .confirm(&[ids[1], ids[1]], NOW)
@@ -477,6 +485,8 @@ fn an_inbox_item_is_leased_once_and_ready_again_when_its_lease_runs_out() {
         again.iter().map(|item| item.id).collect::<Vec<_>>(),
         vec![ids[2], ids[0]]
     );
+    disk.ledger.confirm(&ids, soon).expect("an answer");
+    assert!(!ready(&disk, later + DAY), "all are confirmed");
 }
 
 #[test]

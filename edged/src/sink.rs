@@ -162,13 +162,11 @@ impl Sink {
             return Ok(false);
         }
         let now = clock::now().unix;
-        let ready = move |reader: &mut relay_core::ledger::Reader| {
-            reader.ready(&InboxFilter::default(), now, 1)
-        };
+        let ready = move |reader: &mut relay_core::ledger::Reader| reader.any_ready(now);
         // An inbox in which nothing is ready is only read, never written.
         match self.desk.readers.read(ready).await {
-            Ok(Ok(ready)) if !ready.is_empty() => {}
-            Ok(Ok(_)) => return Ok(false),
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => return Ok(false),
             // An ill disk may get well: the next look tells.
             Ok(Err(error)) => {
                 let found = format!("the inbox cannot be read: {error}");

@@ -219,6 +219,21 @@ impl Reader {
             after = listing.next;
         }
     }
+
+    /// Whether the inbox has anything ready to be taken, as of `now`: two looks into
+    /// indexes, however much is owed.
+    ///
+    /// # Errors
+    /// [`ReadError::Sql`].
+    pub fn any_ready(&self, now: Unix) -> Result<bool, ReadError> {
+        let mut query = self.conn.prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM owed INDEXED BY owed_waiting
+               WHERE peer = 0 AND state IN (0, 2) AND lease IS NULL AND flags < 2)
+             OR EXISTS (SELECT 1 FROM owed INDEXED BY owed_leased
+               WHERE lease IS NOT NULL AND lease <= ?1)",
+        )?;
+        Ok(query.query_row([now.0 as i64], |row| row.get(0))?)
+    }
 }
 
 /// One member as a target of its own; a member that is alone in its row already is that row.
