@@ -188,6 +188,11 @@ impl Counters {
         self.values.get(&key).copied().unwrap_or(0)
     }
 
+    fn of_kind(&self, kind: i64) -> impl Iterator<Item = (&Key, &i64)> {
+        self.values
+            .range([kind, i64::MIN, i64::MIN, i64::MIN]..[kind + 1, i64::MIN, 0, 0])
+    }
+
     /// Rows that keep the bytes at `home`, with what `deltas` adds.
     pub(super) fn pins(&self, home: Home) -> u64 {
         u64::try_from(self.value(pins_key(home))).unwrap_or(0)
@@ -200,15 +205,13 @@ impl Counters {
 
     /// Rows that pin the log.
     pub(super) fn log_pins(&self) -> u64 {
-        let range = [LOG_PINS, i64::MIN, i64::MIN, i64::MIN]..[LOG_PINS + 1, i64::MIN, 0, 0];
-        let pins = self.values.range(range).map(|(_, value)| *value);
+        let pins = self.of_kind(LOG_PINS).map(|(_, value)| *value);
         pins.map(|pins| u64::try_from(pins).unwrap_or(0)).sum()
     }
 
     /// Packs with a payload file, and the rows that pin each.
     pub(super) fn payloads(&self) -> impl Iterator<Item = (PackNo, u64)> {
-        self.values
-            .range([PAYLOAD_PINS, i64::MIN, i64::MIN, i64::MIN]..[PAYLOAD_PINS + 1, i64::MIN, 0, 0])
+        self.of_kind(PAYLOAD_PINS)
             .map(|(key, value)| (PackNo(key[1] as u64), u64::try_from(*value).unwrap_or(0)))
     }
 
@@ -248,16 +251,14 @@ impl Counters {
 
     /// Receipts not yet settled, per peer.
     pub(super) fn unsettled(&self) -> Vec<(NodeNo, u64)> {
-        self.values
-            .range([UNSETTLED, i64::MIN, i64::MIN, i64::MIN]..[UNSETTLED + 1, i64::MIN, 0, 0])
+        self.of_kind(UNSETTLED)
             .map(|(key, value)| (NodeNo(key[1] as u32), *value as u64))
             .collect()
     }
 
     /// The books, per peer, lane and column.
     pub(super) fn books(&self) -> Vec<(NodeNo, LaneNo, Book, i64)> {
-        self.values
-            .range([BOOK, i64::MIN, i64::MIN, i64::MIN]..[BOOK + 1, i64::MIN, 0, 0])
+        self.of_kind(BOOK)
             .map(|(key, value)| {
                 (
                     NodeNo(key[1] as u32),
@@ -272,8 +273,7 @@ impl Counters {
     /// What stands where.
     pub(super) fn depths(&self) -> Vec<(NodeNo, LaneNo, StateName, Depth)> {
         let mut all: BTreeMap<(NodeNo, LaneNo, StateName), Depth> = BTreeMap::new();
-        let range = [DEPTH, i64::MIN, i64::MIN, i64::MIN]..[DEPTH + 1, i64::MIN, 0, 0];
-        for (key, value) in self.values.range(range) {
+        for (key, value) in self.of_kind(DEPTH) {
             let state = STATES[(key[3] / 3) as usize % 5];
             let depth = all
                 .entry((NodeNo(key[1] as u32), LaneNo(key[2] as u16), state))

@@ -19,7 +19,7 @@ use super::error::LedgerError;
 use super::filling::Filling;
 use super::held::{self, Held, OPEN_END};
 use super::log::{self, FIRST_RECORD, RECORD};
-use super::place::Place;
+use super::place::{IN_FILE, Place};
 use crate::id::{LedgerId, PackNo};
 
 /// Where the next record goes.
@@ -120,10 +120,8 @@ impl LogFiles {
             return Ok(());
         }
         let end: Option<i64> = conn.query_row(
-            "SELECT max(start + table_len + bytes) FROM pack
-             WHERE no >= ?1 AND file = ?2 AND moved IS NULL
-                OR no IN (SELECT no FROM pack WHERE moved IS NOT NULL AND file = ?2)",
-            (held.first.0 as i64, no),
+            &format!("SELECT max(p.start + p.table_len + p.bytes) FROM pack p WHERE {IN_FILE}"),
+            held.range(no),
             |row| row.get(0),
         )?;
         let at = end.map_or(FIRST_RECORD, |end| end as u64 + RECORD as u64);

@@ -17,7 +17,7 @@ use super::counters::{Deltas, Home, bump, pins_key};
 use super::error::{LedgerError, ReadError};
 use super::held::Held;
 use super::log::RECORD;
-use super::place::{PACK, PackRow, move_pack, read_pack};
+use super::place::{IN_FILE, PACK, PackRow, move_pack, read_pack};
 use super::{Ledger, LedgerResult};
 use crate::id::PackNo;
 use crate::time::Unix;
@@ -33,18 +33,19 @@ const WORTH: u64 = 6;
 /// Eighths of the ceiling in use from which files are cleaned before they are needed.
 const RELIEF: u64 = 6;
 
-/// What is known of files that are pinned.
+/// What is known of files that are pinned, each named by its generation: no other use of
+/// any file has it.
 #[derive(Debug, Default)]
 pub(super) struct Forward {
-    /// The file that is being cleaned, its generation, and what was used before.
-    source: Option<(u32, u64, u64)>,
-    /// Bytes that pin each file and generation, as measured when it had so many pins.
-    live: BTreeMap<(u32, u64), (u64, u64)>,
+    /// The file that is being cleaned, and what was used before.
+    source: Option<(u64, u64)>,
+    /// Bytes that pin each file, as measured when it had so many pins.
+    live: BTreeMap<u64, (u64, u64)>,
     /// How many rows pinned the log when cleaning last won nothing: records do not split,
     /// and what is left behind the last one of each file may be all there is to win.
     stalled: Option<u64>,
-    /// Files that hold a pinned pack which cannot be read, by generation.
-    damaged: BTreeSet<(u32, u64)>,
+    /// Files that hold a pinned pack which cannot be read.
+    damaged: BTreeSet<u64>,
 }
 
 /// What a step came to.
@@ -78,10 +79,7 @@ impl Ledger {
             }
             other => other,
         };
-        match self.guard(result) {
-            Ok(step) => Ok(step != Step::Nothing),
-            Err(error) => Err(error),
-        }
+        Ok(self.guard(result)? != Step::Nothing)
     }
 
     /// Frees a log file by copying what pins it; `false` if none is worth it.
@@ -110,13 +108,13 @@ impl Ledger {
         let source = self.forward.source.take();
         if self.counters.pins(Home::Log(no)) > 0 {
             // By rows that cannot be read.
-            self.forward.damaged.insert((no, held.generation));
+            self.forward.damaged.insert(held.generation);
             return Ok(Step::Copied);
         }
         self.retire_log(no, held, now)?;
         let least = self.options.log_file_bytes / 8;
         let used = self.measured_space().used;
-        if source.is_some_and(|(_, _, before)| used + least > before) {
+        if source.is_some_and(|(_, before)| used + least > before) {
             self.forward.stalled = Some(self.counters.log_pins());
         }
         Ok(Step::Freed)
@@ -137,21 +135,20 @@ impl Ledger {
     /// The file that is being cleaned, or the emptiest that is worth it.
     fn source(&mut self) -> LedgerResult<Option<(u32, Held)>> {
         let order = self.log.settled_order();
-        let names = |no: u32, held: &Held| (no, held.generation);
-        if let Some((no, generation, _)) = self.forward.source {
-            let begun = |(at, held): &&(u32, Held)| names(*at, held) == (no, generation);
+        if let Some((generation, _)) = self.forward.source {
+            let begun = |(_, held): &&(u32, Held)| held.generation == generation;
             if let Some(found) = order.iter().find(begun) {
                 return Ok(Some(*found));
             }
         }
-        let known: BTreeSet<(u32, u64)> = order.iter().map(|(no, held)| names(*no, held)).collect();
-        self.forward.live.retain(|name, _| known.contains(name));
-        self.forward.damaged.retain(|name| known.contains(name));
+        let known: BTreeSet<u64> = order.iter().map(|(_, held)| held.generation).collect();
+        self.forward.live.retain(|of, _| known.contains(of));
+        self.forward.damaged.retain(|of| known.contains(of));
         let mut best: Option<(u64, u32, Held)> = None;
         for (no, held) in order {
             // What nothing pins is room already.
             let settled = self.counters.pins(Home::Log(no)) == 0;
-            if settled || self.forward.damaged.contains(&(no, held.generation)) {
+            if settled || self.forward.damaged.contains(&held.generation) {
                 continue;
             }
             let live = self.live_bytes(no, held)?;
@@ -162,22 +159,21 @@ impl Ledger {
         }
         let used = self.measured_space().used;
         let found = best.map(|(_, no, held)| (no, held));
-        self.forward.source = found.map(|(no, held)| (no, held.generation, used));
+        self.forward.source = found.map(|(_, held)| (held.generation, used));
         Ok(found)
     }
 
     /// Bytes that pin a file: counted anew once an eighth of what pinned it has gone.
     fn live_bytes(&mut self, no: u32, held: Held) -> LedgerResult<u64> {
         let pins = self.counters.pins(Home::Log(no));
-        let name = (no, held.generation);
-        if let Some((then, live)) = self.forward.live.get(&name)
+        if let Some((then, live)) = self.forward.live.get(&held.generation)
             && pins <= *then
             && pins * 8 > then * 7
         {
             return Ok(*live);
         }
         let live = pinned_bytes(&self.conn, no, held)?;
-        self.forward.live.insert(name, (pins, live));
+        self.forward.live.insert(held.generation, (pins, live));
         Ok(live)
     }
 
@@ -194,7 +190,7 @@ impl Ledger {
                 Err(ReadError::Io { .. } | ReadError::Sql(_)) => break,
                 Ok(Loaded::File { .. }) | Err(ReadError::Corrupt(_) | ReadError::Missing) => {
                     self.damaged += 1;
-                    self.forward.damaged.insert((no, held.generation));
+                    self.forward.damaged.insert(held.generation);
                     step = Step::Copied;
                     break;
                 }
@@ -248,27 +244,24 @@ impl Ledger {
     }
 }
 
-/// Pinned packs of a file: those written to it, then those moved to it before.
-const PINNED: &str = "FROM pack p WHERE (p.no BETWEEN ?1 AND ?2 AND p.file = ?3 AND p.moved IS NULL
-       OR p.no IN (SELECT no FROM pack WHERE moved IS NOT NULL AND file = ?3))
-     AND EXISTS (SELECT 1 FROM owed o WHERE o.pack = p.no AND o.state != 3)";
-
-fn range_of(no: u32, held: Held) -> (i64, i64, u32) {
-    (held.first.0 as i64, held.last.0 as i64, no)
-}
+/// What pins a pack.
+const PINNED: &str = "EXISTS (SELECT 1 FROM owed o WHERE o.pack = p.no AND o.state != 3)";
 
 fn pinned_bytes(conn: &Connection, no: u32, held: Held) -> LedgerResult<u64> {
-    let sql = format!("SELECT coalesce(sum(p.table_len + p.bytes + {RECORD}), 0) {PINNED}");
+    let sql = format!(
+        "SELECT coalesce(sum(p.table_len + p.bytes + {RECORD}), 0) FROM pack p
+         WHERE {IN_FILE} AND {PINNED}"
+    );
     let mut query = conn.prepare_cached(&sql)?;
-    let live: i64 = query.query_row(range_of(no, held), |row| row.get(0))?;
+    let live: i64 = query.query_row(held.range(no), |row| row.get(0))?;
     Ok(live as u64)
 }
 
 /// The first few; rows that are damaged stay where they are, with their file.
 fn pinned(conn: &Connection, no: u32, held: Held) -> LedgerResult<Vec<PackRow>> {
-    let sql = format!("SELECT {PACK} {PINNED} LIMIT {BATCH}");
+    let sql = format!("SELECT {PACK} FROM pack p WHERE {IN_FILE} AND {PINNED} LIMIT {BATCH}");
     let mut query = conn.prepare_cached(&sql)?;
-    let mut rows = query.query(range_of(no, held))?;
+    let mut rows = query.query(held.range(no))?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         if let Ok(pack) = read_pack(row, 0) {

@@ -21,6 +21,13 @@ pub(super) struct Held {
     pub(super) last: PackNo,
 }
 
+impl Held {
+    /// What [`IN_FILE`](super::place::IN_FILE) asks for of file `no`.
+    pub(super) const fn range(&self, no: u32) -> (i64, i64, u32) {
+        (self.first.0 as i64, self.last.0 as i64, no)
+    }
+}
+
 /// The `last` of a file that is still written.
 pub(super) const OPEN_END: u64 = i64::MAX as u64;
 

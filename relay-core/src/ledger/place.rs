@@ -50,6 +50,11 @@ pub(super) const PACK: &str = "p.no, p.lane, p.origin, p.hops, p.count, p.bytes,
      p.digest, p.id_first, p.id_last, p.created, p.expires, p.file, p.generation, p.start, \
      p.name, p.head, p.sum";
 
+/// Which rows of a table named `p` lie in the log file `?3`: those written to it, whose
+/// numbers are `?1` to `?2`, and those moved to it.
+pub(super) const IN_FILE: &str = "(p.no BETWEEN ?1 AND ?2 AND p.file = ?3 AND p.moved IS NULL \
+     OR p.no IN (SELECT no FROM pack WHERE moved IS NOT NULL AND file = ?3))";
+
 fn pack_sum(pack: &PackRow) -> i64 {
     let info = &pack.info;
     let sum = Sum::default()

@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use super::counters::{Deltas, Home, STATES, Total, bump, bump_depth, pins_key, total_key};
 use super::error::LedgerError;
 use super::held::Held;
-use super::place::{PACK, PackRow, Place, read_pack};
+use super::place::{IN_FILE, PACK, PackRow, Place, read_pack};
 use super::unsettled::Unsettled;
 use super::{Ledger, LedgerResult, set_meta};
 use crate::change::Depth;
@@ -50,7 +50,7 @@ impl Ledger {
     pub(super) fn retire_log(&mut self, no: u32, held: Held, now: Unix) -> LedgerResult<()> {
         self.synced(|ledger| {
             loop {
-                let packs = in_file(&ledger.conn, no, (held.first, held.last))?;
+                let packs = in_file(&ledger.conn, no, held)?;
                 let last = packs.len() < BATCH;
                 ledger.retire(&packs, last.then_some(no), now)?;
                 if last {
@@ -141,18 +141,11 @@ impl Ledger {
     }
 }
 
-fn in_file(
-    conn: &Connection,
-    file: u32,
-    (first, last): (PackNo, PackNo),
-) -> LedgerResult<Vec<Leaving>> {
+fn in_file(conn: &Connection, file: u32, held: Held) -> LedgerResult<Vec<Leaving>> {
     let mut query = conn.prepare_cached(&format!(
-        "SELECT {PACK} FROM pack p
-         WHERE p.no BETWEEN ?1 AND ?2 AND p.file = ?3 AND p.moved IS NULL
-            OR p.no IN (SELECT no FROM pack WHERE moved IS NOT NULL AND file = ?3)
-         LIMIT {BATCH}"
+        "SELECT {PACK} FROM pack p WHERE {IN_FILE} LIMIT {BATCH}"
     ))?;
-    let rows = query.query_map((first.0 as i64, last.0 as i64, file), leaving)?;
+    let rows = query.query_map(held.range(file), leaving)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

@@ -41,8 +41,7 @@ impl Scheduler {
 
     /// Whether such a parcel may be moved all the same: no answer of its peer hangs on it.
     pub(super) fn is_put_off(&self, parcel: &Parcel) -> bool {
-        let answered = is_answered(parcel);
-        !answered && self.is_unreadable(parcel)
+        !is_answered(parcel) && self.is_unreadable(parcel)
     }
 
     /// The gate of a peer of which so much could not be read that no more begins: what
@@ -243,18 +242,5 @@ impl Scheduler {
 
 /// Whether a parcel's bytes are checked since its peer answered.
 fn is_answered(parcel: &Parcel) -> bool {
-    match &parcel.phase {
-        Phase::Judging(judgement) => matches!(**judgement, Judgement::Answer(_)),
-        Phase::Storing
-        | Phase::Ready
-        | Phase::Marking(_)
-        | Phase::Outbox
-        | Phase::Offered
-        | Phase::Leaving
-        | Phase::Sent
-        | Phase::Resting(_)
-        | Phase::Settling(_)
-        | Phase::Spared(_)
-        | Phase::Woken(_) => false,
-    }
+    matches!(&parcel.phase, Phase::Judging(of) if matches!(**of, Judgement::Answer(_)))
 }
