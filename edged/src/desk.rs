@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use relay_core::change::OwedRow;
+use relay_core::change::{OwedRow, Shelved};
 use relay_core::event::{Caller, Done, Input, Order, OrderRefused};
 use relay_core::id::{BootEpoch, PutId, SegmentId};
 use relay_core::limits::{MAX_SEGMENT, PUT_IN_MEMORY};
@@ -214,13 +214,13 @@ impl Desk {
         heard.await.map_err(|_| GoingDown)
     }
 
-    /// What blocks how much of all that waits.
+    /// What blocks how much of all that waits, by what the ledger says is `shelved`.
     ///
     /// # Errors
     /// [`GoingDown`].
-    pub async fn why_all(&self) -> Result<(Vec<Blocked>, Now), GoingDown> {
+    pub async fn why_all(&self, shelved: Vec<Shelved>) -> Result<(Vec<Blocked>, Now), GoingDown> {
         let (answer, heard) = oneshot::channel();
-        let local = Local::WhyAll(answer);
+        let local = Local::WhyAll(shelved, answer);
         self.locals.send(local).await.map_err(|_| GoingDown)?;
         heard.await.map_err(|_| GoingDown)
     }

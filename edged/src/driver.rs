@@ -241,9 +241,9 @@ impl Driver {
                 let waits = rows.iter().map(waits).collect();
                 let _ = answer.send((waits, self.scheduler.picture(now), now));
             }
-            Local::WhyAll(answer) => {
+            Local::WhyAll(shelved, answer) => {
                 let now = clock::now();
-                let _ = answer.send((self.scheduler.why_all(now), now));
+                let _ = answer.send((self.scheduler.why_all(now, &shelved), now));
             }
             Local::Look(answer) => {
                 let now = clock::now();

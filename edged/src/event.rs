@@ -1,7 +1,7 @@
 //! What reaches the driver: inputs for the core with the bytes they name, puts
 //! of local clients with whom to answer, questions about where things stand.
 
-use relay_core::change::OwedRow;
+use relay_core::change::{OwedRow, Shelved};
 use relay_core::event::{Caller, Done, Input, Order, OrderRefused, Refusal};
 use relay_core::id::{PutId, SegmentId, StagedId};
 use relay_core::scheduler::Picture;
@@ -101,7 +101,7 @@ pub enum Local {
     /// What does each of these wait on? Rows as the ledger shows them.
     Waits(Vec<OwedRow>, oneshot::Sender<Waits>),
     /// What blocks how much?
-    WhyAll(oneshot::Sender<(Vec<Blocked>, Now)>),
+    WhyAll(Vec<Shelved>, oneshot::Sender<(Vec<Blocked>, Now)>),
     /// Where does everything stand?
     Look(oneshot::Sender<(Picture, Now)>),
 }

@@ -7,11 +7,11 @@
 
 mod snapshot;
 
-pub use snapshot::{Depth, PagedRow, Snapshot};
+pub use snapshot::{Depth, PagedRow, Shelved, Snapshot};
 
 use crate::aim::Place;
 use crate::audit::AuditRecord;
-use crate::delivery::{Attempt, Outcome, State};
+use crate::delivery::{Attempt, Outcome, State, WaitingOn};
 use crate::id::{
     LaneName, LaneNo, LedgerId, NodeId, NodeNo, PackNo, PartialNo, ReceiptNo, SegmentId, StagedId,
 };
@@ -124,7 +124,21 @@ impl OwedRow {
     /// Whether it is left out of pages of work until somebody moves it.
     #[must_use]
     pub const fn is_shelved(&self) -> bool {
-        self.held || self.standby || self.stuck
+        self.shelved_on().is_some()
+    }
+
+    /// What leaves it out of pages of work, the most binding first.
+    #[must_use]
+    pub const fn shelved_on(&self) -> Option<WaitingOn> {
+        if self.held {
+            Some(WaitingOn::Held)
+        } else if self.standby {
+            Some(WaitingOn::Standby)
+        } else if self.stuck {
+            Some(WaitingOn::DeadletterFull)
+        } else {
+            None
+        }
     }
 
     /// Whether an ack of the rest of its pack for `count` members answers for it.

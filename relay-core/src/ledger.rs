@@ -53,6 +53,7 @@ mod rows;
 mod schema;
 mod settings;
 mod shelf;
+mod shelved;
 mod spooled;
 mod sweep;
 mod unsettled;
@@ -273,7 +274,7 @@ impl Ledger {
             rescued,
             settings: settings::read(&self.conn)?.0,
             meters: meters::read(&self.conn)?,
-            shelved: recovery::shelved(&self.conn)?,
+            shelved: shelved::sums(&self.conn)?,
             stuck,
             expires,
             partials: Vec::new(),

@@ -34,6 +34,7 @@ use relay_core::time::Unix;
 
 use self::content::Content;
 use self::real::Real;
+pub(crate) use self::recover::shelved;
 
 /// A pack as it lies on the disk.
 #[derive(Clone, Debug)]

@@ -33,6 +33,7 @@ pub(super) fn settings(config: &Config) -> Settings {
         deadletter_bytes: config.storage.keep_deadletter_bytes.0,
         ..Limits::default()
     };
+    let limits = limits.for_fleet(config.peers.len(), config.lanes.len());
     Settings {
         node: config.node.id.clone(),
         peers: config.peers.iter().filter_map(rule).collect(),

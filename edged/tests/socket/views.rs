@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use edged_rpc::{
-    Client, Durability, ErrorKind, LinkState, Outcome, Paging, PeerList, PutOptions, RelayAct,
+    Client, Durability, ErrorKind, Id, LinkState, Outcome, Paging, PeerList, PutOptions, RelayAct,
     RelayList, RelayPause, RelayStatus, RelayWhy, SegmentList, State, Verb, Which,
 };
 
@@ -11,6 +11,18 @@ use crate::world::{Home, refused, to_beta};
 
 fn page(limit: u32, after: Option<String>) -> Paging {
     Paging { limit, after }
+}
+
+fn hold(client: &mut Client, id: Id) {
+    let hold = RelayAct {
+        verb: Verb::Hold,
+        which: Which::One {
+            segment: id.to_string(),
+            peer: None,
+        },
+        dry_run: false,
+    };
+    client.act(&hold, |_| ()).expect("it is held");
 }
 
 #[test]
@@ -70,15 +82,7 @@ fn a_delivery_names_all_it_waits_on_wherever_it_is_shown() {
         listed
     };
 
-    let hold = RelayAct {
-        verb: Verb::Hold,
-        which: Which::One {
-            segment: id.to_string(),
-            peer: None,
-        },
-        dry_run: false,
-    };
-    client.act(&hold, |_| ()).expect("it is held");
+    hold(&mut client, id);
     client.pause(RelayPause::default()).expect("it is paused");
 
     assert_eq!(waiting(&mut client), ["held", "paused", "peer_down"]);
@@ -274,4 +278,27 @@ fn why_says_what_holds_a_delivery_and_what_blocks_how_many() {
         ("peer_down", 2)
     );
     assert!(client.why(&which(Some("nobody"))).is_err());
+}
+
+#[test]
+fn what_is_held_is_told_as_held_among_all_that_waits() {
+    let home = Home::new();
+    let daemon = home.start();
+    let mut client = daemon.client();
+    let id = client.put(&to_beta(), b"x").expect("put").segment_id;
+    client.put(&to_beta(), b"yz").expect("put");
+    hold(&mut client, id);
+    let told = |client: &mut Client| -> BTreeSet<(String, u64, u64)> {
+        let all = client.why_all().expect("why all").items;
+        all.into_iter()
+            .map(|row| (row.waiting_on, row.deliveries, row.bytes))
+            .collect()
+    };
+    let truth = BTreeSet::from([("held".to_owned(), 1, 1), ("peer_down".to_owned(), 1, 2)]);
+
+    assert_eq!(told(&mut client), truth);
+    // And of what is in the ledger alone.
+    drop(client);
+    daemon.stop();
+    assert_eq!(told(&mut home.start().client()), truth);
 }

@@ -3,6 +3,7 @@
 use super::OwedRow;
 #[cfg(doc)]
 use super::{Due, Part};
+use crate::delivery::{StateName, WaitingOn};
 use crate::id::{BootEpoch, LaneName, LaneNo, LedgerId, NodeId, NodeNo, PackNo, ReceiptNo};
 use crate::meter::Metered;
 use crate::partial::PartialRow;
@@ -12,7 +13,7 @@ use crate::spool::SpooledRow;
 use crate::time::Unix;
 
 /// What waits or lies in one (peer, lane), summed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Depth {
     /// Rows ([`Due`]s).
     pub parcels: u64,
@@ -20,6 +21,21 @@ pub struct Depth {
     pub count: u64,
     /// Bytes.
     pub bytes: u64,
+}
+
+/// Waiting rows of one peer, lane and state that no page of work shows, for one reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Shelved {
+    /// To whom.
+    pub peer: NodeNo,
+    /// In which lane.
+    pub lane: LaneNo,
+    /// Scheduled or failed.
+    pub state: StateName,
+    /// The first that holds of held, standby, and stuck before a full deadletter.
+    pub on: WaitingOn,
+    /// How many.
+    pub depth: Depth,
 }
 
 /// What start-up reads back: everything but the work itself, which is paged.
@@ -43,16 +59,15 @@ pub struct Snapshot {
     pub unsettled: Vec<(NodeNo, u64)>,
     /// What stands where, per peer and lane. No row is in flight: recovery has
     /// returned them.
-    pub depths: Vec<(NodeNo, LaneNo, crate::delivery::StateName, Depth)>,
+    pub depths: Vec<(NodeNo, LaneNo, StateName, Depth)>,
     /// Deliveries recovery returned from an open attempt.
     pub rescued: u64,
     /// What operators have set.
     pub settings: Vec<(Setting, Value)>,
     /// What was used, minute by minute.
     pub meters: Vec<Metered>,
-    /// Waiting rows that are shelved, per peer and lane: they are among `depths`
-    /// and in no page.
-    pub shelved: Vec<(NodeNo, LaneNo, u64)>,
+    /// Waiting rows that are shelved: they are among `depths` and in no page.
+    pub shelved: Vec<Shelved>,
     /// Rows that are stuck: failed, with no room for them in the deadletter.
     pub stuck: u64,
     /// When the first waiting row stops being worth sending.

@@ -187,19 +187,6 @@ pub(super) const fn after_key(after: Option<(PackNo, Part)>) -> (i64, i64) {
     }
 }
 
-/// Waiting rows that no page of work shows, per peer and lane.
-pub(super) fn shelved(conn: &Connection) -> LedgerResult<Vec<(NodeNo, LaneNo, u64)>> {
-    let mut query = conn.prepare(
-        "SELECT peer, lane, count(*) FROM owed INDEXED BY owed_shelved
-         WHERE flags >= 2 AND state IN (0, 2) GROUP BY peer, lane",
-    )?;
-    let rows = query.query_map([], |row| {
-        let count: i64 = row.get(2)?;
-        Ok((NodeNo(row.get(0)?), LaneNo(row.get(1)?), count as u64))
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
 /// How many rows are stuck, and when the first waiting one expires.
 pub(super) fn overdue(conn: &Connection) -> LedgerResult<(u64, Option<Unix>)> {
     let stuck: i64 = conn

@@ -150,9 +150,9 @@ struct OwedColumns {
 }
 
 const RESCUED: i64 = 1;
-const HELD: i64 = 2;
-const STANDBY: i64 = 4;
-const STUCK: i64 = 8;
+pub(super) const HELD: i64 = 2;
+pub(super) const STANDBY: i64 = 4;
+pub(super) const STUCK: i64 = 8;
 const ACKED_LATE: i64 = 16;
 const EVICTED: i64 = 32;
 

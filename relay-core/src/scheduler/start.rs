@@ -87,11 +87,13 @@ impl Scheduler {
             peer.depth.insert((*lane, *state), *depth);
         }
         let mut shelved = BTreeSet::new();
-        for (no, lane, parcels) in &snapshot.shelved {
-            let rule = self.lane_rule(*lane);
-            let lane = self.peer_entry(*no, now).lane(*lane, rule, now.mono);
-            lane.unloaded = lane.unloaded.saturating_sub(*parcels);
-            shelved.insert(*no);
+        for row in &snapshot.shelved {
+            let rule = self.lane_rule(row.lane);
+            let lane = self
+                .peer_entry(row.peer, now)
+                .lane(row.lane, rule, now.mono);
+            lane.unloaded = lane.unloaded.saturating_sub(row.depth.parcels);
+            shelved.insert(row.peer);
         }
         self.stuck.rows = snapshot.stuck;
         // The ceiling may be another one than before.

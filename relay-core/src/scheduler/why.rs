@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 
 use super::{Gate, Scheduler};
-use crate::change::{Depth, OwedRow};
+use crate::change::{Depth, OwedRow, Shelved};
 use crate::delivery::{Cause, State, StateName, WaitingOn};
 use crate::event::BusyWhy;
-use crate::id::LaneNo;
+use crate::id::{LaneNo, NodeNo};
 use crate::link::Link;
 use crate::peer::{Parcel, Peer, Phase};
 use crate::time::{Mono, Now, Unix};
@@ -210,32 +210,50 @@ impl Scheduler {
     }
 
     /// What blocks how much of all that waits, the most deliveries first: from
-    /// depths and gates alone.
+    /// depths, gates, and what the ledger says is `shelved`.
     #[must_use]
-    pub fn why_all(&self, now: Now) -> Vec<Blocked> {
-        let mut blocked: BTreeMap<(crate::id::NodeNo, WaitingOn), (Gate, LaneNo, Depth)> =
-            BTreeMap::new();
+    pub fn why_all(&self, now: Now, shelved: &[Shelved]) -> Vec<Blocked> {
+        let mut blocked: BTreeMap<(NodeNo, WaitingOn), (Gate, LaneNo, Depth)> = BTreeMap::new();
+        let mut add = |peer: &Peer, lane, state, aside: Option<WaitingOn>, depth: Depth| {
+            let mut all = self.shut(now, peer, lane);
+            if state == StateName::Failed && aside != Some(WaitingOn::DeadletterFull) {
+                let first = peer.resting.first().map(|(until, _)| *until);
+                all.push(Gate::new(WaitingOn::Backoff, first));
+            }
+            all.extend(aside.map(|on| Gate::new(on, None)));
+            all.extend(self.unread_lane(peer.no, lane));
+            let first = all.into_iter().min_by_key(|gate| gate.on);
+            let gate = first.unwrap_or(Gate::new(WaitingOn::Turn, None));
+            let blocked = blocked.entry((peer.no, gate.on));
+            let sum = &mut blocked.or_insert((gate, lane, Depth::default())).2;
+            sum.count += depth.count;
+            sum.bytes += depth.bytes;
+        };
         for peer in self.peers.values() {
-            for ((lane, state), depth) in peer.depth.iter().filter(|(_, depth)| depth.count > 0) {
-                let backoff = match state {
-                    StateName::Scheduled => None,
-                    StateName::Failed => {
-                        let first = peer.resting.first().map(|(until, _)| *until);
-                        Some(Gate::new(WaitingOn::Backoff, first))
+            for ((lane, state), depth) in &peer.depth {
+                if !matches!(state, StateName::Scheduled | StateName::Failed) {
+                    continue;
+                }
+                let mut rest = *depth;
+                let here =
+                    |row: &&Shelved| (row.peer, row.lane, row.state) == (peer.no, *lane, *state);
+                for row in shelved.iter().filter(here) {
+                    // What was read may be older than what memory counts.
+                    let part = Depth {
+                        parcels: row.depth.parcels.min(rest.parcels),
+                        count: row.depth.count.min(rest.count),
+                        bytes: row.depth.bytes.min(rest.bytes),
+                    };
+                    rest.parcels -= part.parcels;
+                    rest.count -= part.count;
+                    rest.bytes -= part.bytes;
+                    if part.count > 0 {
+                        add(peer, *lane, *state, Some(row.on), part);
                     }
-                    StateName::Inflight | StateName::Acked | StateName::Deadletter => continue,
-                };
-                let mut all = self.shut(now, peer, *lane);
-                all.extend(backoff);
-                all.extend(self.unread_lane(peer.no, *lane));
-                let first = all.into_iter().min_by_key(|gate| gate.on);
-                let gate = first.unwrap_or(Gate::new(WaitingOn::Turn, None));
-                let sum = &mut blocked
-                    .entry((peer.no, gate.on))
-                    .or_insert((gate, *lane, Depth::default()))
-                    .2;
-                sum.count += depth.count;
-                sum.bytes += depth.bytes;
+                }
+                if rest.count > 0 {
+                    add(peer, *lane, *state, None, rest);
+                }
             }
         }
         let told = blocked

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use relay_core::change::{Change, Depth, Due, Snapshot, close_attempt};
+use relay_core::change::{Change, Depth, Due, OwedRow, Shelved, Snapshot, close_attempt};
 use relay_core::delivery::{Outcome, State};
 use relay_core::id::BootEpoch;
 use relay_core::meter::Metered;
@@ -65,11 +65,7 @@ impl Disk {
 
     fn snapshot(&self, rescued: u64) -> Snapshot {
         let mut depths: BTreeMap<_, Depth> = BTreeMap::new();
-        let mut shelved: BTreeMap<_, u64> = BTreeMap::new();
         for row in self.owed.values() {
-            if row.is_shelved() && matches!(row.state, State::Scheduled | State::Failed { .. }) {
-                *shelved.entry((row.due.peer, row.lane)).or_default() += 1;
-            }
             let depth = depths
                 .entry((row.due.peer, row.lane, row.state.name()))
                 .or_default();
@@ -121,10 +117,7 @@ impl Disk {
                 .iter()
                 .map(|(name, value)| (*name, *value))
                 .collect(),
-            shelved: shelved
-                .into_iter()
-                .map(|((peer, lane), count)| (peer, lane, count))
-                .collect(),
+            shelved: shelved(self.owed.values()),
             stuck: self.stuck(None, usize::MAX).len() as u64,
             expires: self.expired(Unix(0), None, 0).1,
             partials: self.partials.rows.values().cloned().collect(),
@@ -138,4 +131,27 @@ impl Disk {
                 .collect(),
         }
     }
+}
+
+/// What of `rows` no page of work shows, summed.
+pub(crate) fn shelved<'r>(rows: impl Iterator<Item = &'r OwedRow>) -> Vec<Shelved> {
+    let mut sums: BTreeMap<_, Depth> = BTreeMap::new();
+    for row in rows.filter(|row| matches!(row.state, State::Scheduled | State::Failed { .. })) {
+        let Some(on) = row.shelved_on() else {
+            continue;
+        };
+        let key = (row.due.peer, row.lane, row.state.name(), on);
+        let depth = sums.entry(key).or_default();
+        depth.parcels += 1;
+        depth.count += u64::from(row.count);
+        depth.bytes += row.bytes;
+    }
+    let told = |((peer, lane, state, on), depth)| Shelved {
+        peer,
+        lane,
+        state,
+        on,
+        depth,
+    };
+    sums.into_iter().map(told).collect()
 }

@@ -4,12 +4,15 @@
 //! The truth is put together from links, answers, pauses and rows as asked, never
 //! from the scheduler's gates.
 
+use std::collections::BTreeMap;
+
 use relay_core::change::OwedRow;
 use relay_core::delivery::{State, StateName, WaitingOn};
 use relay_core::units::Rate;
 use relay_core::why::Standing;
 
 use super::Oracle;
+use crate::disk::shelved;
 use crate::node::Node;
 
 /// One step in so many is asked about.
@@ -75,6 +78,45 @@ impl Oracle {
             }
         }
         self.tally.count("why asked");
+        if (drawn / EVERY).is_multiple_of(EVERY) {
+            self.judge_why_all(n, nodes);
+        }
+    }
+
+    /// All that waits, told at once, is what each delivery says of itself, added up.
+    fn judge_why_all(&mut self, n: usize, nodes: &[Node]) {
+        let Some(scheduler) = &nodes[n].scheduler else {
+            return;
+        };
+        let now = nodes[n].clock(self.now);
+        let rows = self.watches[n].asked.values();
+        let theirs = rows.filter(|row| row.due.peer.0 != 0);
+        let mut sums: BTreeMap<_, (u64, u64)> = BTreeMap::new();
+        for row in theirs.clone() {
+            let reasons = scheduler.waits_on(now, row);
+            let Some(first) = reasons.first() else {
+                continue;
+            };
+            // What of one delivery cannot be read is not known of its lane.
+            if reasons.iter().any(|reason| reason.on == WaitingOn::Storage) {
+                return;
+            }
+            let name = &self.watches[n].peers[&row.due.peer];
+            let sum = sums
+                .entry((nodes[*name].name.clone(), first.on))
+                .or_default();
+            sum.0 += u64::from(row.count);
+            sum.1 += row.bytes;
+            if matches!(first.on, WaitingOn::Held | WaitingOn::Standby) {
+                self.tally.count("why all asked of what is shelved");
+            }
+        }
+        let told = scheduler.why_all(now, &shelved(theirs));
+        let told: BTreeMap<_, _> = told
+            .into_iter()
+            .map(|row| ((row.peer, row.reason.on), (row.count, row.bytes)))
+            .collect();
+        assert_eq!(told, sums, "[step] n{n} why --all");
     }
 
     fn judge_reasons(&self, n: usize, row: &OwedRow, said: &[WaitingOn], nodes: &[Node]) {

@@ -70,7 +70,8 @@ pub(super) async fn segment(clerk: &Clerk<'_>, which: &RelayWhy) -> Answered<Why
 
 /// What blocks how much of all that waits.
 pub(super) async fn all(clerk: &Clerk<'_>) -> Answered<Page<BlockedView>> {
-    let (blocked, now) = clerk.why_all().await.map_err(|_| draining())?;
+    let shelved = clerk.read(|reader| reader.shelved()).await?;
+    let (blocked, now) = clerk.why_all(shelved).await.map_err(|_| draining())?;
     let items = blocked.iter().map(|row| {
         let ahead = Ahead {
             count: row.count,
