@@ -43,6 +43,21 @@ pub const LONGEST_SLOTS: usize = 8;
 /// Acks that wait for one row to be read back: a pack is acked once for each receipt
 /// it has, and members that left it by the same.
 pub const ACKS_OF_ONE: usize = 32;
+/// Parcels of all lanes of all peers that wait in memory: what one lane may keep is its
+/// share, so that neither memory nor what a decision costs grows with the fleet (INV-07,
+/// P5). So many stay in a core's cache.
+pub const ACTIVE_OF_ALL: usize = 8_192;
+/// A lane's least share: four pages of four rows hide one read of the index, and 512
+/// lanes that share a link's pace come to their next page seconds later.
+pub const LEAST_ACTIVE: usize = 16;
+/// Parcels of all peers that rest after failures, shared as [`ACTIVE_OF_ALL`] is.
+pub const RESTING_OF_ALL: usize = 32_768;
+/// A peer's least share of them: as many as all its lanes may have failing at once.
+pub const LEAST_RESTING: usize = 256;
+/// Parcels of all lanes of all peers in flight, shared likewise.
+pub const FLYING_OF_ALL: usize = 32_768;
+/// A lane's least window: 64 packs of 64 KiB are 4 MiB under way.
+pub const LEAST_WINDOW: usize = 64;
 /// Deliveries that one order names: bulk verbs run in transactions of so many
 /// rows (semantics 8).
 pub const ORDER_TARGETS: usize = 1_000;
@@ -84,7 +99,7 @@ pub const NOTE_UNREADABLE: Duration = Duration::from_secs(60 * 60);
 pub struct Limits {
     /// Parcels of one peer and lane kept in memory beyond those in flight; the
     /// rest waits in the ledger. 512 hide one read of the index at 3,000 packs
-    /// a second.
+    /// a second. Where many lanes share memory it is less: [`for_fleet`](Self::for_fleet).
     pub active: usize,
     /// Parcels of one peer that may rest in memory after a failure before no more
     /// are paged in: four times `active`, so that what fails holds up what is
@@ -150,6 +165,24 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// These, with what is kept in memory shared among `peers` that each have `lanes`.
+    #[must_use]
+    pub fn for_fleet(self, peers: usize, lanes: usize) -> Self {
+        let peers = peers.max(1);
+        let pairs = peers.saturating_mul(lanes.max(1));
+        let share = |all: usize, among: usize, least: usize, most: usize| {
+            (all / among).max(least).min(most)
+        };
+        let active = share(ACTIVE_OF_ALL, pairs, LEAST_ACTIVE, self.active);
+        Self {
+            active,
+            page: self.page.min(active.div_ceil(4)),
+            resting: share(RESTING_OF_ALL, peers, LEAST_RESTING, self.resting),
+            window_parcels: share(FLYING_OF_ALL, pairs, LEAST_WINDOW, self.window_parcels),
+            ..self
+        }
+    }
+
     /// Parcels of one peer and lane kept in memory though older ones wait in the
     /// ledger: a quarter of `active`, so that what is put now goes beside a backlog
     /// at the pace at which that is paged in.
@@ -189,5 +222,41 @@ impl Default for Limits {
             keep_partials: Duration::from_secs(24 * 60 * 60),
             unreadable: Duration::from_secs(60 * 60),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_of_few_lanes_keeps_what_one_lane_may_keep() {
+        assert_eq!(Limits::default().for_fleet(4, 4), Limits::default());
+        assert_eq!(Limits::default().for_fleet(0, 0), Limits::default());
+    }
+
+    #[test]
+    fn what_is_in_memory_grows_with_the_fleet_only_by_the_least_shares() {
+        for peers in [1, 16, 64, 1_000] {
+            let lanes = 8;
+            let of = Limits::default().for_fleet(peers, lanes);
+            let pairs = peers * lanes;
+            assert!(of.active * pairs <= ACTIVE_OF_ALL.max(pairs * LEAST_ACTIVE));
+            assert!(of.resting * peers <= RESTING_OF_ALL.max(peers * LEAST_RESTING));
+            assert!(of.window_parcels * pairs <= FLYING_OF_ALL.max(pairs * LEAST_WINDOW));
+            assert!(of.page >= 1 && of.page * 4 <= of.active.next_multiple_of(4));
+        }
+    }
+
+    #[test]
+    fn bounds_set_lower_stay_as_they_are() {
+        let low = Limits {
+            active: 2,
+            page: 1,
+            resting: 3,
+            window_parcels: 1,
+            ..Limits::default()
+        };
+        assert_eq!(low.clone().for_fleet(1_000, 64), low);
     }
 }

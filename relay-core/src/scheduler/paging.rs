@@ -106,13 +106,18 @@ impl Scheduler {
         else {
             return;
         };
-        for key in std::mem::take(&mut lane.lingering) {
+        let mut lingering = std::mem::take(&mut lane.lingering);
+        for key in lingering.drain(..) {
             // It may have been put back to work meanwhile.
             let parcel = self.peers[&no].parcels.get(&key);
             if parcel.is_some_and(|parcel| parcel.is_done(self.durable)) {
                 self.forget(no, key);
             }
         }
+        // The room is used again; what is looked at by name lingers on.
+        let lane = self.lane_mut(no, lane_no);
+        lingering.append(&mut lane.lingering);
+        lane.lingering = lingering;
     }
 
     fn take_page(&mut self, now: Now, no: NodeNo, lane_no: LaneNo, rows: Vec<PagedRow>) {
