@@ -16,7 +16,7 @@ use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use relay_core::change::{Change, Due, OwedRow, Part};
 use relay_core::delivery::State;
-use relay_core::id::{LaneNo, NodeNo, PackNo, SegmentId, StagedId, Ticket};
+use relay_core::id::{LaneNo, NodeNo, PackNo, SegmentId, Sequence, StagedId, Ticket};
 use relay_core::ledger::{Ledger, Options, Staged};
 use relay_core::pack::{Builder, Built};
 use relay_core::segment::{Digest, PackInfo};
@@ -163,6 +163,8 @@ fn info(built: &Built, no: PackNo) -> PackInfo {
     PackInfo {
         lane: LANE,
         origin: NodeNo::LOCAL,
+        via: NodeNo::LOCAL,
+        sequence: Sequence::of(no),
         hops: 0,
         count: built.count,
         bytes: built.bytes.len() as u64 - u64::from(built.table_len),

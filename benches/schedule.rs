@@ -29,7 +29,7 @@ use relay_core::delivery::{State, StateName};
 use relay_core::event::{Ack, Effect, Greeting, Input, Put, Shape, Space};
 use relay_core::id::{
     BootEpoch, LaneName, LaneNo, LedgerId, LinkId, NodeId, NodeNo, PackNo, PutId, ReceiptNo,
-    SegmentId, StagedId,
+    SegmentId, Sequence, StagedId,
 };
 use relay_core::limits::Limits;
 use relay_core::scheduler::{Bounds, PeerRule, Scheduler, Settings};
@@ -374,7 +374,9 @@ fn row(peer: NodeNo, lane: LaneNo, pack: u64, members: u32) -> PagedRow {
         info: PackInfo {
             lane,
             origin: NodeNo::LOCAL,
+            via: NodeNo::LOCAL,
             hops: 0,
+            sequence: Sequence::of(PackNo(pack)),
             count: members,
             bytes,
             table_len: 56 * members,

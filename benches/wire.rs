@@ -19,6 +19,7 @@ fn header(members: Members) -> PackHeader {
         members,
         lane: "default".parse().expect("a lane"),
         origin: None,
+        sequence: None,
         hops: 1,
         ttl_left_ms: Some(86_400_000),
         count: 210,

@@ -3,9 +3,9 @@
 //!
 //! What arrived is read from gamma's disk, every byte hashed anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use edged_rpc::{Client, ClientError, PutOptions, Target};
+use edged_rpc::{Client, ClientError, InboxList, Paging, PutOptions, Target};
 use harness::daemon::{Node, PATIENCE, Site, Witness};
 use harness::files::Body;
 use harness::proxy::Proxy;
@@ -99,6 +99,7 @@ fn a_chain_of_three_delivers_once_though_its_end_is_away_and_its_middle_dies() {
     chain.start(0);
 
     let mut put = put_all(&mut chain.alpha.client(), &options, 1, 30);
+    let first: BTreeSet<_> = put.keys().copied().collect();
     assert_eq!(chain.alpha.wait_at_rest(PATIENCE).acked, 30);
     assert!(chain.beta.books().waiting > 0, "gamma is away");
     chain.beta.end().kill9();
@@ -120,6 +121,7 @@ fn a_chain_of_three_delivers_once_though_its_end_is_away_and_its_middle_dies() {
         (70, 70, 0),
         "forwarded counts as put here"
     );
+    in_put_order(&mut chain.gamma.client(), &first);
     for node in [&mut chain.alpha, &mut chain.beta, &mut chain.gamma] {
         node.end().terminate();
     }
@@ -134,6 +136,37 @@ fn a_chain_of_three_delivers_once_though_its_end_is_away_and_its_middle_dies() {
         let body = put.get(&item.id).expect("it was put at alpha");
         assert_eq!((item.length, item.found), (body.length, body.digest()));
     }
+}
+
+/// What came to gamma says that it came by beta, and where alpha put it: each in a place
+/// of its own, those of `first` before all that were put later.
+fn in_put_order(gamma: &mut Client, first: &BTreeSet<[u8; 16]>) {
+    let page = InboxList {
+        page: Paging {
+            limit: 100,
+            after: None,
+        },
+        ..InboxList::default()
+    };
+    let found = gamma.inbox(&page).expect("the inbox").items;
+    assert!(
+        found
+            .iter()
+            .all(|item| (item.origin.as_str(), item.via.as_str()) == ("alpha", "beta"))
+    );
+    let mut places: Vec<(u64, bool)> = found
+        .iter()
+        .map(|item| (item.lane_sequence, !first.contains(&item.segment_id.0)))
+        .collect();
+    places.sort_unstable();
+    assert!(
+        places.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1),
+        "{places:?}"
+    );
+    assert_eq!(
+        places.iter().filter(|(_, later)| !later).count(),
+        first.len()
+    );
 }
 
 #[test]

@@ -20,7 +20,7 @@ use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use relay_core::change::{Change, Due, OwedRow, Part};
 use relay_core::delivery::{Attempt, Outcome, State};
-use relay_core::id::{BootEpoch, LaneNo, NodeNo, PackNo, SegmentId, StagedId, Ticket};
+use relay_core::id::{BootEpoch, LaneNo, NodeNo, PackNo, SegmentId, Sequence, StagedId, Ticket};
 use relay_core::ledger::{Ledger, Loaded, Options, Reader, Staged};
 use relay_core::pack::{Builder, Built};
 use relay_core::segment::{Digest, PackInfo};
@@ -261,7 +261,9 @@ fn put(no: PackNo) -> Vec<Change> {
     let info = PackInfo {
         lane: LaneNo(0),
         origin: NodeNo(no.0 as u32 % 2),
+        via: NodeNo(no.0 as u32 % 2),
         hops: 0,
+        sequence: Sequence::of(no),
         count: built.count,
         bytes: built.bytes.len() as u64 - u64::from(built.table_len),
         table_len: built.table_len,

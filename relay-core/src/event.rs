@@ -15,7 +15,7 @@ use crate::aim::To;
 use crate::change::{Change, Due, KeyName, KeyRow, PagedRow, Part, ReceiptRow, Refused, Sent};
 use crate::id::{
     BootEpoch, LaneName, LaneNo, LedgerId, LinkId, NodeId, NodeNo, PackNo, PartialNo, PutId,
-    ReceiptNo, SegmentId, StagedId, Ticket,
+    ReceiptNo, SegmentId, Sequence, StagedId, Ticket,
 };
 pub use crate::segment::Shape;
 use crate::segment::{Digest, PackInfo, Topic};
@@ -75,6 +75,8 @@ pub struct Heading {
     pub lane: LaneName,
     /// The origin, by name; `None` is the sender itself.
     pub origin: Option<NodeId>,
+    /// Where the least id that came stands in the origin's lane.
+    pub sequence: Sequence,
     /// Relays passed so far, the sender included.
     pub hops: u8,
     /// How long it stays worth sending.

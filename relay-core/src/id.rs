@@ -42,6 +42,41 @@ impl SegmentId {
         let low = ((all & LOW) + n as u128) & LOW;
         Self(((all & !LOW) | low).to_be_bytes())
     }
+
+    /// How many ids after `first` this one is, if both may be of one run.
+    #[must_use]
+    pub fn distance(self, first: Self) -> Option<u64> {
+        let (this, first) = (u128::from_be_bytes(self.0), u128::from_be_bytes(first.0));
+        this.checked_sub(first).and_then(|n| u64::try_from(n).ok())
+    }
+}
+
+/// Where a segment stands in its lane, as its origin counts: the origin's number of its
+/// pack, and in the low 10 bits which of that pack's run of ids it has. It rises with
+/// each put of an origin in a lane, and stays what it is on the way (semantics 5).
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Sequence(pub u64);
+
+impl Sequence {
+    const MEMBER: u32 = 10;
+    const MEMBERS: u64 = (1 << Self::MEMBER) - 1;
+
+    /// Of the first segment of the origin's own `pack`.
+    #[must_use]
+    pub const fn of(pack: PackNo) -> Self {
+        Self(pack.0 << Self::MEMBER)
+    }
+
+    /// Of `id`, where this one is of `first`, the least id of its pack. Ids that are no
+    /// run, which no honest origin makes, leave it within the pack.
+    #[must_use]
+    pub fn at(self, first: SegmentId, id: SegmentId) -> Self {
+        let beyond = id.distance(first).unwrap_or(0);
+        let room = Self::MEMBERS - (self.0 & Self::MEMBERS);
+        Self(self.0 + beyond.min(room))
+    }
 }
 
 impl fmt::Display for SegmentId {
@@ -247,6 +282,28 @@ mod tests {
         assert_eq!(id.unix_ms(), 1_700_000_000_123);
         assert_eq!(id.0[6] >> 4, 7);
         assert_eq!(id.0[8] >> 6, 0b10);
+    }
+
+    #[test]
+    fn a_segment_keeps_its_place_in_the_lane_whatever_left_its_pack() {
+        let first = SegmentId::v7(1_700_000_000_123, 77);
+        let (second, fifth) = (first.after(1), first.after(4));
+        let own = Sequence::of(PackNo(3));
+
+        assert_eq!(own.at(first, fifth), Sequence(3 * 1024 + 4));
+        // The first member went another way, then others did.
+        assert_eq!(
+            own.at(first, second).at(second, fifth),
+            own.at(first, fifth)
+        );
+        assert!(own.at(first, first.after(1023)) < Sequence::of(PackNo(4)));
+        // Ids that are no run stay within the pack.
+        let far = first.after(1 << 40);
+        let later = SegmentId::v7(1_700_000_000_999, 77);
+        assert_eq!(own.at(first, far), Sequence(3 * 1024 + 1023));
+        assert_eq!(own.at(first, later), own);
+        assert_eq!(own.at(far, first), own);
+        assert_eq!(Sequence(u64::MAX).at(first, far), Sequence(u64::MAX));
     }
 
     #[test]

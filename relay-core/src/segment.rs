@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{LaneNo, NodeNo, SegmentId};
+use crate::id::{LaneNo, NodeNo, PackNo, SegmentId, Sequence};
 use crate::limits;
 use crate::time::Unix;
 
@@ -104,17 +104,13 @@ pub struct Shape {
 impl Shape {
     /// The pack of this shape that came here at `at`, to be worth sending for `ttl`.
     #[must_use]
-    pub fn info(
-        &self,
-        lane: LaneNo,
-        (origin, hops): (NodeNo, u8),
-        at: Unix,
-        ttl: Option<Duration>,
-    ) -> PackInfo {
+    pub fn info(&self, lane: LaneNo, came: Came, at: Unix, ttl: Option<Duration>) -> PackInfo {
         PackInfo {
             lane,
-            origin,
-            hops,
+            origin: came.origin,
+            via: came.via,
+            hops: came.hops,
+            sequence: came.sequence,
             count: self.count,
             bytes: self.bytes,
             table_len: self.table_len,
@@ -127,6 +123,32 @@ impl Shape {
     }
 }
 
+/// Which way a pack came here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Came {
+    /// The node its segments entered at.
+    pub origin: NodeNo,
+    /// The node it was heard from.
+    pub via: NodeNo,
+    /// Relays passed so far.
+    pub hops: u8,
+    /// Where its first segment stands in the origin's lane.
+    pub sequence: Sequence,
+}
+
+impl Came {
+    /// It was put here, as `pack`.
+    #[must_use]
+    pub const fn here(pack: PackNo) -> Self {
+        Self {
+            origin: NodeNo::LOCAL,
+            via: NodeNo::LOCAL,
+            hops: 0,
+            sequence: Sequence::of(pack),
+        }
+    }
+}
+
 /// What a pack is, without its bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackInfo {
@@ -134,8 +156,12 @@ pub struct PackInfo {
     pub lane: LaneNo,
     /// The node its segments entered at.
     pub origin: NodeNo,
+    /// The node it was heard from: the origin, or the last relay before this one.
+    pub via: NodeNo,
     /// Relays passed so far; 0 at the origin.
     pub hops: u8,
+    /// Where its first segment stands in the origin's lane.
+    pub sequence: Sequence,
     /// Members, at least 1.
     pub count: u32,
     /// The sum of the members' lengths.

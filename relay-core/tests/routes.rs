@@ -281,6 +281,7 @@ impl World {
                 },
                 lane: sender.lanes[&info.lane].clone(),
                 origin,
+                sequence: info.sequence,
                 hops: info.hops + 1,
                 ttl: None,
             },

@@ -20,8 +20,8 @@ use relay_core::event::{
     OrderRefused, Put, Refusal, SendTrouble, Shape, Space, Target, Why,
 };
 use relay_core::id::{
-    BootEpoch, LedgerId, LinkId, NodeId, NodeNo, PackNo, PutId, ReceiptNo, SegmentId, StagedId,
-    Ticket,
+    BootEpoch, LedgerId, LinkId, NodeId, NodeNo, PackNo, PutId, ReceiptNo, SegmentId, Sequence,
+    StagedId, Ticket,
 };
 use relay_core::scheduler::Scheduler;
 use relay_core::segment::Digest;
@@ -564,6 +564,7 @@ fn offer(part: Part) -> (Input, Sent) {
             sent,
             lane,
             origin: None,
+            sequence: Sequence::of(sent.pack),
             hops: 1,
             ttl: None,
         },

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use relay_core::change::{Nack, Part};
 use relay_core::event::BusyWhy;
-use relay_core::id::{BootEpoch, LedgerId, PackNo, ReceiptNo, SegmentId};
+use relay_core::id::{BootEpoch, LedgerId, PackNo, ReceiptNo, SegmentId, Sequence};
 use relay_core::limits;
 use relay_core::pack::{Builder, Table};
 use relay_core::segment::Digest;
@@ -21,6 +21,7 @@ fn header() -> PackHeader {
         members: Members::All,
         lane: "default".parse().expect("a lane"),
         origin: None,
+        sequence: None,
         hops: 1,
         ttl_left_ms: Some(60_000),
         count: 3,
@@ -55,6 +56,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
     let but = PackHeader {
         members: Members::AllBut(vec![0, 2]),
         origin,
+        sequence: Some(Sequence(77 << 10 | 5)),
         ..header()
     };
     let only = PackHeader {

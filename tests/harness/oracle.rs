@@ -20,6 +20,7 @@ mod poison;
 mod reload;
 mod rest;
 mod routes;
+mod sequences;
 mod spools;
 mod truth;
 mod turns;
@@ -176,6 +177,8 @@ pub struct Oracle {
     limited: bool,
     /// Files that were put.
     files: spools::Files,
+    /// Where each segment stands in its lane, by the node that put it.
+    places: sequences::Places,
     now: u64,
 }
 
@@ -192,6 +195,7 @@ impl Oracle {
             refuse_every: plan.odds.refuse_every,
             limited: plan.limiting.on,
             files: spools::Files::new(),
+            places: sequences::Places::new(),
             now: 0,
         }
     }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use relay_core::change::{Change, Due, KeyName, KeyRow, OwedRow, Part, ReceiptRow, Sent, Snapshot};
 use relay_core::delivery::{Attempt, Cause, Outcome, State};
 use relay_core::id::{
-    BootEpoch, LaneNo, LedgerId, NodeNo, PackNo, ReceiptNo, SegmentId, StagedId, Ticket,
+    BootEpoch, LaneNo, LedgerId, NodeNo, PackNo, ReceiptNo, SegmentId, Sequence, StagedId, Ticket,
 };
 use relay_core::ledger::{Ledger, Loaded, Options, ReadError, Reader, Report, Staged};
 use relay_core::pack::{Builder, Table, single_table};
@@ -129,7 +129,9 @@ impl Disk {
         let info = PackInfo {
             lane: LANE,
             origin,
+            via: origin,
             hops: 0,
+            sequence: Sequence::of(no),
             count: built.count,
             bytes: built.bytes.len() as u64 - u64::from(built.table_len),
             table_len: built.table_len,

@@ -165,12 +165,10 @@ impl<'a> Painter<'a> {
         let origin = self.node_name(item.origin);
         InboxView {
             segment_id: Id(item.id.0),
-            // Only the origin itself may offer a segment so far.
-            via: origin.clone(),
+            via: self.node_name(item.via),
             origin,
             lane: self.lane_name(item.lane),
-            // Arrival order here: packs rise, members follow in theirs.
-            lane_sequence: item.pack.0 << 10 | u64::from(item.member),
+            lane_sequence: item.sequence.0,
             topic: topic(item),
             labels: item.meta.labels.iter().cloned().collect(),
             len: item.length,

@@ -35,6 +35,7 @@ pub(crate) fn arrival(
     let received = Digest::of(&table);
     let table = Table::parse(table, header.count)?;
     let indexes = header.members.indexes(header.count);
+    let least = table.id_range().0;
     let sent = match &indexes {
         None => table,
         Some(indexes) => table.subset(indexes),
@@ -55,8 +56,12 @@ pub(crate) fn arrival(
     let is_bad = |n: &u16| bad.iter().any(|(other, _)| other == n);
     let good: Vec<u16> = all.filter(|n| !is_bad(n)).collect();
     let left = (!good.is_empty()).then(|| sent.subset(&good));
+    let mut heading = header.heading(ledger);
+    if let Some(left) = &left {
+        heading.sequence = heading.sequence.at(least, left.id_range().0);
+    }
     let arrival = Arrival {
-        heading: header.heading(ledger),
+        heading,
         staged,
         shape: left
             .as_ref()
@@ -205,6 +210,7 @@ mod tests {
             members,
             lane: "default".parse().expect("a lane"),
             origin: None,
+            sequence: None,
             hops: 1,
             ttl_left_ms: None,
             count: 4,

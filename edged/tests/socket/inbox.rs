@@ -3,7 +3,7 @@
 use edged_rpc::{InboxConfirm, InboxFilter, InboxList, InboxTake, LeaseState, Paging};
 use relay_core::change::{Change, Due, OwedRow, Part};
 use relay_core::delivery::State;
-use relay_core::id::{LaneNo, NodeNo, PackNo, SegmentId, StagedId, Ticket};
+use relay_core::id::{LaneNo, NodeNo, PackNo, SegmentId, Sequence, StagedId, Ticket};
 use relay_core::ledger::{Ledger, Options, Staged};
 use relay_core::pack::{Builder, Built, encode_meta};
 use relay_core::segment::{Digest, Meta, PackInfo};
@@ -67,7 +67,9 @@ fn info(built: &Built, now: Unix) -> PackInfo {
     PackInfo {
         lane: LANE,
         origin: BETA,
+        via: BETA,
         hops: 0,
+        sequence: Sequence::of(PackNo(1)),
         count: built.count,
         bytes: built.bytes.len() as u64 - u64::from(built.table_len),
         table_len: built.table_len,

@@ -191,6 +191,7 @@ fn header() -> PackHeader {
         members: Members::All,
         lane: "default".parse().expect("a lane"),
         origin: None,
+        sequence: None,
         hops: 1,
         ttl_left_ms: None,
         count: 1,

@@ -16,7 +16,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 use relay_core::change::{Due, Part};
 use relay_core::event::{Arrival, Effect, Input, Parcel, SendTrouble};
 use relay_core::id::{
-    BootEpoch, LaneName, LaneNo, LedgerId, LinkId, NodeId, NodeNo, PackNo, SegmentId,
+    BootEpoch, LaneName, LaneNo, LedgerId, LinkId, NodeId, NodeNo, PackNo, SegmentId, Sequence,
 };
 use relay_core::pack::{Builder, Table, single_table};
 use relay_core::segment::{Class, Digest, PackInfo};
@@ -281,6 +281,8 @@ impl Packs {
         let info = PackInfo {
             lane: LaneNo(4),
             origin: NodeNo::LOCAL,
+            via: NodeNo::LOCAL,
+            sequence: Sequence::of(PackNo(no)),
             hops: 0,
             count,
             bytes: parsed.body_len(),

@@ -16,7 +16,7 @@ use super::shelf::Shelf;
 use super::{Ledger, LedgerResult};
 use crate::change::Book;
 use crate::delivery::{Cause, State};
-use crate::id::{LaneNo, NodeNo, PackNo, SegmentId};
+use crate::id::{LaneNo, NodeNo, PackNo, SegmentId, Sequence};
 use crate::pack::Table;
 use crate::route::TopicPattern;
 use crate::segment::{Digest, Meta};
@@ -65,8 +65,12 @@ pub struct InboxItem {
     pub origin: NodeNo,
     /// The lane it came in.
     pub lane: LaneNo,
+    /// The node it was heard from.
+    pub via: NodeNo,
     /// Relays it passed.
     pub hops: u8,
+    /// Where it stands in the origin's lane.
+    pub sequence: Sequence,
     /// When it arrived here.
     pub received: Unix,
     /// When it stops being worth something.
@@ -213,7 +217,9 @@ pub(super) fn item(pack: &PackRow, table: &Table, n: u16, state: InboxState) -> 
         meta: table.meta(usize::from(n)).unwrap_or_default(),
         origin: pack.info.origin,
         lane: pack.info.lane,
+        via: pack.info.via,
         hops: pack.info.hops,
+        sequence: pack.info.sequence.at(pack.info.first, member.id),
         received: pack.info.created,
         expires: pack.info.expires,
         pack: pack.no,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, Row, params};
 
 use super::rows::{Damaged, Sum, column};
-use crate::id::{LaneNo, NodeNo, PackNo, SegmentId};
+use crate::id::{LaneNo, NodeNo, PackNo, SegmentId, Sequence};
 use crate::segment::{Digest, PackInfo};
 use crate::time::Unix;
 
@@ -48,7 +48,10 @@ pub(super) struct PackRow {
 /// The columns [`read_pack`] takes, in its order, of a table named `p`.
 pub(super) const PACK: &str = "p.no, p.lane, p.origin, p.hops, p.count, p.bytes, p.table_len, \
      p.digest, p.id_first, p.id_last, p.created, p.expires, p.file, p.generation, p.start, \
-     p.name, p.head, p.sum";
+     p.name, p.head, p.via, p.sequence, p.sum";
+
+/// How many they are.
+pub(super) const PACK_WIDTH: usize = 20;
 
 /// Which rows of a table named `p` lie in the log file `?3`: those written to it, whose
 /// numbers are `?1` to `?2`, and those moved to it.
@@ -69,7 +72,9 @@ fn pack_sum(pack: &PackRow) -> i64 {
         .bytes(&info.first.0)
         .bytes(&info.last.0)
         .num(info.created.0 as i64)
-        .maybe(info.expires.map(|at| at.0 as i64));
+        .maybe(info.expires.map(|at| at.0 as i64))
+        .num(i64::from(info.via.0))
+        .num(info.sequence.0 as i64);
     match &pack.place {
         Place::Log {
             file,
@@ -89,7 +94,7 @@ fn pack_sum(pack: &PackRow) -> i64 {
 pub(super) fn write_pack(conn: &Connection, pack: &PackRow) -> rusqlite::Result<()> {
     let mut write = conn.prepare_cached(
         "INSERT OR REPLACE INTO pack VALUES
-         (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, NULL)",
+         (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, NULL, ?19, ?20)",
     )?;
     let info = &pack.info;
     let (file, generation, start, name, head) = match &pack.place {
@@ -125,7 +130,9 @@ pub(super) fn write_pack(conn: &Connection, pack: &PackRow) -> rusqlite::Result<
         start,
         name,
         head,
-        pack_sum(pack)
+        pack_sum(pack),
+        info.via.0,
+        info.sequence.0 as i64
     ])?;
     Ok(())
 }
@@ -179,7 +186,9 @@ pub(super) fn read_pack(row: &Row<'_>, at: usize) -> Result<PackRow, Damaged> {
         info: PackInfo {
             lane: LaneNo(u16::try_from(number(1)?).map_err(|_| Damaged)?),
             origin: NodeNo(small(2)?),
+            via: NodeNo(small(17)?),
             hops: u8::try_from(number(3)?).map_err(|_| Damaged)?,
+            sequence: Sequence(number(18)? as u64),
             count: small(4)?,
             bytes: number(5)? as u64,
             table_len: small(6)?,
@@ -191,7 +200,7 @@ pub(super) fn read_pack(row: &Row<'_>, at: usize) -> Result<PackRow, Damaged> {
         },
         place,
     };
-    if pack_sum(&pack) == number(17)? {
+    if pack_sum(&pack) == number(19)? {
         Ok(pack)
     } else {
         Err(Damaged)

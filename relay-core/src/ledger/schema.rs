@@ -125,6 +125,9 @@ CREATE TABLE gone (
 
 -- Set where a pack was copied to a log file that later packs were written to.
 ALTER TABLE pack ADD COLUMN moved INTEGER;
+-- The node it was heard from; where its first segment stands in the origin's lane.
+ALTER TABLE pack ADD COLUMN via INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE pack ADD COLUMN sequence INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX pack_moved ON pack (file, no) WHERE moved IS NOT NULL;
 
 -- Where fewer than all peers must have it: how many (high 16 bits), and the place of

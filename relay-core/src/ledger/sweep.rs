@@ -6,7 +6,7 @@
 
 use super::counters::{Deltas, Total, bump, total_key};
 use super::error::LedgerError;
-use super::place::PACK;
+use super::place::{PACK, PACK_WIDTH};
 use super::retire::{Leaving, leaving};
 use super::unsettled::Unsettled;
 use super::{Ledger, LedgerResult};
@@ -91,8 +91,8 @@ impl Ledger {
         while let Some(row) = rows.next()? {
             looked += 1;
             self.sweep_after = PackNo(row.get::<_, i64>(0)? as u64);
-            let updated: Option<i64> = row.get(18)?;
-            let pinned: i64 = row.get(19)?;
+            let updated: Option<i64> = row.get(PACK_WIDTH)?;
+            let pinned: i64 = row.get(PACK_WIDTH + 1)?;
             let old = updated.is_none_or(|at| (at as u64) <= oldest);
             if pinned == 0 && (old || found.len() < excess) {
                 found.push(leaving(row)?);

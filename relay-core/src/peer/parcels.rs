@@ -357,7 +357,7 @@ mod tests {
 
     use super::*;
     use crate::change::{Due, OwedRow};
-    use crate::id::{LaneNo, NodeNo, PackNo, SegmentId};
+    use crate::id::{LaneNo, NodeNo, PackNo, SegmentId, Sequence};
     use crate::peer::Phase;
     use crate::segment::{Digest, PackInfo};
     use crate::time::Unix;
@@ -375,7 +375,9 @@ mod tests {
         let info = PackInfo {
             lane: LaneNo(1),
             origin: NodeNo::LOCAL,
+            via: NodeNo::LOCAL,
             hops: 0,
+            sequence: Sequence::default(),
             count: 1,
             bytes: 1,
             table_len: 56,

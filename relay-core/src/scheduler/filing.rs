@@ -10,6 +10,7 @@ use super::tickets::Pending;
 use crate::change::{Change, ReceiptRow};
 use crate::event::{BusyWhy, Effect, Ids, Shape};
 use crate::id::{LinkId, NodeNo, PackNo, PartialNo, StagedId};
+use crate::segment::Came;
 use crate::time::Now;
 
 /// An arrival whose rows are on their way to disk.
@@ -42,12 +43,17 @@ impl Scheduler {
             unreachable!("only what is here is stored")
         };
         let heading = &arrival.heading;
-        let from = (question.origin, heading.hops);
         let (mut changes, mut owing) = (self.empty_batch(), SmallVec::new());
         for (n, (staged, shape, bound)) in parts.iter().enumerate() {
             let no = PackNo(receipt.pack.0 + n as u64);
             self.last_pack = no;
-            let info = shape.info(question.lane, from, now.unix, heading.ttl);
+            let came = Came {
+                origin: question.origin,
+                via: question.peer,
+                hops: heading.hops,
+                sequence: heading.sequence.at(arrival.shape.first, shape.first),
+            };
+            let info = shape.info(question.lane, came, now.unix, heading.ttl);
             changes.push(Change::Pack {
                 no,
                 staged: *staged,

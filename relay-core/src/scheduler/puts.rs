@@ -10,7 +10,8 @@ use super::{Pending, Scheduler};
 use crate::aim::To;
 use crate::change::{Change, KeyName, KeyRow};
 use crate::event::{Effect, Put, Refusal, Shape};
-use crate::id::{LaneName, NodeNo, PutId, StagedId};
+use crate::id::{LaneName, PutId, StagedId};
+use crate::segment::Came;
 use crate::spool::SpooledRow;
 use crate::time::Now;
 
@@ -183,9 +184,9 @@ impl Scheduler {
     ) {
         let (mut changes, mut owing) = (self.empty_batch(), SmallVec::new());
         for (staged, shape) in parts {
-            let info = shape.info(bound.lane, (NodeNo::LOCAL, 0), now.unix, put.ttl);
             self.last_pack.0 += 1;
             let no = self.last_pack;
+            let info = shape.info(bound.lane, Came::here(no), now.unix, put.ttl);
             changes.push(Change::Pack {
                 no,
                 staged: *staged,

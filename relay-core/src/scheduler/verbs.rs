@@ -112,7 +112,7 @@ mod tests {
     use super::*;
     use crate::change::{Due, Part};
     use crate::id::{LaneNo, NodeNo, PackNo, SegmentId};
-    use crate::segment::{Digest, Shape};
+    use crate::segment::{Came, Digest, Shape};
 
     const NOW: Unix = Unix(1_000);
 
@@ -125,7 +125,7 @@ mod tests {
             first: SegmentId([0; 16]),
             last: SegmentId([0; 16]),
         };
-        shape.info(LaneNo(1), (NodeNo::LOCAL, 0), NOW, None)
+        shape.info(LaneNo(1), Came::here(PackNo(1)), NOW, None)
     }
 
     fn row(state: State) -> OwedRow {

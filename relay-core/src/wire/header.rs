@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::{Part, Sent};
 use crate::event::{Heading, Parcel};
-use crate::id::{LaneName, LedgerId, NodeId, PackNo};
+use crate::id::{LaneName, LedgerId, NodeId, PackNo, Sequence};
 use crate::limits;
 use crate::pack::Member;
 
@@ -26,6 +26,9 @@ pub struct PackHeader {
     pub lane: LaneName,
     /// The node its segments entered at; `None` is the sender itself.
     pub origin: Option<NodeId>,
+    /// Where the least id of the table stands in the origin's lane; `None` is what the
+    /// sender's own number of the pack says.
+    pub sequence: Option<Sequence>,
     /// Relays passed so far, the sender included.
     pub hops: u8,
     /// How long it stays worth sending, in milliseconds.
@@ -88,6 +91,8 @@ impl PackHeader {
             members: Members::of(parcel.due.part, &parcel.except),
             lane,
             origin,
+            sequence: (parcel.info.sequence != Sequence::of(parcel.due.pack))
+                .then_some(parcel.info.sequence),
             hops: parcel.info.hops.saturating_add(1),
             ttl_left_ms: parcel.ttl.map(left),
             count: parcel.info.count,
@@ -107,6 +112,7 @@ impl PackHeader {
             },
             lane: self.lane.clone(),
             origin: self.origin.clone(),
+            sequence: self.sequence.unwrap_or(Sequence::of(self.pack)),
             hops: self.hops,
             ttl: self.ttl_left_ms.map(Duration::from_millis),
         }

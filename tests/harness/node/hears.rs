@@ -204,8 +204,11 @@ impl World {
         let whole = kept.len() == packed.content.members.len();
         let content = Arc::new(packed.content.subset(&kept));
         let staged = StagedId(self.nodes[n].give());
+        let mut heading = packed.heading.clone();
+        let first = packed.content.shape().first;
+        heading.sequence = heading.sequence.at(first, content.shape().first);
         let arrival = Arrival {
-            heading: packed.heading.clone(),
+            heading,
             staged,
             shape: content.shape(),
             table: packed.content.table,

@@ -238,6 +238,7 @@ impl World {
             lane: self.nodes[n].disk.lanes[&parcel.info.lane].clone(),
             origin: (parcel.info.origin != NodeNo::LOCAL)
                 .then(|| self.nodes[n].disk.nodes[&parcel.info.origin].clone()),
+            sequence: parcel.info.sequence,
             hops: parcel.info.hops + 1,
             ttl: parcel.ttl,
         };

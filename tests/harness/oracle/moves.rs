@@ -15,6 +15,7 @@ use crate::scenario::node_index;
 impl Oracle {
     pub(super) fn persist_asked(&mut self, n: usize, changes: &[Change], nodes: &[Node]) {
         self.judge_bulk(n, changes);
+        self.places_asked(n, changes, nodes);
         self.arrival_asked(n, changes, nodes);
         for change in changes {
             match change {

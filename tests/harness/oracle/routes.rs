@@ -32,6 +32,7 @@ impl Oracle {
                 let rows = changes.iter().filter_map(row_of);
                 let rows: Vec<&OwedRow> = rows.filter(|row| row.due.pack == *no).collect();
                 self.judge_way(n, from, (*no, *staged, info), &rows, nodes);
+                self.judge_places(n, from, (*staged, info), nodes);
             }
         }
     }
