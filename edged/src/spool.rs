@@ -10,7 +10,7 @@
 mod files;
 mod take;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +40,9 @@ const LOOK: Duration = Duration::from_millis(500);
 const AGAIN: Duration = Duration::from_secs(5);
 /// Files on their way at once: one group of the journal.
 const AT_ONCE: usize = 64;
+/// Files of one folder remembered as such that could not be put: 2 MiB. What lies behind
+/// more of them waits.
+const SHUNNED: usize = 65_536;
 /// How long a spool waits once the node has no room for its next file.
 const FULL: Backoff = Backoff {
     first: Duration::from_millis(500),
@@ -78,6 +81,8 @@ struct Watcher {
     taken: Taken,
     /// Files that are put, and may still be there.
     known: BTreeMap<FileMark, SegmentId>,
+    /// Files that could not be put: they are left out until the folder is looked at anew.
+    shunned: BTreeSet<FileMark>,
     repeats: Repeats<(Name, String)>,
     /// How often in a row there was no room.
     full: u32,
@@ -107,6 +112,7 @@ impl Watcher {
             files: None,
             taken,
             known,
+            shunned: BTreeSet::new(),
             repeats: Repeats::default(),
             full: 0,
         }
@@ -115,10 +121,11 @@ impl Watcher {
     async fn run(mut self) -> Result<(), GoingDown> {
         loop {
             match self.pass().await? {
-                Next::Pass => {}
+                Next::Pass => continue,
                 Next::Wait(time) => tokio::time::sleep(time).await,
                 Next::Watch(time, seen) => self.watch(time, seen).await,
             }
+            self.shunned.clear();
         }
     }
 
@@ -139,9 +146,9 @@ impl Watcher {
             return Ok(Next::Wait(AGAIN));
         };
         let changed = files.changed();
-        let (known, most) = (self.known.clone(), self.desk.most());
+        let (known, shunned, most) = (self.known.clone(), self.shunned.clone(), self.desk.most());
         let reader = Arc::clone(&files);
-        let listing = blocking(move || reader.list(&known, most)).await;
+        let listing = blocking(move || reader.list(&known, &shunned, most)).await;
         let (found, complete) = match listing {
             Ok(listing) => listing,
             Err(error) => {
@@ -156,7 +163,7 @@ impl Watcher {
             let gone: Vec<FileMark> = self.known.keys().filter(|m| !there(m)).copied().collect();
             self.forget(&files, &gone).await?;
         }
-        let mut passed = self.remove(&files, &found).await?;
+        let mut passed = self.shunned.len() + self.remove(&files, &found).await?;
         self.restore(&files, &found).await;
         for found in &found {
             if let Verdict::PassOver(fault) = found.verdict {
@@ -235,12 +242,14 @@ impl Watcher {
                 // It is looked at again: whoever writes it has not come to an end.
                 Err(Trouble::Changed) => debug!(folder = %self.path, "A file has changed"),
                 Err(Trouble::Refused(why)) => {
+                    self.shun(found);
                     then = self.refused(&found.name, &why);
                     if then != Then::PassOver {
                         break;
                     }
                 }
                 Err(Trouble::Unreadable(error)) => {
+                    self.shun(found);
                     self.complain(&found.name, &format!("it cannot be read: {error}"));
                 }
                 Err(Trouble::Staging(error)) => {
@@ -263,7 +272,7 @@ impl Watcher {
                     });
                 }
                 Ok(Answer::Refused(why)) => match self.refused(&found.name, &why) {
-                    Then::PassOver => {}
+                    Then::PassOver => self.shun(found),
                     other @ (Then::Wait | Then::Stop) => then = other,
                 },
                 // What became of it is decided from the disk, by the next start.
@@ -272,6 +281,13 @@ impl Watcher {
         }
         self.remove(files, &taken).await?;
         Ok(then)
+    }
+
+    /// Leaves a file out of the pages to come, so that those behind it are reached.
+    fn shun(&mut self, found: &Found) {
+        if self.shunned.len() < SHUNNED {
+            self.shunned.insert(found.seen.mark);
+        }
     }
 
     fn refused(&mut self, name: &Name, why: &relay_core::event::Refusal) -> Then {

@@ -3,7 +3,7 @@
 //! Everything here waits for the disk. A file is moved aside before it is removed, so
 //! that one which a producer renames over it at that moment is seen, and kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, CString};
 use std::fmt;
 use std::fs::File;
@@ -20,8 +20,11 @@ use relay_core::spool::{self, FileMark, Kind, Seen, Verdict};
 
 use crate::folder::Folder;
 
-/// Names listed at once: what is put of them is gone before the next are read.
+/// Names with something to do listed at once: what is put of them is gone before the next
+/// are read.
 const PAGE: usize = 4096;
+/// Names listed that are passed over: each is named once an hour, and a few a minute.
+const PASSED: usize = 64;
 
 /// A name in the folder, of any bytes; the empty one stands for the folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,20 +87,18 @@ impl Files {
     pub(super) fn list(
         &self,
         known: &BTreeMap<FileMark, SegmentId>,
+        shunned: &BTreeSet<FileMark>,
         most: u64,
     ) -> io::Result<(Vec<Found>, bool)> {
         let writable = self.folder.is_writable();
         let folder = self.folder.look()?;
         let (mut found, mut complete) = (Vec::new(), true);
+        let (mut wanted, mut passed) = (0, 0);
         for entry in self.folder.list()?.iter() {
             let entry = entry?;
             let name = Name(entry.file_name().to_owned());
             if matches!(name.bytes(), b"." | b"..") {
                 continue;
-            }
-            if found.len() == PAGE {
-                complete = false;
-                break;
             }
             let stat = match self.stat(&name.0) {
                 Ok(stat) => stat,
@@ -107,13 +108,26 @@ impl Files {
             };
             let seen = seen(&stat, writable, &folder);
             let verdict = spool::judge(name.bytes(), &seen, known.contains_key(&seen.mark), most);
-            if verdict != Verdict::Leave {
-                found.push(Found {
-                    name,
-                    seen,
-                    verdict,
-                });
+            let (count, most) = match verdict {
+                Verdict::Leave => continue,
+                Verdict::Put if shunned.contains(&seen.mark) => continue,
+                Verdict::Put | Verdict::Remove | Verdict::Restore => (&mut wanted, PAGE),
+                Verdict::PassOver(_) => (&mut passed, PASSED),
+            };
+            if *count == most {
+                // More that is passed over changes nothing; more to do waits for a page.
+                if !matches!(verdict, Verdict::PassOver(_)) {
+                    complete = false;
+                    break;
+                }
+                continue;
             }
+            *count += 1;
+            found.push(Found {
+                name,
+                seen,
+                verdict,
+            });
         }
         found.sort_by(|a, b| (a.seen.mark.modified, &a.name).cmp(&(b.seen.mark.modified, &b.name)));
         Ok((found, complete))
@@ -267,9 +281,14 @@ mod tests {
         }
 
         fn list(&self) -> Vec<Found> {
-            let (found, complete) = self.files.list(&BTreeMap::new(), MOST).expect("a list");
+            let (found, complete) = self.list_without(&BTreeSet::new());
             assert!(complete);
             found
+        }
+
+        fn list_without(&self, shunned: &BTreeSet<FileMark>) -> (Vec<Found>, bool) {
+            let listed = self.files.list(&BTreeMap::new(), shunned, MOST);
+            listed.expect("a list")
         }
 
         fn names(&self) -> Vec<String> {
@@ -374,5 +393,35 @@ mod tests {
 
         assert_eq!(shown[0], "\"zz\"");
         assert!(shown.contains(&"\"\\xff\\n\"".to_owned()), "{shown:?}");
+    }
+
+    #[test]
+    fn what_is_passed_over_keeps_nothing_else_waiting() {
+        let site = Site::new();
+        for n in 0..PAGE + 1 {
+            std::os::unix::fs::symlink("nowhere", site.path(&format!("link-{n}"))).expect("a link");
+        }
+        site.write("last", "x");
+
+        let found = site.list();
+
+        assert_eq!(found.len(), PASSED + 1);
+        assert!(found.iter().any(|found| found.verdict == Verdict::Put));
+    }
+
+    #[test]
+    fn a_page_reaches_what_lies_behind_files_that_cannot_be_put() {
+        let site = Site::new();
+        for n in 0..PAGE + 1 {
+            site.write(&format!("{n}"), "x");
+        }
+
+        let (first, complete) = site.list_without(&BTreeSet::new());
+        assert!(!complete && first.len() == PAGE);
+        let shunned = first.iter().map(|found| found.seen.mark).collect();
+        let (second, complete) = site.list_without(&shunned);
+
+        assert!(complete, "the second page is the last");
+        assert!(second.len() == 1 && !shunned.contains(&second[0].seen.mark));
     }
 }
