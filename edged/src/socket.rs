@@ -61,6 +61,10 @@ pub use place::SocketError;
 
 /// Callers being judged at once: who they are may be asked of a slow directory.
 const JUDGED: usize = 32;
+/// Refused callers who are heard and told why at one time. Each may be silent for as long
+/// as a greeting may take: beyond these they are hung up on, or one of them could hold
+/// every file handle of the daemon.
+const TOLD: usize = 16;
 
 /// The socket, bound and not yet answered at.
 #[derive(Debug)]
@@ -97,6 +101,7 @@ impl Socket {
         let doors = Arc::new(Doors {
             access: self.access,
             places: Places::new(self.connections),
+            told: Semaphore::new(TOLD),
             manners: Manners {
                 pace: Pace::new(),
                 started,
@@ -146,6 +151,8 @@ async fn accept(
 struct Doors {
     access: Access,
     places: Arc<Places>,
+    /// Refused callers who are told why.
+    told: Semaphore,
     manners: Manners,
 }
 
@@ -177,7 +184,16 @@ impl Doors {
             (None, false) => Err(refusal::too_many_connections()),
             (None, true) => Ok(()),
         };
+        let told = match welcome {
+            Ok(()) => None,
+            Err(_) => match self.told.try_acquire() {
+                Ok(told) => Some(told),
+                Err(_) => {
+                    return debug!(uid, "A refused client is hung up on: too many are told why");
+                }
+            },
+        };
         conversation::run(stream, caller, welcome, desk, &self.manners).await;
-        drop(place);
+        drop((place, told));
     }
 }

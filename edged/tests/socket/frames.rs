@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Instant;
 
 use edged_rpc::frame::{decode, encode, prefix};
 use edged_rpc::{Greeting, Hello, MAX_CHUNK, MAX_FRAME, Put, PutBatch, Request, Response};
@@ -223,6 +224,31 @@ fn more_clients_than_there_are_places_are_told_so() {
         matches!(&greeting, Greeting::Refused(error) if error.code == "too_many_connections"),
         "{greeting:?}"
     );
+    drop(held);
+    drop(daemon);
+}
+
+#[test]
+fn refused_clients_that_say_nothing_hold_few_places() {
+    let home = Home::with("[rpc]\nmax_connections = 2\n");
+    let daemon = home.start();
+    let held: Vec<Rogue> = (0..6).map(|_| Rogue::greeted(home.socket())).collect();
+    let told = || {
+        let mut late = Rogue::connect(home.socket());
+        late.say(&Hello::new("late"));
+        late.frame().is_some()
+    };
+    let begun = Instant::now();
+
+    // Whoever comes while sixteen are silent is hung up on at once.
+    let silent: Vec<Rogue> = (0..16).map(|_| Rogue::connect(home.socket())).collect();
+    while told() {
+        assert!(begun.elapsed() < PATIENCE, "any number is listened to");
+    }
+    drop(silent);
+    while !told() {
+        assert!(begun.elapsed() < PATIENCE, "nobody is listened to again");
+    }
     drop(held);
     drop(daemon);
 }
