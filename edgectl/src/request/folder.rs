@@ -6,13 +6,14 @@
 //! pipes and the like are passed over and named. What one file is refused for stops no
 //! other; what all would be refused for stops the command.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use edged_rpc::{Accepted, ClientError, Producer, PutOptions, Target};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use nix::fcntl::OFlag;
 use serde::Serialize;
 
 use super::Context;
@@ -226,7 +227,7 @@ fn put_one(
     (path, shown): (&Path, &Path),
     metadata: &Metadata,
 ) -> Result<Accepted, ClientError> {
-    let file = File::open(path).map_err(ClientError::Source)?;
+    let file = open_listed(path, metadata).map_err(ClientError::Source)?;
     let key = format!(
         "{prefix}:{}:{}:{}:{}.{}",
         metadata.dev(),
@@ -241,6 +242,21 @@ fn put_one(
         options.labels.push((LABEL.to_owned(), label.to_owned()));
     }
     producer.put_from(&options, &key, file)
+}
+
+/// Opens what was listed, and nothing that has taken its place since: what a link there
+/// leads to is nobody's business, and a pipe would keep us waiting.
+fn open_listed(path: &Path, listed: &Metadata) -> io::Result<File> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits())
+        .open(path)?;
+    let found = file.metadata()?;
+    if (found.dev(), found.ino()) == (listed.dev(), listed.ino()) && found.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::other("another file has taken its place"))
 }
 
 fn is_label(text: &str) -> bool {
@@ -303,6 +319,22 @@ mod tests {
             (summary.skipped, summary.passed_over[0].path.as_str()),
             (1, "link")
         );
+    }
+
+    #[test]
+    fn what_takes_the_place_of_a_listed_file_is_not_opened() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (path, other) = (dir.path().join("a"), dir.path().join("b"));
+        fs::write(&path, "listed").expect("a file");
+        fs::write(&other, "secret").expect("a file");
+        let listed = fs::metadata(&path).expect("it is there");
+
+        assert!(open_listed(&path, &listed).is_ok());
+        fs::remove_file(&path).expect("it goes");
+        std::os::unix::fs::symlink(&other, &path).expect("a link");
+        assert!(open_listed(&path, &listed).is_err(), "a link");
+        fs::rename(&other, &path).expect("another file");
+        assert!(open_listed(&path, &listed).is_err(), "another file");
     }
 
     #[test]

@@ -80,8 +80,13 @@ impl Exec {
         let stdin = child.stdin.take();
         let said = tokio::spawn(listen(child.stderr.take()));
         let work = async {
-            let (fed, status) = tokio::join!(feed(stdin, source, &group), child.wait());
-            fed.and(status.map_err(|error| (Tried::Failed, error.to_string())))
+            let lost = |error: std::io::Error| (Tried::Failed, error.to_string());
+            tokio::select! {
+                biased;
+                fed = feed(stdin, source, &group) => fed.and(child.wait().await.map_err(lost)),
+                // It wants no more bytes, though something it left running may hold the pipe.
+                status = child.wait() => status.map_err(lost),
+            }
         };
         let ended = tokio::time::timeout(self.longest, work).await;
         // Whatever it has left running, too.
@@ -94,7 +99,7 @@ impl Exec {
             Ok(Err(bad)) => bad,
             Err(_) => {
                 // It has been killed with its group, and is only to be fetched.
-                let _ = child.wait().await;
+                let _ = tokio::time::timeout(LAST_WORDS, child.wait()).await;
                 let found = format!("ended after {} s", self.longest.as_secs_f32());
                 (Tried::Failed, with_words(&found, &said))
             }
@@ -333,7 +338,7 @@ mod tests {
         let site = Site::new();
 
         let done = site
-            .run("sleep 86400 & exit 0", Sample(1, false), LONG)
+            .run("sleep 86400 3<&0 & exit 0", Sample(5 << 20, false), LONG)
             .await;
 
         assert_eq!(done.0, Tried::Done);
