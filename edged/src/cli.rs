@@ -40,6 +40,8 @@ pub enum Command {
     Init(InitArgs),
     /// Relay files between two nodes on this machine, cut and kill them, count what arrived
     Demo(DemoArgs),
+    /// Check the ledger and every payload of a node that does not run
+    Fsck(FsckArgs),
     /// What `edgectl` runs when no daemon answers and the verb can work without one
     Offline(OfflineArgs),
 }
@@ -109,6 +111,20 @@ impl RunArgs {
             )
             .default_node(hostname.and_then(init::node_from_hostname))
     }
+}
+
+/// Arguments of `edged fsck`.
+#[derive(Debug, Clone, Args)]
+pub struct FsckArgs {
+    /// The config of the node
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    pub config: PathBuf,
+    /// Do what a start would do about damage, and remove what nothing names
+    #[arg(long)]
+    pub repair: bool,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
 }
 
 /// Arguments of `edged offline`.

@@ -1,22 +1,27 @@
 //! What each subcommand does, down to its exit code.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use certs::UnixTime;
 use clap::Parser as _;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{Cli, Command, DemoArgs, InitArgs, OfflineArgs, OfflineVerb, RunArgs, hostname};
+use crate::cli::{
+    Cli, Command, DemoArgs, FsckArgs, InitArgs, OfflineArgs, OfflineVerb, RunArgs, hostname,
+};
 use crate::config::{Config, ConfigError, Sources};
 use crate::lock::LockError;
 use crate::running::Running;
-use crate::{daemon, init, last_panic, offline, signals, telemetry};
+use crate::{daemon, fsck, init, last_panic, offline, signals, telemetry};
 
 /// The config is not valid (surface 1).
 const CONFIG_INVALID: u8 = 1;
 /// The state folder is not ours, or another process holds it (surface 1).
 const STATE_INVALID: u8 = 2;
+/// The ledger or a payload is damaged, or still is after a repair.
+const DAMAGED: u8 = 4;
 /// Anything else: a service manager may try again.
 const FAILED: u8 = 70;
 
@@ -27,6 +32,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run(&args),
         Command::Init(args) => init(args),
         Command::Demo(args) => demo(&args),
+        Command::Fsck(args) => check(&args),
         Command::Offline(args) => offline(&args),
     }
 }
@@ -77,12 +83,7 @@ pub fn init(args: InitArgs) -> ExitCode {
 /// One question about a node that does not run.
 #[must_use]
 pub fn offline(args: &OfflineArgs) -> ExitCode {
-    let node = hostname();
-    let sources = Sources::new()
-        .file(&args.config)
-        .environment(std::env::vars_os())
-        .default_node(node.as_deref().and_then(init::node_from_hostname));
-    let answered = match Config::load(&sources) {
+    let answered = match Config::load(&offline_sources(&args.config)) {
         Ok((config, _)) => match args.verb {
             OfflineVerb::Audit => offline::audit(&config),
         },
@@ -92,6 +93,28 @@ pub fn offline(args: &OfflineArgs) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => refuse(&error),
     }
+}
+
+/// The state folder of a node that does not run.
+#[must_use]
+pub fn check(args: &FsckArgs) -> ExitCode {
+    let checked = match Config::load(&offline_sources(&args.config)) {
+        Ok((config, _)) => fsck::run(&config, args.repair, args.output),
+        Err(error) => Err(error.into()),
+    };
+    match checked {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(DAMAGED),
+        Err(error) => refuse(&error),
+    }
+}
+
+fn offline_sources(config: &Path) -> Sources {
+    let node = hostname();
+    Sources::new()
+        .file(config)
+        .environment(std::env::vars_os())
+        .default_node(node.as_deref().and_then(init::node_from_hostname))
 }
 
 /// The main job in one command.

@@ -17,7 +17,7 @@ use certs::{DefaultTimeProvider, Identity};
 use relay_core::age::Gap;
 use relay_core::backoff::Backoff;
 use relay_core::change::Snapshot;
-use relay_core::ledger::{Ledger, Options};
+use relay_core::ledger::{Care, Ledger, Options};
 use relay_core::limits::KEEP_MARKS;
 use relay_core::poison::Panic;
 use relay_core::scheduler::Scheduler;
@@ -222,7 +222,8 @@ fn tell_systemd(state: &sd_notify::NotifyState<'_>) {
     }
 }
 
-fn open_ledger(config: &Config) -> anyhow::Result<(Ledger, Snapshot)> {
+/// How the ledger of this node is kept.
+pub(crate) fn ledger_options(config: &Config) -> anyhow::Result<Options> {
     let node = config.node.id.clone();
     let mut options = Options::new(node, config.storage.max_bytes.0, random()?);
     options.log_file_bytes = config.storage.log_file().0;
@@ -235,6 +236,11 @@ fn open_ledger(config: &Config) -> anyhow::Result<(Ledger, Snapshot)> {
     options.keep_acked_rows = u64::from(config.storage.keep_acked_rows);
     options.keep_expired = config.storage.keep_expired;
     options.keep_known = config.inbox.keep_known;
+    Ok(options)
+}
+
+fn open_ledger(config: &Config) -> anyhow::Result<(Ledger, Snapshot)> {
+    let options = ledger_options(config)?;
     let mut away = Gap::First;
     let opened = Ledger::open_at(&config.node.state_dir, options, |last| {
         let (gap, now) = clock::start(last);
@@ -242,7 +248,41 @@ fn open_ledger(config: &Config) -> anyhow::Result<(Ledger, Snapshot)> {
         (now, Some(clock::stamp(now)))
     })?;
     tell_gap(away);
+    tell_care(opened.0.care());
     Ok(opened)
+}
+
+/// What was damaged, and what became of it.
+fn tell_care(care: &Care) {
+    if care.mended > 0 || care.reindexed {
+        warn!(
+            words = care.mended,
+            indexes = care.reindexed,
+            "Damage in the ledger was put right"
+        );
+    }
+    if care.unnamed > 0 {
+        info!(
+            packs = care.unnamed,
+            "The log holds packs no row names: a crash cut a group short, or the database is older than its log"
+        );
+    }
+    for path in &care.set_aside {
+        warn!(path = %path.display(), "What is no file of ours was set aside");
+    }
+    if let Some(salvaged) = &care.salvaged {
+        warn!(
+            why = %salvaged.why, rows = salvaged.rows, set_aside = ?salvaged.set_aside,
+            "The database was damaged: it is set aside, and rebuilt from what could be read"
+        );
+    }
+    if !care.quarantined.is_empty() {
+        let (entries, segments) = (care.quarantined.len(), care.segments());
+        warn!(
+            entries,
+            segments, "Damaged rows are in quarantine (relay status --books)"
+        );
+    }
 }
 
 /// How long we were away, and whether that is believed.

@@ -30,6 +30,7 @@ pub mod desk;
 pub mod driver;
 pub mod event;
 mod folder;
+mod fsck;
 pub mod init;
 pub mod journal;
 pub mod last_panic;

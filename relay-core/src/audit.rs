@@ -63,11 +63,15 @@ pub enum AuditEvent {
     PoisonIsolated,
     /// The ledger or a payload could not be read.
     StorageUnreadable,
+    /// Damaged rows were taken out of the way of the rest.
+    StorageQuarantined,
+    /// A damaged database was set aside, and rebuilt from what could be read.
+    StorageSalvaged,
 }
 
 impl AuditEvent {
     /// Every event.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::BandwidthConfigured,
         Self::Paused,
         Self::Resumed,
@@ -91,6 +95,8 @@ impl AuditEvent {
         Self::SystemPanicked,
         Self::PoisonIsolated,
         Self::StorageUnreadable,
+        Self::StorageQuarantined,
+        Self::StorageSalvaged,
     ];
 
     /// The name in records, queries and exports.
@@ -120,6 +126,8 @@ impl AuditEvent {
             Self::SystemPanicked => "system.panicked",
             Self::PoisonIsolated => "relay.poison.isolated",
             Self::StorageUnreadable => "relay.storage.unreadable",
+            Self::StorageQuarantined => "relay.storage.quarantined",
+            Self::StorageSalvaged => "relay.storage.salvaged",
         }
     }
 
@@ -143,7 +151,9 @@ impl AuditEvent {
             | Self::PeerKicked
             | Self::PeerDropped
             | Self::PoisonIsolated
-            | Self::StorageUnreadable => "relay",
+            | Self::StorageUnreadable
+            | Self::StorageQuarantined
+            | Self::StorageSalvaged => "relay",
             Self::AccessDenied => "auth",
             Self::ConfigReloaded
             | Self::AuditPruned

@@ -19,12 +19,16 @@
 //! inbox                           take and confirm
 //! reader   → bodies, known, list  everything that is read
 //! parked                          what bulk orders are about
+//! care     → check, salvage       whatever lies in the folder, it opens; fsck says how
 //! ```
 
 mod age;
 mod apply;
+mod aside;
 mod audit;
 mod bodies;
+mod care;
+mod check;
 mod commit;
 mod counters;
 mod error;
@@ -32,8 +36,10 @@ mod expired;
 mod files;
 mod filling;
 mod forward;
+mod fsck;
 mod groups;
 mod held;
+mod identity;
 mod inbox;
 mod inspect;
 mod known;
@@ -45,36 +51,47 @@ mod parked;
 mod partial;
 mod payload;
 mod place;
+mod quarantine;
 mod reader;
+mod reconcile;
 mod recovery;
+mod restore;
 mod retire;
 mod room;
 mod rows;
+mod salvage;
 mod schema;
 mod settings;
 mod shelf;
 mod shelved;
 mod spooled;
+mod sums;
 mod sweep;
+mod tables;
 mod unsettled;
+mod wal;
 mod walk;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
 pub use audit::{AuditFilter, AuditPage, AuditSummary, Span, append_offline};
 pub use bodies::Loaded;
+pub use care::Care;
 pub use commit::{GroupStats, Report, Staged};
 pub use error::{LedgerError, ReadError};
+pub use fsck::{BadPack, Checked, look as fsck_look, repair as fsck_repair};
 pub use inbox::{ConfirmOutcome, InboxFilter, InboxItem, InboxState};
 pub use inspect::Inspection;
 pub use list::{DeliveryFilter, DeliveryRow, Listing, Place, SegmentRow, Tally};
 pub use overdue::Expired;
 pub use parked::Parked;
+pub use quarantine::Quarantined;
 pub use reader::Reader;
+pub use salvage::Salvaged;
 pub use sweep::Swept;
 
 use crate::age::Stamp;
@@ -86,6 +103,7 @@ use crate::time::{Now, Unix};
 use bodies::Bodies;
 use counters::Counters;
 use files::LogFiles;
+use identity::{greatest, identity, meta, set_meta};
 use partial::Partials;
 use payload::Payloads;
 
@@ -180,6 +198,10 @@ pub struct Ledger {
     placed_upto: PackNo,
     forward: forward::Forward,
     damaged: u64,
+    /// What opening had to do about damage.
+    care: Care,
+    /// Bytes of what is set aside.
+    set_aside: u64,
     poisoned: bool,
     /// What the clocks say, to be kept with the next group.
     stamp: Option<Stamp>,
@@ -212,16 +234,19 @@ impl Ledger {
         clock: impl FnOnce(Option<Stamp>) -> (Now, Option<Stamp>),
     ) -> LedgerResult<(Self, Snapshot)> {
         fs::create_dir_all(dir).map_err(LedgerError::io("create", dir))?;
-        let wal_bytes = room::wal_bytes(&options);
-        let mut conn = schema::open_writer(&dir.join(DATABASE), options.durability, wal_bytes)?;
+        care::remove_copy(dir)?;
+        let (mut conn, care) = care::open(care::Ground::of(dir), &options)?;
         let id = identity(&conn, &options)?;
         let mut counters = Counters::load(&conn)?;
         let (now, stamp) = clock(age::read(&conn)?);
-        let recovered = recovery::run(&mut conn, &mut counters, now, stamp)?;
+        quarantine::date(&conn, now.unix)?;
+        let recovered = recovery::run(&mut conn, &mut counters, now, stamp, &care)?;
         let log = LogFiles::open(&dir.join("log"), &conn, id, options.log_file_bytes)?;
         let payloads = Payloads::open(&dir.join("payload"), &conn, &mut counters)?;
         let (partials, begun, unsound) = Partials::load(&conn, &payloads)?;
         let mut ledger = Self {
+            set_aside: aside::bounded(dir, options.max_bytes / 4)?,
+            care,
             bodies: Bodies::new(dir),
             dir: dir.to_path_buf(),
             id,
@@ -320,6 +345,12 @@ impl Ledger {
         self.damaged
     }
 
+    /// What opening had to do about damage.
+    #[must_use]
+    pub const fn care(&self) -> &Care {
+        &self.care
+    }
+
     fn alive(&self) -> LedgerResult<()> {
         if self.poisoned {
             Err(LedgerError::Poisoned)
@@ -336,6 +367,9 @@ impl Ledger {
                 LedgerError::Unstaged(_) | LedgerError::StagedLength { .. } | LedgerError::Poisoned
             );
             self.poisoned |= !clean;
+            if matches!(error, LedgerError::Sql(error) if check::is_damage(error)) {
+                care::leave_word(&self.dir);
+            }
         }
         result
     }
@@ -343,50 +377,3 @@ impl Ledger {
 
 /// The name of the database inside the ledger's folder.
 const DATABASE: &str = "ledger.db";
-
-/// The id in the file, or a new one.
-fn identity(conn: &Connection, options: &Options) -> LedgerResult<LedgerId> {
-    if let Some(id) = meta(conn, "ledger")? {
-        let found: Option<String> = conn
-            .query_row("SELECT name FROM node WHERE no = 0", [], |row| row.get(0))
-            .optional()?;
-        let found = found.ok_or(LedgerError::Unreadable("the name of its node"))?;
-        if found != options.node.as_str() {
-            let found = found
-                .parse()
-                .map_err(|_| LedgerError::Unreadable("the name of its node"))?;
-            return Err(LedgerError::OtherNode {
-                found,
-                given: options.node.clone(),
-            });
-        }
-        return Ok(LedgerId(id as u64));
-    }
-    let change = conn.unchecked_transaction()?;
-    change.execute(
-        "INSERT INTO meta VALUES ('ledger', ?1)",
-        [options.entropy as i64],
-    )?;
-    change.execute("INSERT INTO node VALUES (0, ?1)", [options.node.as_str()])?;
-    change
-        .commit()
-        .map_err(LedgerError::unknown("make ledger"))?;
-    Ok(LedgerId(options.entropy))
-}
-
-fn meta(conn: &Connection, name: &str) -> LedgerResult<Option<i64>> {
-    let mut query = conn.prepare_cached("SELECT value FROM meta WHERE name = ?1")?;
-    Ok(query.query_row([name], |row| row.get(0)).optional()?)
-}
-
-fn set_meta(conn: &Connection, name: &str, value: i64) -> rusqlite::Result<()> {
-    conn.prepare_cached("INSERT OR REPLACE INTO meta VALUES (?1, ?2)")?
-        .execute((name, value))
-        .map(drop)
-}
-
-/// The greatest number ever given: of the rows, or what was noted when rows went.
-fn greatest(conn: &Connection, noted: &str, of_rows: &str) -> LedgerResult<u64> {
-    let rows: Option<i64> = conn.query_row(of_rows, [], |row| row.get(0))?;
-    Ok(rows.unwrap_or(0).max(meta(conn, noted)?.unwrap_or(0)) as u64)
-}

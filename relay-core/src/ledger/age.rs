@@ -32,11 +32,10 @@ pub(super) fn read(conn: &Connection) -> LedgerResult<Option<Stamp>> {
 
 /// Keeps `stamp`, inside a transaction.
 pub(super) fn write(conn: &Connection, stamp: Stamp) -> rusqlite::Result<()> {
-    let mut set =
-        conn.prepare_cached("INSERT OR REPLACE INTO counter VALUES (?1, ?2, 0, 0, ?3)")?;
-    set.execute((CLOCKS, AGE, stamp.age.0 as i64))?;
+    let set = |which, at: Unix| super::counters::set(conn, [CLOCKS, which, 0, 0], at.0 as i64);
+    set(AGE, stamp.age)?;
     if let Some(wall) = stamp.wall {
-        set.execute((CLOCKS, WALL, wall.0 as i64))?;
+        set(WALL, wall)?;
     } else {
         conn.prepare_cached("DELETE FROM counter WHERE kind = ?1 AND a = ?2")?
             .execute((CLOCKS, WALL))?;

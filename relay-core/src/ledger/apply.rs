@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::LedgerResult;
@@ -17,10 +18,11 @@ use super::counters::{
 use super::place::{PackRow, Place, write_pack};
 use super::retire::home;
 use super::rows::{Stored, Sum, outcome_code, part_code, write_owed};
+use super::sums::{self, int, text};
 use super::{meta, set_meta};
 use crate::change::{AttemptRow, Change, Depth, Due, KeyRow, OwedRow, Part, ReceiptRow};
 use crate::delivery::StateName;
-use crate::id::{LaneNo, LedgerId, NodeNo, PackNo, ReceiptNo};
+use crate::id::{LaneName, LaneNo, LedgerId, NodeId, NodeNo, PackNo, ReceiptNo};
 
 /// What a group came to, once it is durable.
 #[derive(Default)]
@@ -80,14 +82,8 @@ pub(super) fn apply<'a>(
             Change::PruneAudit(upto) => super::audit::prune(conn, *upto)?,
             Change::Spooled(row) => super::spooled::write(conn, row)?,
             Change::Unspooled(segment) => super::spooled::remove(conn, *segment)?,
-            Change::Node(no, name) => {
-                conn.prepare_cached("INSERT OR REPLACE INTO node VALUES (?1, ?2)")?
-                    .execute((no.0, name.as_str()))?;
-            }
-            Change::Lane(no, name) => {
-                conn.prepare_cached("INSERT OR REPLACE INTO lane VALUES (?1, ?2)")?
-                    .execute((no.0, name.as_str()))?;
-            }
+            Change::Node(no, name) => write_node(conn, *no, name)?,
+            Change::Lane(no, name) => write_lane(conn, *no, name)?,
         }
     }
     for (due, row) in owed {
@@ -103,8 +99,8 @@ pub(super) fn apply<'a>(
         )?;
     }
     for ((ledger, lane), pack) in heard {
-        conn.prepare_cached("INSERT OR REPLACE INTO heard VALUES (?1, ?2, ?3)")?
-            .execute((ledger.0 as i64, lane.0, pack.0 as i64))?;
+        let row = [int(ledger.0 as i64), int(lane.0.into()), int(pack.0 as i64)];
+        sums::set(conn, sums::HEARD, &row)?;
     }
     counters.write(conn, &group.done.deltas)?;
     Ok(group.done)
@@ -220,9 +216,12 @@ impl Group<'_> {
             self.conn
                 .prepare_cached("DELETE FROM attempt WHERE pack = ?1 AND part = ?2 AND peer = ?3")?
                 .execute((due.pack.0 as i64, member, due.peer.0))?;
-            self.conn
-                .prepare_cached("INSERT OR IGNORE INTO gone VALUES (?1, ?2, ?3)")?
-                .execute((due.pack.0 as i64, due.peer.0, member))?;
+            let row = [
+                int(due.pack.0 as i64),
+                int(due.peer.0.into()),
+                int(member.into()),
+            ];
+            sums::set(self.conn, sums::GONE, &row)?;
         }
         Ok(())
     }
@@ -325,22 +324,33 @@ pub(super) fn write_attempt(conn: &Connection, row: &AttemptRow) -> rusqlite::Re
     let Some((ended, outcome)) = row.attempt.ended else {
         return Ok(());
     };
-    conn.prepare_cached(
-        "INSERT OR REPLACE INTO attempt VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-    )?
-    .execute(params![
-        row.due.pack.0 as i64,
-        part_code(row.due.part),
-        row.due.peer.0,
-        row.attempt.number,
-        row.attempt.epoch.0 as i64,
-        row.attempt.started.0 as i64,
-        ended.0 as i64,
-        outcome_code(outcome),
-        row.sent as i64,
-        row.error,
-    ])
-    .map(drop)
+    let columns = [
+        int(row.due.pack.0 as i64),
+        int(part_code(row.due.part)),
+        int(row.due.peer.0.into()),
+        int(row.attempt.number.into()),
+        int(row.attempt.epoch.0 as i64),
+        int(row.attempt.started.0 as i64),
+        int(ended.0 as i64),
+        int(outcome_code(outcome)),
+        int(row.sent as i64),
+        row.error.as_deref().map_or(ValueRef::Null, text),
+    ];
+    sums::set(conn, sums::ATTEMPT, &columns)
+}
+
+/// Sets the name of a node, twice.
+pub(super) fn write_node(conn: &Connection, no: NodeNo, name: &NodeId) -> rusqlite::Result<()> {
+    let (no, name) = (int(no.0.into()), text(name.as_str()));
+    sums::set(conn, sums::NODE, &[no, name])?;
+    sums::set(conn, sums::NAMED, &[int(0), no, name])
+}
+
+/// Sets the name of a lane, twice.
+fn write_lane(conn: &Connection, no: LaneNo, name: &LaneName) -> rusqlite::Result<()> {
+    let (no, name) = (int(no.0.into()), text(name.as_str()));
+    sums::set(conn, sums::LANE, &[no, name])?;
+    sums::set(conn, sums::NAMED, &[int(1), no, name])
 }
 
 fn encode_refused(row: &ReceiptRow) -> Option<Vec<u8>> {

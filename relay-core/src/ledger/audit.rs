@@ -11,6 +11,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+pub(super) use read::is_sound;
 pub use read::{AuditFilter, AuditPage, AuditSummary, Span};
 
 use super::error::LedgerError;

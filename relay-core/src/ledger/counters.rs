@@ -4,9 +4,14 @@
 //! change that moves them, so that start-up and status read them without a scan.
 //! A group gathers [`Deltas`]; once it is durable they are [`Counters::merge`]d.
 
+mod recount;
+
 use std::collections::BTreeMap;
 
 use rusqlite::Connection;
+
+use super::sums;
+pub(super) use recount::Recount;
 
 use crate::change::{Book, Depth};
 use crate::delivery::StateName;
@@ -150,12 +155,8 @@ impl Counters {
 
     /// Writes what `deltas` would make of the counters, inside a transaction.
     pub(super) fn write(&self, conn: &Connection, deltas: &Deltas) -> rusqlite::Result<()> {
-        let mut upsert = conn.prepare_cached(
-            "INSERT INTO counter (kind, a, b, c, value) VALUES (?1, ?2, ?3, ?4, ?5)
-             ON CONFLICT DO UPDATE SET value = excluded.value",
-        )?;
         for (key, by) in deltas.iter().filter(|(_, by)| **by != 0) {
-            upsert.execute((key[0], key[1], key[2], key[3], self.value(*key) + by))?;
+            set(conn, *key, self.value(*key) + by)?;
         }
         Ok(())
     }
@@ -333,9 +334,28 @@ pub(super) fn forget_pins(conn: &Connection, home: Home) -> rusqlite::Result<()>
 
 /// Makes the row of a payload file's pins, so that one without pins is found.
 pub(super) fn note_pins(conn: &Connection, pack: PackNo) -> rusqlite::Result<()> {
-    conn.prepare_cached("INSERT OR IGNORE INTO counter VALUES (?1, ?2, 0, 0, 0)")?
-        .execute((PAYLOAD_PINS, pack.0 as i64))
-        .map(drop)
+    let mut known = conn
+        .prepare_cached("SELECT 1 FROM counter WHERE kind = ?1 AND a = ?2 AND b = 0 AND c = 0")?;
+    if known.exists((PAYLOAD_PINS, pack.0 as i64))? {
+        return Ok(());
+    }
+    set(conn, [PAYLOAD_PINS, pack.0 as i64, 0, 0], 0)
+}
+
+/// Sets the row of a counter.
+pub(super) fn set(conn: &Connection, key: Key, value: i64) -> rusqlite::Result<()> {
+    let [kind, a, b, c] = key.map(sums::int);
+    sums::set(conn, sums::COUNTER, &[kind, a, b, c, sums::int(value)])
+}
+
+/// Sets one column of the books of (peer, lane).
+pub(super) fn set_book(
+    conn: &Connection,
+    (peer, lane): (NodeNo, LaneNo),
+    book: Book,
+    value: i64,
+) -> rusqlite::Result<()> {
+    set(conn, book_key(peer, lane, book), value)
 }
 
 #[cfg(test)]

@@ -269,7 +269,7 @@ impl LogFiles {
     /// Begins the next file.
     pub(super) fn begin_filling(&mut self) -> LedgerResult<()> {
         let no = (1..)
-            .find(|no| !self.open.contains_key(no))
+            .find(|no| !self.open.contains_key(no) && !self.held.contains_key(no))
             .expect("numbers do not run out");
         self.filling = Some(Filling::begin(&self.dir, no, self.length)?);
         Ok(())

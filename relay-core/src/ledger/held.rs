@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use rusqlite::Connection;
 
 use super::LedgerResult;
+use super::sums::{self, int};
 use crate::id::PackNo;
 
 /// A file that holds rows.
@@ -48,12 +49,11 @@ pub(super) fn load(conn: &Connection) -> LedgerResult<BTreeMap<u32, Held>> {
 
 /// Sets the row of a file.
 pub(super) fn write(conn: &Connection, no: u32, held: Held) -> rusqlite::Result<()> {
-    conn.prepare_cached("INSERT OR REPLACE INTO log_file VALUES (?1, ?2, ?3, ?4)")?
-        .execute((
-            no,
-            held.generation as i64,
-            held.first.0 as i64,
-            held.last.0 as i64,
-        ))
-        .map(drop)
+    let numbers = [held.generation, held.first.0, held.last.0];
+    let [generation, first, last] = numbers.map(|number| int(number as i64));
+    sums::set(
+        conn,
+        sums::LOG_FILE,
+        &[int(no.into()), generation, first, last],
+    )
 }

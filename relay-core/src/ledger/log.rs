@@ -133,6 +133,35 @@ pub(super) fn read_record(
     Ok(bytes)
 }
 
+/// Which generation a file says it is of; `None` if its header is not sound.
+pub(super) fn generation(file: &File) -> Option<u64> {
+    let mut header = [0u8; HEADER];
+    file.read_exact_at(&mut header, 0).ok()?;
+    let crc = u32::from_le_bytes(header[32..].try_into().ok()?);
+    let is_sound = header[..8] == FILE_MAGIC && crc == crc32fast::hash(&header[..32]);
+    let generation = u64::from_le_bytes(header[24..32].try_into().ok()?);
+    is_sound.then_some(generation)
+}
+
+/// The sound records of `generation` from `at` on, one behind the other, whose packs
+/// are above `pack`.
+pub(super) fn records_above(file: &File, generation: u64, at: u64, pack: PackNo) -> u64 {
+    let (mut at, mut found) = (at, 0);
+    loop {
+        let mut head = [0u8; RECORD];
+        if file.read_exact_at(&mut head, at).is_err() {
+            return found;
+        }
+        let no = u64::from_le_bytes(head[12..20].try_into().expect("8 bytes"));
+        let length = u32::from_le_bytes(head[20..24].try_into().expect("4 bytes"));
+        if read_record(file, at, generation, PackNo(no), length.into()).is_err() {
+            return found;
+        }
+        found += u64::from(no > pack.0);
+        at += RECORD as u64 + u64::from(length);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

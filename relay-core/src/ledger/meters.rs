@@ -6,6 +6,7 @@
 use rusqlite::Connection;
 
 use super::LedgerResult;
+use super::sums::{self, int};
 use crate::id::{LaneNo, NodeNo};
 use crate::meter::{Meter, Metered};
 
@@ -44,8 +45,8 @@ pub(super) fn write(conn: &Connection, row: Metered) -> rusqlite::Result<()> {
         conn.prepare_cached("DELETE FROM meter WHERE kind = ?1 AND who = ?2 AND minute = ?3")?
             .execute((kind, who, row.minute as i64))?;
     } else {
-        conn.prepare_cached("INSERT OR REPLACE INTO meter VALUES (?1, ?2, ?3, ?4)")?
-            .execute((kind, who, row.minute as i64, row.amount as i64))?;
+        let row = [kind, who, row.minute as i64, row.amount as i64].map(int);
+        sums::set(conn, sums::METER, &row)?;
     }
     let oldest = row.meter.oldest(row.minute);
     if oldest > 0 {

@@ -163,3 +163,8 @@ fn sum(row: &PartialRow) -> i64 {
         .num(row.at.0 as i64)
         .end()
 }
+
+/// Whether a row of the table is as it was written.
+pub(super) fn is_sound(row: &rusqlite::Row<'_>) -> bool {
+    matches!(read(row), Ok(Some(_)))
+}

@@ -45,13 +45,13 @@ pub(super) struct PackRow {
     pub(super) place: Place,
 }
 
-/// The columns [`read_pack`] takes, in its order, of a table named `p`.
+/// The columns [`read_pack`] takes, in its order and the table's, of a table named `p`.
 pub(super) const PACK: &str = "p.no, p.lane, p.origin, p.hops, p.count, p.bytes, p.table_len, \
      p.digest, p.id_first, p.id_last, p.created, p.expires, p.file, p.generation, p.start, \
-     p.name, p.head, p.via, p.sequence, p.sum";
+     p.name, p.head, p.sum, p.moved, p.via, p.sequence";
 
 /// How many they are.
-pub(super) const PACK_WIDTH: usize = 20;
+pub(super) const PACK_WIDTH: usize = 21;
 
 /// Which rows of a table named `p` lie in the log file `?3`: those written to it, whose
 /// numbers are `?1` to `?2`, and those moved to it.
@@ -186,9 +186,9 @@ pub(super) fn read_pack(row: &Row<'_>, at: usize) -> Result<PackRow, Damaged> {
         info: PackInfo {
             lane: LaneNo(u16::try_from(number(1)?).map_err(|_| Damaged)?),
             origin: NodeNo(small(2)?),
-            via: NodeNo(small(17)?),
+            via: NodeNo(small(19)?),
             hops: u8::try_from(number(3)?).map_err(|_| Damaged)?,
-            sequence: Sequence(number(18)? as u64),
+            sequence: Sequence(number(20)? as u64),
             count: small(4)?,
             bytes: number(5)? as u64,
             table_len: small(6)?,
@@ -200,7 +200,7 @@ pub(super) fn read_pack(row: &Row<'_>, at: usize) -> Result<PackRow, Damaged> {
         },
         place,
     };
-    if pack_sum(&pack) == number(19)? {
+    if pack_sum(&pack) == number(17)? {
         Ok(pack)
     } else {
         Err(Damaged)

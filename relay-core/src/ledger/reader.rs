@@ -212,7 +212,7 @@ impl Reader {
         let mut query = self.conn.prepare_cached(
             "SELECT id, digest, targets, at, sum FROM put_key WHERE uid = ?1 AND key = ?2",
         )?;
-        let found = query.query_row((name.uid, &name.key), |row| Ok(read_key(name, row)));
+        let found = query.query_row((name.uid, &name.key), |row| Ok(read_key(name, row, 0)));
         match found.optional()? {
             Some(None) => {
                 self.damaged += 1;
@@ -319,17 +319,31 @@ fn read_receipt(row: &rusqlite::Row<'_>) -> Option<ReceiptRow> {
     (apply::receipt_sum(&receipt, refused.as_deref()) == number(9)?).then_some(receipt)
 }
 
-fn read_key(name: &KeyName, row: &rusqlite::Row<'_>) -> Option<KeyRow> {
-    let targets: Vec<u8> = column(row, 2).ok()?;
+/// The columns id, digest, targets, at and sum, which begin at `from`.
+fn read_key(name: &KeyName, row: &rusqlite::Row<'_>, from: usize) -> Option<KeyRow> {
+    let targets: Vec<u8> = column(row, from + 2).ok()?;
     let numbers = targets
         .chunks_exact(4)
         .map(|no| u32::from_le_bytes([no[0], no[1], no[2], no[3]]));
     let key = KeyRow {
         name: name.clone(),
-        id: SegmentId(column(row, 0).ok()?),
-        digest: Digest(column(row, 1).ok()?),
+        id: SegmentId(column(row, from).ok()?),
+        digest: Digest(column(row, from + 1).ok()?),
         targets: numbers.map(NodeNo).collect(),
-        at: Unix(column::<i64>(row, 3).ok()? as u64),
+        at: Unix(column::<i64>(row, from + 3).ok()? as u64),
     };
-    (apply::key_sum(&key, &targets) == column::<i64>(row, 4).ok()?).then_some(key)
+    (apply::key_sum(&key, &targets) == column::<i64>(row, from + 4).ok()?).then_some(key)
+}
+
+/// Whether a row of `receipt` is as it was written.
+pub(super) fn is_receipt(row: &rusqlite::Row<'_>) -> bool {
+    read_receipt(row).is_some()
+}
+
+/// Whether a row of `put_key` is as it was written.
+pub(super) fn is_key(row: &rusqlite::Row<'_>) -> bool {
+    let (Ok(uid), Ok(key)) = (column(row, 0), column(row, 1)) else {
+        return false;
+    };
+    read_key(&KeyName { uid, key }, row, 2).is_some()
 }

@@ -8,6 +8,7 @@
 use rusqlite::{Connection, Row};
 
 use super::apply::write_attempt;
+use super::care::Care;
 use super::counters::{Counters, Deltas, bump_depth};
 use super::error::LedgerError;
 use super::rows::{OWED, Stored, part_code, read_owed, write_owed};
@@ -39,6 +40,7 @@ pub(super) fn run(
     counters: &mut Counters,
     now: Now,
     stamp: Option<Stamp>,
+    care: &Care,
 ) -> LedgerResult<Recovered> {
     let epoch = meta(conn, "epoch")?.unwrap_or(0) + 1;
     let mut found = Recovered {
@@ -66,6 +68,9 @@ pub(super) fn run(
     counters.write(&change, &deltas)?;
     let record = |event, kind| AuditRecord::own(now.wall, event, kind, found.epoch.0.to_string());
     super::audit::append(&change, &record(AuditEvent::SystemStarted, "boot_epoch"))?;
+    for record in care.records(now.wall) {
+        super::audit::append(&change, &record)?;
+    }
     let recovered = record(AuditEvent::RecoveryCompleted, "boot_epoch");
     super::audit::append(&change, &recovered.with("rescued", found.rescued))?;
     change

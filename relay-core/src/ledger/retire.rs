@@ -6,11 +6,13 @@
 //! unlinked after it.
 
 use rusqlite::Connection;
+use rusqlite::types::ValueRef;
 
 use super::counters::{Deltas, Home, STATES, Total, bump, bump_depth, pins_key, total_key};
 use super::error::LedgerError;
 use super::held::Held;
 use super::place::{IN_FILE, PACK, PackRow, Place, read_pack};
+use super::sums::{self, int};
 use super::unsettled::Unsettled;
 use super::{Ledger, LedgerResult, set_meta};
 use crate::change::Depth;
@@ -178,15 +180,15 @@ fn mark(
         ids.extend_from_slice(&member.digest.0);
     }
     let info = &pack.info;
-    conn.prepare_cached("INSERT INTO mark VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-        .execute((
-            pack.no.0 as i64,
-            info.origin.0,
-            info.first.0,
-            info.last.0,
-            &ids,
-            now.0 as i64,
-        ))?;
+    let row = [
+        int(pack.no.0 as i64),
+        int(info.origin.0.into()),
+        ValueRef::Blob(&info.first.0),
+        ValueRef::Blob(&info.last.0),
+        ValueRef::Blob(&ids),
+        int(now.0 as i64),
+    ];
+    sums::set(conn, sums::MARK, &row)?;
     bump(deltas, total_key(Total::Marks), 1);
     bump(deltas, total_key(Total::MarkBytes), ids.len() as i64);
     Ok(())

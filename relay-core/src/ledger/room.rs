@@ -57,7 +57,7 @@ impl Ledger {
     fn outside_database(&self) -> u64 {
         let wal = wal_bytes(&self.options);
         let files = self.log.allocated() + self.payloads.bytes() + self.partials.bytes();
-        files + self.reserved + wal + index_bytes(wal)
+        files + self.reserved + self.set_aside + wal + index_bytes(wal)
     }
 
     /// What the ceiling leaves unallocated.

@@ -19,6 +19,11 @@ pub(super) const PAGE: u64 = 4096;
 /// Each entry takes the schema one number further; none is ever edited.
 const MIGRATIONS: [&str; 2] = [FIRST, SECOND];
 
+/// The schema from which on small rows carry sums.
+const SUMS_SINCE: i64 = 2;
+/// The row of `meta` that says `user_version` once more, with a sum.
+pub(super) const SCHEMA: &str = "schema";
+
 const FIRST: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE node (no INTEGER PRIMARY KEY, name TEXT NOT NULL);
@@ -155,7 +160,7 @@ CREATE TABLE audit_head (no INTEGER PRIMARY KEY CHECK (no = 0), seq INTEGER NOT 
 -- attempts, 5 admissions delayed, 6 refused, 7 since when these two count.
 CREATE TABLE meter (
   kind INTEGER NOT NULL, who INTEGER NOT NULL, minute INTEGER NOT NULL,
-  amount INTEGER NOT NULL, PRIMARY KEY (kind, who, minute)
+  amount INTEGER NOT NULL, sum INTEGER, PRIMARY KEY (kind, who, minute)
 ) WITHOUT ROWID;
 
 -- Large segments of which the first `bytes` bytes are here, in a file that `no` names.
@@ -163,6 +168,31 @@ CREATE TABLE partial (
   no INTEGER PRIMARY KEY, peer INTEGER NOT NULL, origin INTEGER NOT NULL,
   id BLOB NOT NULL, digest BLOB NOT NULL, length INTEGER NOT NULL,
   bytes INTEGER NOT NULL, at INTEGER NOT NULL, sum INTEGER NOT NULL
+);
+
+-- Each small row tells by itself whether it is as it was written.
+ALTER TABLE meta ADD COLUMN sum INTEGER;
+ALTER TABLE node ADD COLUMN sum INTEGER;
+ALTER TABLE lane ADD COLUMN sum INTEGER;
+ALTER TABLE counter ADD COLUMN sum INTEGER;
+ALTER TABLE log_file ADD COLUMN sum INTEGER;
+ALTER TABLE heard ADD COLUMN sum INTEGER;
+ALTER TABLE mark ADD COLUMN sum INTEGER;
+ALTER TABLE gone ADD COLUMN sum INTEGER;
+ALTER TABLE attempt ADD COLUMN sum INTEGER;
+
+-- Names of nodes (kind 0) and lanes (1) once more, on other pages: without them
+-- nothing is owed to anybody.
+CREATE TABLE named (
+  kind INTEGER NOT NULL, no INTEGER NOT NULL, name TEXT NOT NULL, sum INTEGER,
+  PRIMARY KEY (kind, no)
+) WITHOUT ROWID;
+
+-- What was damaged, and taken out of the way of the rest.
+CREATE TABLE quarantine (
+  no INTEGER PRIMARY KEY, at INTEGER NOT NULL, what TEXT NOT NULL, place TEXT NOT NULL,
+  why TEXT NOT NULL, pack INTEGER, part INTEGER, peer INTEGER, lane INTEGER,
+  segments INTEGER NOT NULL, bytes INTEGER NOT NULL, sum INTEGER
 );
 
 -- Files of spool folders that are put and not yet known to be gone.
@@ -178,13 +208,39 @@ pub(super) fn open_writer(
     durability: Durability,
     wal_bytes: u64,
 ) -> LedgerResult<Connection> {
-    let mut conn = Connection::open_with_flags(
+    migrated(connect(path)?, path, durability, wal_bytes)
+}
+
+/// A connection that may write, to a file of whatever schema.
+pub(super) fn connect(path: &Path) -> LedgerResult<Connection> {
+    let conn = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     settle_down(&conn)?;
+    Ok(conn)
+}
+
+/// Runs the migrations up to `version` on an empty database.
+pub(super) fn apply(conn: &Connection, version: i64) -> LedgerResult<()> {
+    for migration in MIGRATIONS.iter().take(version as usize) {
+        conn.execute_batch(migration)?;
+    }
+    Ok(())
+}
+
+/// The newest schema.
+pub(super) const NEWEST: i64 = MIGRATIONS.len() as i64;
+
+/// `conn` as the writer's connection, migrated to the newest schema.
+pub(super) fn migrated(
+    mut conn: Connection,
+    path: &Path,
+    durability: Durability,
+    wal_bytes: u64,
+) -> LedgerResult<Connection> {
     let found: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let known = MIGRATIONS.len() as i64;
     if found > known {
@@ -212,7 +268,13 @@ pub(super) fn open_writer(
     for (n, migration) in (0i64..).zip(MIGRATIONS).skip(found as usize) {
         let change = conn.transaction()?;
         change.execute_batch(migration)?;
+        if n + 1 == SUMS_SINCE {
+            super::sums::fill(&change)?;
+        }
         change.pragma_update(None, "user_version", n + 1)?;
+        if n + 1 >= SUMS_SINCE {
+            super::set_meta(&change, SCHEMA, n + 1)?;
+        }
         change
             .commit()
             .map_err(LedgerError::unknown("migrate ledger"))?;

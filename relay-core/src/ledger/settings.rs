@@ -2,7 +2,7 @@
 //!
 //! A row that cannot be read is skipped and counted: the config holds in its place.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Row};
 
 use super::LedgerResult;
 use super::rows::Sum;
@@ -45,4 +45,16 @@ pub(super) fn read(conn: &Connection) -> LedgerResult<(Vec<(Setting, Value)>, u6
         }
     }
     Ok((found, damaged))
+}
+
+/// Whether a row of the table is as it was written.
+pub(super) fn is_sound(row: &Row<'_>) -> bool {
+    let read = || -> rusqlite::Result<bool> {
+        let (name, value): (Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(1)?);
+        let is_known = postcard::from_bytes::<Setting>(&name).is_ok()
+            && postcard::from_bytes::<Value>(&value).is_ok();
+        let sum: i64 = row.get(2)?;
+        Ok(is_known && sum == Sum::default().bytes(&name).bytes(&value).end())
+    };
+    read().unwrap_or(false)
 }

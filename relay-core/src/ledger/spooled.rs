@@ -74,3 +74,8 @@ fn sum(row: &SpooledRow) -> i64 {
         .num(file.modified)
         .end()
 }
+
+/// Whether a row of the table is as it was written.
+pub(super) fn is_sound(row: &rusqlite::Row<'_>) -> bool {
+    matches!(read_row(row), Ok(Some(_)))
+}

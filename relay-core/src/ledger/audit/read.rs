@@ -284,3 +284,8 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<AuditEntry> {
         hash: Digest(row.get(14)?),
     })
 }
+
+/// Whether a row, all its columns in order, is as it was written.
+pub(in crate::ledger) fn is_sound(row: &Row<'_>) -> bool {
+    entry(row).is_ok_and(|entry| entry.digest() == entry.hash)
+}

@@ -1,0 +1,255 @@
+//! Whether a database is what we wrote: its header, its schema, its trees, its rows.
+//!
+//! Answers in three words. What SQLite cannot be trusted with is [`Trouble::Damage`]:
+//! the database is set aside and what can be read is taken over. An index that
+//! disagrees with its table is built anew. A row that is not as it was written is
+//! named, for [`super::reconcile`] to take out of the way.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, ErrorCode};
+
+use super::LedgerResult;
+use super::error::LedgerError;
+use super::quarantine::Quarantined;
+use super::schema;
+use super::tables::{self, Table};
+use crate::id::{LaneNo, NodeNo, PackNo};
+
+/// Why a database cannot be used as it lies.
+pub(super) enum Trouble {
+    /// It is damaged, in these words.
+    Damage(String),
+    /// Something else is wrong: with the disk, or with who asks.
+    Other(LedgerError),
+}
+
+impl From<rusqlite::Error> for Trouble {
+    fn from(error: rusqlite::Error) -> Self {
+        if is_damage(&error) {
+            Self::Damage(error.to_string())
+        } else {
+            Self::Other(error.into())
+        }
+    }
+}
+
+impl From<LedgerError> for Trouble {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::Sql(error) => error.into(),
+            LedgerError::Unreadable(what) => Self::Damage(format!("{what} is unreadable")),
+            other @ (LedgerError::TooNew { .. }
+            | LedgerError::OtherNode { .. }
+            | LedgerError::Unstaged(_)
+            | LedgerError::StagedLength { .. }
+            | LedgerError::Io { .. }
+            | LedgerError::OutcomeUnknown { .. }
+            | LedgerError::Poisoned) => Self::Other(other),
+        }
+    }
+}
+
+/// Whether SQLite's answer is about what lies in the file, not about the disk or us.
+pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+    match error.sqlite_error_code() {
+        None => true,
+        Some(code) => matches!(
+            code,
+            ErrorCode::DatabaseCorrupt
+                | ErrorCode::NotADatabase
+                | ErrorCode::Unknown
+                | ErrorCode::ConstraintViolation
+                | ErrorCode::TypeMismatch
+                | ErrorCode::TooBig
+        ),
+    }
+}
+
+/// What the first page of every database of ours begins with, but for counts.
+const FIXED: [(usize, &[u8], &str); 6] = [
+    (0, b"SQLite format 3\0", "it is not a SQLite file"),
+    (16, &[16, 0], "its page size is not ours"),
+    (18, &[2, 2], "its journal mode is not ours"),
+    (20, &[0, 64, 32, 32], "its page layout is not ours"),
+    (44, &[0, 0, 0, 4], "its schema format is not ours"),
+    (56, &[0, 0, 0, 1], "its text is not in our encoding"),
+];
+
+/// Looks at the header, which SQLite believes: whether a log is read at all stands there.
+pub(super) fn header(path: &Path) -> Result<(), Trouble> {
+    let mut head = [0u8; 100];
+    let read = File::open(path).and_then(|file| file.read_exact_at(&mut head, 0));
+    match read {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            return Err(Trouble::Damage("it is cut short".into()));
+        }
+        Err(source) => return Err(LedgerError::io("read", path)(source).into()),
+    }
+    let vacuum = head[52..56] != [0; 4] && head[64..68] == [0, 0, 0, 1];
+    for (at, wanted, why) in FIXED {
+        if head[at..at + wanted.len()] != *wanted {
+            return Err(Trouble::Damage(why.into()));
+        }
+    }
+    if vacuum {
+        Ok(())
+    } else {
+        Err(Trouble::Damage("its kind of vacuum is not ours".into()))
+    }
+}
+
+/// Compares every table and index with what this release writes at `version`.
+pub(super) fn same_schema(conn: &Connection, version: i64) -> Result<(), Trouble> {
+    let fresh = Connection::open_in_memory()?;
+    schema::apply(&fresh, version)?;
+    if texts(&fresh)? == texts(conn)? {
+        Ok(())
+    } else {
+        Err(Trouble::Damage("its tables are not ours".into()))
+    }
+}
+
+fn texts(conn: &Connection) -> rusqlite::Result<Vec<[Option<String>; 4]>> {
+    let mut query = conn
+        .prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name, sql")?;
+    let rows = query.query_map([], |row| {
+        Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?])
+    })?;
+    rows.collect()
+}
+
+/// Walks every tree. Indexes that disagree with their tables are built anew; answers
+/// whether there were any.
+pub(super) fn trees(conn: &Connection) -> Result<bool, Trouble> {
+    let found = complaints(conn)?;
+    let Some(first) = found.first() else {
+        return Ok(false);
+    };
+    let about_index = |words: &String| {
+        [
+            "missing from index",
+            "entries in index",
+            "non-unique entry in index",
+            "values differ from index",
+        ]
+        .iter()
+        .any(|known| words.contains(known))
+    };
+    if let Some(worse) = found.iter().find(|words| !about_index(words)) {
+        return Err(Trouble::Damage(worse.clone()));
+    }
+    conn.execute_batch("REINDEX")?;
+    if complaints(conn)?.is_empty() {
+        Ok(true)
+    } else {
+        Err(Trouble::Damage(first.clone()))
+    }
+}
+
+fn complaints(conn: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut query = conn.prepare("PRAGMA integrity_check(32)")?;
+    let rows = query.query_map([], |row| row.get::<_, String>(0))?;
+    let all: Vec<String> = rows.collect::<Result<_, _>>()?;
+    Ok(all.into_iter().filter(|words| words != "ok").collect())
+}
+
+/// A row that is not as it was written.
+pub(super) struct Bad {
+    /// Of which table.
+    pub(super) table: Table,
+    /// What names it there, as it reads now.
+    pub(super) key: Vec<Value>,
+    /// What to keep of it.
+    pub(super) entry: Quarantined,
+}
+
+/// Every such row of the tables that `wanted` lets through.
+pub(super) fn bad_rows(
+    conn: &Connection,
+    wanted: impl Fn(&Table) -> bool,
+) -> LedgerResult<Vec<Bad>> {
+    let mut bad = Vec::new();
+    for table in tables::all().into_iter().filter(wanted) {
+        let keys: Vec<String> = table.key.iter().map(|key| format!("t.{key}")).collect();
+        let sql = format!("SELECT *, {} FROM {} t", keys.join(", "), table.name);
+        // The key stands behind the columns once more, so that its place is known.
+        let mut plain = conn.prepare(&format!("SELECT * FROM {}", table.name))?;
+        let mut rows = plain.query([])?;
+        let mut any = false;
+        while let Some(row) = rows.next()? {
+            if !table.is_sound(row) {
+                any = true;
+                break;
+            }
+        }
+        if any {
+            name_bad(conn, &sql, table, &mut bad)?;
+        }
+    }
+    Ok(bad)
+}
+
+fn name_bad(
+    conn: &Connection,
+    keyed: &str,
+    table: Table,
+    bad: &mut Vec<Bad>,
+) -> rusqlite::Result<()> {
+    let mut plain = conn.prepare(&format!("SELECT * FROM {}", table.name))?;
+    let mut keyed = conn.prepare(keyed)?;
+    let width = plain.column_count();
+    let mut rows = plain.query([])?;
+    let mut keys = keyed.query([])?;
+    // Both walk the same tree in the same order.
+    while let (Some(row), Some(key)) = (rows.next()?, keys.next()?) {
+        if table.is_sound(row) {
+            continue;
+        }
+        let key: Vec<Value> = (0..table.key.len())
+            .map(|at| key.get(width + at))
+            .collect::<Result<_, _>>()?;
+        bad.push(Bad {
+            table,
+            entry: named(&table, row, &key),
+            key,
+        });
+    }
+    Ok(())
+}
+
+fn named(table: &Table, row: &rusqlite::Row<'_>, key: &[Value]) -> Quarantined {
+    let words: Vec<String> = table
+        .key
+        .iter()
+        .zip(key)
+        .map(|(name, value)| format!("{name} {}", shown(value)))
+        .collect();
+    let said = |which| table.about_owed(row, which);
+    Quarantined {
+        pack: said(0).map(|no| PackNo(no as u64)),
+        part: said(1),
+        peer: said(2).and_then(|no| u32::try_from(no).ok()).map(NodeNo),
+        lane: said(3).and_then(|no| u16::try_from(no).ok()).map(LaneNo),
+        ..Quarantined::new(
+            table.name,
+            format!("row {}", words.join(", ")),
+            "it does not match its checksum",
+        )
+    }
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "nothing".into(),
+        Value::Integer(number) => number.to_string(),
+        Value::Real(_) => "a fraction".into(),
+        Value::Text(text) => text.escape_debug().to_string(),
+        Value::Blob(bytes) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+    }
+}
