@@ -13,6 +13,7 @@ mod verdict;
 
 use std::env;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -166,7 +167,8 @@ fn run(masters: &[Master], positions: u64, draw: impl Fn(u64) -> (usize, usize, 
     });
     drop(std::panic::take_hook());
     let (seen, worst, failed) = shared.into_inner().expect("no holder panics");
-    println!("{positions} positions, at most {worst} deliveries or packs for one byte: {seen:?}");
+    let said = format!("{positions} positions, at most {worst} deliveries or packs for one byte");
+    writeln!(std::io::stdout(), "{said}: {seen:?}").expect("somebody reads");
     let shown: Vec<&String> = failed.iter().take(40).collect();
     assert!(failed.is_empty(), "{} failed: {shown:#?}", failed.len());
     assert!(worst <= 60, "one byte cost {worst}");
@@ -201,7 +203,7 @@ fn no_byte_of_a_state_folder_loses_more_than_it_touches() {
         let masters = [Master::new(1, true), Master::new(1, false)];
         for (of, master) in masters.iter().enumerate() {
             for (file, (name, used)) in master.files.iter().enumerate() {
-                println!("{}", name.display());
+                writeln!(std::io::stdout(), "{}", name.display()).expect("somebody reads");
                 run(&masters, *used, |n| {
                     let mask = 1 << (Dice::new(n).draw() % 8);
                     (of, file, n, mask)
@@ -418,5 +420,45 @@ fn an_undamaged_folder_is_sound_in_either_form() {
         let looked = looked.expect("a look");
         assert!(looked.is_sound(), "{looked:?}");
         assert!(looked.packs > 40, "every payload was read");
+    }
+}
+
+#[test]
+fn a_kill_while_a_database_is_rebuilt_costs_nothing() {
+    use relay_core::ledger::fsck_repair;
+    let master = Master::new(1, false);
+    let damaged = Master::copied(master.dir.path());
+    flip(damaged.path(), Path::new("ledger.db"), 3, 1);
+    let repaired = Master::copied(damaged.path());
+    let whole = fsck_repair(repaired.path(), &state::options(5), state::NOW).expect("a repair");
+    assert!(whole.care.salvaged.is_some());
+    let rebuilt = fs::read(repaired.path().join("ledger.db")).expect("the new one");
+
+    // What lies there when the kill comes: half a new database; a whole one; the old
+    // one set aside; its log too.
+    for killed_after in 0..4 {
+        let copied = Master::copied(damaged.path());
+        let dir = copied.path();
+        if killed_after == 0 {
+            fs::write(dir.join("ledger.new"), &rebuilt[..rebuilt.len() / 2]).expect("half");
+        } else {
+            fs::write(dir.join("ledger.rebuilt"), &rebuilt).expect("all of it");
+            fs::create_dir(dir.join("set-aside")).expect("a folder");
+        }
+        for name in ["ledger.db", "ledger.db-wal"]
+            .iter()
+            .take(killed_after.max(1) - 1)
+        {
+            let aside = dir.join("set-aside").join(format!("0001-{name}"));
+            fs::rename(dir.join(name), aside).expect("it moves");
+        }
+        let care = judge_roughly(dir, &master.truth);
+
+        assert_eq!(
+            care.salvaged.is_some(),
+            killed_after == 0,
+            "{killed_after}: {care:?}"
+        );
+        assert_eq!(care.segments(), 0, "{killed_after}: nothing is lost");
     }
 }

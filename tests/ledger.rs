@@ -28,9 +28,11 @@ use relay_core::id::{
     BootEpoch, NodeNo, PackNo, ReceiptNo, SegmentId, SegmentPrefix, StagedId, Ticket,
 };
 use relay_core::ledger::{
-    ConfirmOutcome, DeliveryFilter, InboxFilter, InboxState, Ledger, LedgerError, Loaded, ReadError,
+    ConfirmOutcome, DeliveryFilter, InboxFilter, InboxState, Ledger, LedgerError, Loaded,
+    Quarantined, ReadError,
 };
 use relay_core::segment::Digest;
+use relay_core::time::Unix;
 
 use disk::{
     DAY, Disk, LANE, NOW, PEER, STRANGER, due, due_of, find, ids_of, key, owed, patch, receipt,
@@ -177,7 +179,7 @@ fn a_damaged_record_reads_corrupt_and_a_lost_one_missing() {
 }
 
 #[test]
-fn a_damaged_row_is_skipped_and_counted() {
+fn a_damaged_row_is_taken_out_of_the_way_and_named() {
     let mut disk = Disk::new();
     for no in 0..3 {
         let (pack, _) = disk.pack(&[b"x"], NodeNo::LOCAL);
@@ -196,8 +198,32 @@ fn a_damaged_row_is_skipped_and_counted() {
     let page = reader.page(PEER, LANE, None, 10).expect("a page");
 
     assert_eq!(page.len(), 2);
-    assert_eq!(reader.damaged(), 1);
+    assert_eq!(reader.damaged(), 0, "nobody meets it again");
+    let named = &disk.ledger.care().quarantined;
+    assert!(
+        named
+            .iter()
+            .any(|entry| entry.what == "owed" && entry.pack == Some(PackNo(2)))
+    );
+    assert_eq!(
+        *named,
+        reader
+            .quarantine(10)
+            .expect("it is kept")
+            .into_iter()
+            .rev()
+            .map(undated)
+            .collect::<Vec<_>>()
+    );
     assert_eq!(reader.fetch(due(PackNo(2))).expect("an answer"), None);
+}
+
+/// An entry as it was before the clock was known.
+fn undated(entry: Quarantined) -> Quarantined {
+    Quarantined {
+        at: Unix(0),
+        ..entry
+    }
 }
 
 #[test]

@@ -353,7 +353,7 @@ fn beside(round: u64, dir: &Path, truth: &mut Truth) -> Vec<Change> {
             id.to_string(),
         )),
     ];
-    if round % 8 == 0 {
+    if round.is_multiple_of(8) {
         all.push(Change::Set(
             Setting::LaneBytes(LANES[1]),
             Some(Value::Number(round + 1)),

@@ -157,7 +157,7 @@ fn a_pack_is_copied_again_and_again_and_goes_when_it_is_settled() {
 }
 
 #[test]
-fn a_row_that_cannot_be_read_keeps_its_file_too() {
+fn a_row_that_is_damaged_pins_no_file_after_the_next_start() {
     let mut disk = small();
     let (pack, _) = disk.pack(&[b"its row will rot"], NodeNo::LOCAL);
     let Change::Pack { info, .. } = &pack else {
@@ -176,7 +176,11 @@ fn a_row_that_cannot_be_read_keeps_its_file_too() {
     let waiting = disk.ledger.depths().into_iter();
     let waiting = waiting.filter(|(_, _, state, _)| *state == StateName::Scheduled);
     let parcels: u64 = waiting.map(|(_, _, _, depth)| depth.parcels).sum();
-    assert_eq!(parcels, 2, "it is not forgotten, nor the last one put");
+    assert_eq!(
+        parcels, 1,
+        "the last one put: the damaged one is in quarantine"
+    );
+    assert!(!disk.ledger.care().quarantined.is_empty());
 }
 
 /// Puts packs of `length` until none finds room; answers them.

@@ -88,11 +88,14 @@ pub(super) fn salvage(
     done.owed = owed(&work)?;
     work.commit()
         .map_err(LedgerError::unknown("rebuild ledger"))?;
+    // Before the new database is there: its first start removes what no row names.
+    let mut kept = Vec::new();
+    for path in unnamed.iter().filter(|_| ground.moves) {
+        kept.push(aside::take(store, path)?);
+    }
     finish(conn, dir, &new)?;
     done.set_aside = aside::swap(dir)?;
-    for path in unnamed.into_iter().filter(|_| ground.moves) {
-        done.set_aside.push(aside::take(store, &path)?);
-    }
+    done.set_aside.extend(kept);
     Ok((done, found))
 }
 
