@@ -243,6 +243,7 @@ impl Ledger {
         let recovered = recovery::run(&mut conn, &mut counters, now, stamp, &care)?;
         let log = LogFiles::open(&dir.join("log"), &conn, id, options.log_file_bytes)?;
         let payloads = Payloads::open(&dir.join("payload"), &conn, &mut counters)?;
+        files::sync_names(dir)?;
         let (partials, begun, unsound) = Partials::load(&conn, &payloads)?;
         let mut ledger = Self {
             set_aside: aside::bounded(dir, options.max_bytes / 4)?,
