@@ -8,6 +8,7 @@
 //! left, so that start-up is recorded, and cut off, too.
 
 use std::env;
+use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -94,7 +95,7 @@ fn child_that_works_on_a_ledger() {
         options.durability = Durability::Written;
     }
     let seed = seed.parse().expect("a number");
-    let mut out = |line: String| println!("{line}");
+    let mut out = |line: String| writeln!(std::io::stdout(), "{line}").expect("it is recorded");
     let mut work = Workload::open(Path::new(&folder), options, seed, &mut out).expect("it opens");
     for _ in 0..GROUPS {
         work.step(&mut out).expect("it commits");

@@ -99,24 +99,9 @@ pub fn table(no: PackNo) -> Bytes {
 /// What puts a pack: for the peer, in flight at once if its number is even, or for the inbox.
 #[must_use]
 pub fn put(no: PackNo) -> Vec<Change> {
-    let built = built(no);
-    let table = built.bytes.slice(..built.table_len as usize);
-    let arrives = Kind::of(no) == Kind::Arrival;
-    let info = PackInfo {
-        lane: LANE,
-        origin: if arrives { STRANGER } else { NodeNo::LOCAL },
-        hops: 0,
-        count: built.count,
-        bytes: built.bytes.len() as u64 - u64::from(built.table_len),
-        table_len: built.table_len,
-        table: Digest::of(&table),
-        first: built.first,
-        last: built.last,
-        created: NOW,
-        expires: None,
-    };
+    let info = info(no);
     let mut row = OwedRow::new(due(no), &info, NOW);
-    if no.0.is_multiple_of(2) && !arrives {
+    if no.0.is_multiple_of(2) && Kind::of(no) != Kind::Arrival {
         row.state = State::Inflight;
         row.attempt = Some(Attempt {
             number: 1,
@@ -133,18 +118,31 @@ pub fn put(no: PackNo) -> Vec<Change> {
 /// What settles it.
 #[must_use]
 pub fn settle(no: PackNo) -> Vec<Change> {
-    let put = put(no);
-    let acked = |change: Change| match change {
-        Change::Owed(row) => Some(OwedRow {
-            state: State::Acked,
-            attempt: None,
-            ..row
-        }),
-        _ => None,
+    let row = OwedRow {
+        state: State::Acked,
+        ..OwedRow::new(due(no), &info(no), NOW)
     };
-    let row = put.into_iter().find_map(acked).expect("a put has a row");
     let book = book(&row, Book::Acked);
     vec![Change::Owed(row), book]
+}
+
+fn info(no: PackNo) -> PackInfo {
+    let built = built(no);
+    let table = built.bytes.slice(..built.table_len as usize);
+    let arrives = Kind::of(no) == Kind::Arrival;
+    PackInfo {
+        lane: LANE,
+        origin: if arrives { STRANGER } else { NodeNo::LOCAL },
+        hops: 0,
+        count: built.count,
+        bytes: built.bytes.len() as u64 - u64::from(built.table_len),
+        table_len: built.table_len,
+        table: Digest::of(&table),
+        first: built.first,
+        last: built.last,
+        created: NOW,
+        expires: None,
+    }
 }
 
 fn book(row: &OwedRow, entry: Book) -> Change {
