@@ -44,6 +44,7 @@ const SPACE: Space = Space {
     ceiling: u64::MAX,
     inbox: 0,
     inbox_ceiling: u64::MAX,
+    disk_full: false,
 };
 
 /// Counts what is asked of the system's allocator while told to.

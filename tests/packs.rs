@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use edged_rpc::{Client, ClientError, Id, InboxTake, Paging, PutOptions, RelayList, State, Target};
-use harness::daemon::{Node, PATIENCE, Pair, Refuser, Site, Witness, to_beta};
+use harness::daemon::{Node, PATIENCE, Pair, Refuser, Site, Witness, wait_for};
 use harness::files::{Body, allocated};
 use harness::proxy::Proxy;
 use harness::seeds::{Dice, say};
@@ -111,10 +111,10 @@ fn a_gibibyte_passes_through_nodes_of_a_quarter_of_that() {
 
     let (peaks, put, taken) = std::thread::scope(|scope| {
         let sampler = scope.spawn(|| sample(&pair, &done));
-        let consumer = scope.spawn(|| consume(&pair, &done));
+        let consumer = scope.spawn(|| consume(&pair.beta, &done));
         // The other two end, whatever becomes of this one.
         let ended = Ended(&done);
-        let put = produce(&pair, TOTAL);
+        let put = produce(&pair.alpha, "beta", TOTAL, 32 * MIB);
         let books = pair.alpha.wait_at_rest(4 * PATIENCE);
         assert_eq!((books.acked, books.deadletter), (put.len() as u64, 0));
         drop(ended);
@@ -125,6 +125,57 @@ fn a_gibibyte_passes_through_nodes_of_a_quarter_of_that() {
     say(&format!(
         "  {} segments, most space: {peaks:?} of {CEILING} B",
         put.len()
+    ));
+    assert_eq!(taken, put, "each was taken once, byte for byte");
+    assert!(
+        peaks.iter().all(|peak| *peak <= CEILING),
+        "{peaks:?} of {CEILING}"
+    );
+}
+
+#[test]
+fn two_full_nodes_that_owe_each_other_dig_themselves_out() {
+    const CEILING: u64 = 64 * MIB;
+    const TOTAL: u64 = 3 * CEILING;
+    let mut pair = Pair::new(NODE, 12);
+    pair.configure("[storage]\nmax_bytes = \"64MiB\"\n");
+    // Nobody is reached yet: what is put stays where it is.
+    let (alpha, beta) = (
+        pair.alpha.start().process().quic(),
+        pair.beta.start().process().quic(),
+    );
+    let done = AtomicBool::new(false);
+
+    let (peaks, put, taken) = std::thread::scope(|scope| {
+        let sampler = scope.spawn(|| sample(&pair, &done));
+        let ended = Ended(&done);
+        let producers = [(&pair.alpha, "beta"), (&pair.beta, "alpha")]
+            .map(|(from, to)| scope.spawn(move || produce(from, to, TOTAL, 2 * MIB)));
+        for node in [&pair.alpha, &pair.beta] {
+            wait_for("both to be full", PATIENCE, || {
+                let storage = node.status().storage;
+                (storage.used_bytes >= storage.ceiling_bytes / 10 * 9).then_some(())
+            });
+        }
+        let consumers = [&pair.beta, &pair.alpha].map(|node| scope.spawn(|| consume(node, &done)));
+        pair.to_beta.aim(beta);
+        pair.to_alpha.aim(alpha);
+        let put = producers.map(|producer| producer.join().expect("it puts to the end"));
+        for (node, put) in [&pair.alpha, &pair.beta].into_iter().zip(&put) {
+            let books = node.wait_at_rest(4 * PATIENCE);
+            // Beside what came in, all of which is confirmed or waits to be.
+            assert_eq!(books.deadletter, 0, "{books:?}");
+            assert!(books.acked >= put.len() as u64, "{books:?}");
+        }
+        drop(ended);
+        let taken = consumers.map(|consumer| consumer.join().expect("it takes to the end"));
+        (sampler.join().expect("folders can be read"), put, taken)
+    });
+
+    say(&format!(
+        "  {} and {} segments, most space: {peaks:?} of {CEILING} B",
+        put[0].len(),
+        put[1].len()
     ));
     assert_eq!(taken, put, "each was taken once, byte for byte");
     assert!(
@@ -145,23 +196,27 @@ impl Drop for Ended<'_> {
 /// Segments as digests, sorted: what is compared in the end.
 type Digests = Vec<[u8; 32]>;
 
-/// Puts `total` bytes in segments of any length; waits while the node is full.
-fn produce(pair: &Pair, total: u64) -> Digests {
-    let mut client = pair.alpha.client();
+/// Puts `total` bytes in segments of any length up to `longest`; waits while the node is
+/// full.
+fn produce(from: &Node, to: &str, total: u64, longest: u64) -> Digests {
+    let mut client = from.client();
+    let options = PutOptions::to_peer(to);
     let mut dice = Dice::new(12);
-    let (mut put, mut bytes, mut seed) = (Vec::new(), 0, 0);
+    // No two producers put the same.
+    let seeds = u64::from(to.as_bytes()[0]) << 32;
+    let (mut put, mut bytes, mut seed) = (Vec::new(), 0, seeds);
     while bytes < total {
         seed += 1;
         let body = Body {
             seed,
-            length: dice.spread(MIB / 16, 32 * MIB),
+            length: dice.spread(MIB / 16, longest),
         };
         let begun = Instant::now();
         loop {
-            match client.put_reader(&to_beta(), body.reader()) {
+            match client.put_reader(&options, body.reader()) {
                 Ok(_) => break,
                 Err(ClientError::Refused(why)) if why.code == "storage_full" => {
-                    let state = || (pair.alpha.books(), pair.beta.client().counters());
+                    let state = || (from.books(), from.status().storage);
                     let waited = begun.elapsed();
                     assert!(
                         waited < PATIENCE,
@@ -181,9 +236,9 @@ fn produce(pair: &Pair, total: u64) -> Digests {
     put
 }
 
-/// Takes and confirms at beta until all is done and nothing is left.
-fn consume(pair: &Pair, done: &AtomicBool) -> Digests {
-    let mut client = pair.beta.client();
+/// Takes and confirms until all is done and nothing is left.
+fn consume(node: &Node, done: &AtomicBool) -> Digests {
+    let mut client = node.client();
     let mut taken = Vec::new();
     loop {
         let last = done.load(Ordering::Relaxed);
@@ -199,7 +254,7 @@ fn consume(pair: &Pair, done: &AtomicBool) -> Digests {
             ids.push(item.segment_id);
             Ok(())
         });
-        if each.expect("beta gives what it has") == 0 {
+        if each.expect("it gives what it has") == 0 {
             if last {
                 break;
             }
@@ -207,7 +262,7 @@ fn consume(pair: &Pair, done: &AtomicBool) -> Digests {
             std::thread::sleep(Duration::from_millis(5));
             continue;
         }
-        let confirmed = client.confirm(&ids).expect("beta takes confirmations");
+        let confirmed = client.confirm(&ids).expect("it takes confirmations");
         assert_eq!(confirmed.confirmed as usize, ids.len());
     }
     taken.sort_unstable();

@@ -226,6 +226,7 @@ fn tell_systemd(state: &sd_notify::NotifyState<'_>) {
 pub(crate) fn ledger_options(config: &Config) -> anyhow::Result<Options> {
     let node = config.node.id.clone();
     let mut options = Options::new(node, config.storage.max_bytes.0, random()?);
+    options.reserve = config.storage.reserve.0;
     options.log_file_bytes = config.storage.log_file().0;
     options.inbox_max_bytes = config.inbox.max_bytes.0;
     options.durability = match config.storage.durability {

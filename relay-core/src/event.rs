@@ -189,6 +189,8 @@ pub struct Space {
     pub inbox: u64,
     /// What the inbox may hold.
     pub inbox_ceiling: u64,
+    /// Whether the disk itself is full, however far below its ceiling the node is.
+    pub disk_full: bool,
 }
 
 /// Why a send came to nothing.

@@ -55,6 +55,7 @@ mod quarantine;
 mod reader;
 mod reconcile;
 mod recovery;
+mod reserve;
 mod restore;
 mod retire;
 mod room;
@@ -131,6 +132,8 @@ pub struct Options {
     pub entropy: u64,
     /// The ceiling on space allocated under the folder.
     pub max_bytes: u64,
+    /// What is kept free of work for the day the disk itself is full, under the ceiling.
+    pub reserve: u64,
     /// The length of a log file.
     pub log_file_bytes: u64,
     /// What the inbox may hold; reported, not enforced, by the ledger.
@@ -162,6 +165,7 @@ impl Options {
             node,
             entropy,
             max_bytes,
+            reserve: 0,
             log_file_bytes: (max_bytes / 32).clamp(4 << 20, 64 << 20),
             inbox_max_bytes: max_bytes / 2,
             durability: Durability::Synced,
@@ -191,6 +195,7 @@ pub struct Ledger {
     bodies: Bodies,
     counters: Counters,
     size: room::Size,
+    reserve: reserve::ReserveFile,
     reserved: u64,
     sweep_after: PackNo,
     expired_after: PackNo,
@@ -235,6 +240,7 @@ impl Ledger {
     ) -> LedgerResult<(Self, Snapshot)> {
         fs::create_dir_all(dir).map_err(LedgerError::io("create", dir))?;
         care::remove_copy(dir)?;
+        let reserve = reserve::ReserveFile::open(dir, options.reserve)?;
         let (mut conn, care) = care::open(care::Ground::of(dir), &options)?;
         let id = identity(&conn, &options)?;
         let mut counters = Counters::load(&conn)?;
@@ -243,6 +249,7 @@ impl Ledger {
         let recovered = recovery::run(&mut conn, &mut counters, now, stamp, &care)?;
         let log = LogFiles::open(&dir.join("log"), &conn, id, options.log_file_bytes)?;
         let payloads = Payloads::open(&dir.join("payload"), &conn, &mut counters)?;
+        files::sync_names(dir)?;
         let (partials, begun, unsound) = Partials::load(&conn, &payloads)?;
         let mut ledger = Self {
             set_aside: aside::bounded(dir, options.max_bytes / 4)?,
@@ -264,6 +271,7 @@ impl Ledger {
             partials,
             counters,
             size: room::Size::default(),
+            reserve,
             reserved: 0,
             sweep_after: PackNo(0),
             expired_after: PackNo(0),
@@ -359,9 +367,14 @@ impl Ledger {
         }
     }
 
-    /// After an error that leaves disk or memory in doubt nothing more is taken.
+    /// After an error that leaves disk or memory in doubt nothing more is taken. A full
+    /// disk leaves none: whatever it refused was not done, and may be asked for again.
     fn guard<T>(&mut self, result: LedgerResult<T>) -> LedgerResult<T> {
         if let Err(error) = &result {
+            if error.is_full() {
+                self.on_no_room(error)?;
+                return result;
+            }
             let clean = matches!(
                 error,
                 LedgerError::Unstaged(_) | LedgerError::StagedLength { .. } | LedgerError::Poisoned

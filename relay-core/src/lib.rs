@@ -48,6 +48,7 @@ pub mod poison;
 pub mod queue;
 pub mod quota;
 pub mod repeats;
+pub mod reserve;
 pub mod route;
 pub mod sink;
 pub mod soonest;

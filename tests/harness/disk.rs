@@ -438,10 +438,11 @@ impl Disk {
     pub fn space(&self) -> Space {
         let taken = self.used + self.partials.room();
         Space {
-            used: if self.full { self.ceiling } else { taken },
+            used: taken,
             ceiling: self.ceiling,
             inbox: self.inbox,
             inbox_ceiling: self.ceiling / 2,
+            disk_full: self.full,
         }
     }
 

@@ -4,7 +4,9 @@
 //! number means, [`world`] runs it on a virtual clock, [`node`] is one scheduler
 //! in a model of its shell, [`wire`] a model of the network, [`disk`] a model of
 //! the ledger, and [`oracle`] judges. Real nodes: [`daemon`] runs processes and reads
-//! their disks, [`proxy`] is the network between them, [`files`] what is put.
+//! their disks, [`proxy`] is the network between them, [`files`] what is put. [`power`] is
+//! what a power cut leaves of files, [`small_disk`] a disk that fills up, [`workload`] who works on a ledger and holds it to
+//! its word.
 //! `docs/TESTING.md` tells how the suite is organised and what each part has been
 //! seen to catch.
 
@@ -13,8 +15,11 @@ pub mod disk;
 pub mod files;
 pub mod node;
 pub mod oracle;
+pub mod power;
 pub mod proxy;
 pub mod scenario;
 pub mod seeds;
+pub mod small_disk;
 pub mod wire;
+pub mod workload;
 pub mod world;

@@ -63,13 +63,16 @@ fn relay(status: &StatusView, out: &mut String) {
             Ladder::PutsRefused => "puts_refused",
             Ladder::Full => "full",
             Ladder::BulkRefused => "bulk_refused",
+            Ladder::DiskFull => "disk_full",
         };
         let of = |used, ceiling| format!("{word} ({} of {})", bytes(used), bytes(ceiling));
         let value = match storage.ladder {
             Ladder::InboxFull => of(storage.inbox_bytes, storage.inbox_ceiling_bytes),
-            Ladder::Open | Ladder::BulkRefused | Ladder::PutsRefused | Ladder::Full => {
-                of(storage.used_bytes, storage.ceiling_bytes)
-            }
+            Ladder::Open
+            | Ladder::BulkRefused
+            | Ladder::PutsRefused
+            | Ladder::Full
+            | Ladder::DiskFull => of(storage.used_bytes, storage.ceiling_bytes),
         };
         line(out, "Storage:", value);
     }

@@ -96,6 +96,8 @@ pub enum Ladder {
     Full,
     /// Local puts of class 6 and 7 are refused.
     BulkRefused,
+    /// The disk itself is full: as [`Ladder::Full`], however much is used.
+    DiskFull,
 }
 
 /// A number for each state.

@@ -57,15 +57,17 @@ pub(super) fn placed(
     packs.collect()
 }
 
-/// Answers the client, and passes on what must end the daemon.
+/// Answers the client, and passes on what must end the daemon; without a value the disk is
+/// full.
 pub(super) fn answer_with<T>(
     answer: Answer<T>,
-    result: Result<T, LedgerError>,
+    result: Result<Option<T>, LedgerError>,
 ) -> Result<(), LedgerError> {
     match result {
         Ok(value) => {
+            let full = "the disk itself is full; try again once it has room";
             // A client that hung up wants no answer.
-            let _ = answer.send(Ok(value));
+            let _ = answer.send(value.ok_or_else(|| full.to_owned()));
             Ok(())
         }
         Err(error) => {

@@ -1,8 +1,12 @@
 //! The thread itself: one group after the other, retention now and then, and cleaning while
 //! the ledger fills up.
+//!
+//! On a full disk it looks five times a second whether there is room again, and goes on
+//! with everything that brings no bytes. If not even that finds room, the group waits, and
+//! with it whatever was asked since: nothing of it is lost, and the daemon lives.
 
-use std::collections::HashMap;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::collections::{HashMap, VecDeque};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
 
 use relay_core::change::Change;
@@ -10,6 +14,7 @@ use relay_core::id::{StagedId, Ticket};
 use relay_core::ledger::{Ledger, LedgerError};
 use relay_core::time::Mono;
 use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{info, warn};
 
 use super::group::{answer_with, is_arrival, placed};
 use super::{Fate, Job, Report};
@@ -23,6 +28,12 @@ const GROUP: usize = 4096;
 /// daemon writes nothing.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
+/// How often a full disk is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// How often the log says that it is.
+const SAY_EVERY: Duration = Duration::from_secs(60);
+
 /// What the thread does after a round.
 enum Next {
     Wait,
@@ -33,8 +44,14 @@ pub(super) struct Worker {
     swept: Mono,
     /// Whether the ledger fills up and has files to clean.
     fills: bool,
+    /// Whether a piece of the reserve can be written at once.
+    tends: bool,
+    /// When the log last said that the disk is full, while it is.
+    said: Option<Mono>,
     ledger: Ledger,
     inbox: Receiver<Job>,
+    /// What was asked while a group waited for room.
+    waiting: VecDeque<Job>,
     reports: mpsc::UnboundedSender<Report>,
     stored: watch::Sender<u64>,
     last: Ticket,
@@ -51,8 +68,11 @@ impl Worker {
         Self {
             swept: clock::now().mono,
             fills: false,
+            tends: true,
+            said: None,
             ledger,
             inbox,
+            waiting: VecDeque::new(),
             reports,
             stored,
             last: Ticket(0),
@@ -78,25 +98,82 @@ impl Worker {
         }
     }
 
-    /// What is asked next; `Some(None)`: nothing, and the ledger has files to clean.
-    fn next(&self) -> Option<Option<Job>> {
-        if self.fills {
-            match self.inbox.try_recv() {
-                Ok(job) => return Some(Some(job)),
-                Err(TryRecvError::Empty) => return Some(None),
-                Err(TryRecvError::Disconnected) => return None,
-            }
+    /// What is asked next; `Some(None)`: nothing, and the ledger has something to do.
+    fn next(&mut self) -> Option<Option<Job>> {
+        if let Some(job) = self.waiting.pop_front() {
+            return Some(Some(job));
         }
-        self.inbox.recv().ok().map(Some)
+        let wait = match self.fills || self.tends {
+            true => Duration::ZERO,
+            false if self.ledger.disk_is_full() => LOOK_EVERY,
+            false => return self.inbox.recv().ok().map(Some),
+        };
+        match self.inbox.recv_timeout(wait) {
+            Ok(job) => Some(Some(job)),
+            Err(RecvTimeoutError::Timeout) => Some(None),
+            Err(RecvTimeoutError::Disconnected) => None,
+        }
     }
 
-    /// Cleans a little of a ledger that fills up, whoever asks for nothing meanwhile.
+    /// Cleans a little of a ledger that fills up and looks after its reserve, whoever asks
+    /// for nothing meanwhile.
     fn relieve(&mut self) -> Result<Next, LedgerError> {
-        self.fills = self.ledger.relieve(clock::now().unix)?;
-        if !self.fills {
+        if self.fills {
+            self.fills = self
+                .patient(|ledger| ledger.relieve(clock::now().unix))?
+                .unwrap_or(false);
+            if !self.fills {
+                self.tell_space();
+            }
+        }
+        self.tend()?;
+        Ok(Next::Wait)
+    }
+
+    /// Writes a piece of the reserve, if one is missing.
+    fn tend(&mut self) -> Result<(), LedgerError> {
+        let was = self.ledger.disk_is_full();
+        self.tends = self.patient(Ledger::tend_reserve)?.unwrap_or(false);
+        if was != self.ledger.disk_is_full() {
             self.tell_space();
         }
-        Ok(Next::Wait)
+        self.say_full();
+        Ok(())
+    }
+
+    /// Does what a full disk may refuse, a second time with what the reserve gave; `None`:
+    /// there is no room for it still, and nothing was done.
+    fn patient<T>(
+        &mut self,
+        mut work: impl FnMut(&mut Ledger) -> Result<T, LedgerError>,
+    ) -> Result<Option<T>, LedgerError> {
+        let first = match work(&mut self.ledger) {
+            Err(error) if error.is_full() => work(&mut self.ledger),
+            other => other,
+        };
+        match first {
+            Ok(done) => Ok(Some(done)),
+            Err(error) if error.is_full() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Tells the log, once a minute at most while the disk is full, and once when it is not.
+    fn say_full(&mut self) {
+        let now = clock::now().mono;
+        match (self.ledger.disk_is_full(), self.said) {
+            (true, said) if said.is_none_or(|at| now.since(at) >= SAY_EVERY) => {
+                warn!(
+                    "The disk is full: nothing that brings bytes is taken, acks and deletes go on"
+                );
+                self.said = Some(now);
+            }
+            (false, Some(_)) => {
+                info!("The disk has room again");
+                self.said = None;
+            }
+            (true, Some(_)) | (_, None) => {}
+        }
     }
 
     /// Everything that waits: one group, then what needs the ledger alone.
@@ -128,7 +205,7 @@ impl Worker {
                     return Ok(Next::Stop);
                 }
             }
-            next = match self.inbox.try_recv() {
+            next = match self.try_next() {
                 Ok(job) if items.len() < GROUP => Some(job),
                 Ok(job) => {
                     self.commit(&mut items, &mut bytes)?;
@@ -147,7 +224,8 @@ impl Worker {
         if now.mono.since(self.swept) < SWEEP_EVERY {
             return Ok(());
         }
-        let more = self.ledger.sweep(now.unix)?.more;
+        let swept = self.patient(|ledger| ledger.sweep(now.unix))?;
+        let more = swept.is_some_and(|swept| swept.more);
         // What is left is looked at after the next group.
         if !more {
             self.swept = now.mono;
@@ -167,9 +245,13 @@ impl Worker {
         let now = clock::now();
         self.ledger.keep_time(clock::stamp(now));
         let now = now.unix;
-        let report = self
-            .ledger
-            .commit(items, &mut |id| bytes.remove(&id), now)?;
+        let report = loop {
+            let staged = &mut |id| bytes.get(&id).cloned();
+            match self.ledger.commit(items, staged, now) {
+                Err(error) if error.is_full() => self.wait_for_room(error)?,
+                other => break other?,
+            }
+        };
         let placed = placed(items, &report.refused);
         let arrived = items
             .iter()
@@ -192,13 +274,33 @@ impl Worker {
         if arrived {
             self.stored.send_modify(|groups| *groups += 1);
         }
-        self.fills = self.ledger.relieve(now)?;
+        self.say_full();
+        self.fills = self.patient(|ledger| ledger.relieve(now))?.unwrap_or(false);
         self.sweep()
+    }
+
+    /// Lets a moment pass in which others may free room; `error` if nobody waits for it.
+    fn wait_for_room(&mut self, error: LedgerError) -> Result<(), LedgerError> {
+        self.say_full();
+        match self.inbox.recv_timeout(LOOK_EVERY) {
+            Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return Err(error),
+            Ok(job) => self.waiting.push_back(job),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        Ok(())
+    }
+
+    fn try_next(&mut self) -> Result<Job, TryRecvError> {
+        match self.waiting.pop_front() {
+            Some(job) => Ok(job),
+            None => self.inbox.try_recv(),
+        }
     }
 
     /// Room for a file; whoever asked may have gone, and then it is given back.
     fn reserve(&mut self, bytes: u64, answer: oneshot::Sender<bool>) -> Result<(), LedgerError> {
-        let room = self.ledger.reserve(bytes, clock::now().unix)?;
+        let room = self.patient(|ledger| ledger.reserve(bytes, clock::now().unix))?;
+        let room = room.unwrap_or(false);
         if answer.send(room).is_err() && room {
             self.ledger.unreserve(bytes);
         }
@@ -214,17 +316,17 @@ impl Worker {
                 until,
                 answer,
             } => {
-                let taken = self.ledger.take(&filter, max, until, now);
+                let taken = self.patient(|ledger| ledger.take(&filter, max, until, now));
                 answer_with(answer, taken)
             }
             Job::Settle { ids, fate, answer } => {
-                let settled = match fate {
-                    Fate::Confirm => self.ledger.confirm(&ids, now),
-                    Fate::Refuse => self.ledger.refuse(&ids, now),
-                    Fate::Lease(until) => self.ledger.lease(&ids, until, now).map(|()| Vec::new()),
-                };
+                let settled = self.patient(|ledger| match fate {
+                    Fate::Confirm => ledger.confirm(&ids, now),
+                    Fate::Refuse => ledger.refuse(&ids, now),
+                    Fate::Lease(until) => ledger.lease(&ids, until, now).map(|()| Vec::new()),
+                });
                 self.tell_space();
-                self.fills = self.ledger.relieve(now)?;
+                self.fills = self.patient(|ledger| ledger.relieve(now))?.unwrap_or(false);
                 answer_with(answer, settled)
             }
             Job::Books(answer) => {

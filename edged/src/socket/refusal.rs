@@ -86,7 +86,16 @@ pub(super) fn too_large(length: u64, max: u64) -> RpcError {
     .with_hint("split it, or raise [storage] max_bytes: a quarter of it is the limit")
 }
 
+fn disk_full() -> RpcError {
+    let found = "the disk itself is full";
+    RpcError::new(ErrorKind::Refused, "storage_full", found)
+        .with_hint("free space on the file system of state_dir")
+}
+
 fn storage_full(space: &Space) -> RpcError {
+    if space.disk_full {
+        return disk_full();
+    }
     let (used, ceiling) = (ByteCount(space.used), ByteCount(space.ceiling));
     let stops = match Rung::of(space) {
         Rung::BulkRefused => "puts of class 6 and 7 stop at 80%, the others at 90%",
@@ -212,12 +221,7 @@ pub(crate) fn staging(error: &std::io::Error) -> RpcError {
             .with_hint("wait for acks, or raise storage.max_bytes");
     }
     if error.kind() == Io::StorageFull {
-        return RpcError::new(
-            ErrorKind::Refused,
-            "storage_full",
-            "the disk itself is full",
-        )
-        .with_hint("free space on the file system of state_dir");
+        return disk_full();
     }
     failed("io", format!("the segment cannot be written: {error}"))
 }

@@ -231,7 +231,7 @@ fn take_out(conn: &Connection, bad: Vec<Bad>, options: &Options) -> LedgerResult
     let found = reconcile::reconcile(&change, found, lost_counters)?;
     change
         .commit()
-        .map_err(LedgerError::unknown("commit quarantine"))?;
+        .map_err(LedgerError::commit("commit quarantine"))?;
     Ok(found)
 }
 

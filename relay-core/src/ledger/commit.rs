@@ -82,8 +82,8 @@ impl Ledger {
     /// for the bytes of each new pack.
     ///
     /// # Errors
-    /// [`LedgerError::Unstaged`] and [`LedgerError::StagedLength`] leave the
-    /// ledger as it was. After any other error it takes nothing more; after
+    /// [`LedgerError::Unstaged`], [`LedgerError::StagedLength`] and what
+    /// [is full](LedgerError::is_full) leave the ledger as it was. After any other error it takes nothing more; after
     /// [`LedgerError::OutcomeUnknown`] the next open decides from disk.
     pub fn commit(
         &mut self,
@@ -103,12 +103,22 @@ impl Ledger {
         now: Unix,
     ) -> LedgerResult<Report> {
         let mut placed = Placed::default();
-        let written = self
-            .place(items, staged, now, &mut placed)
-            .and_then(|()| self.log.flush());
+        let written = match self.disk_is_full() {
+            // Room is for what brings nothing.
+            true => {
+                self.refuse_packs(items, staged, &mut placed);
+                Ok(())
+            }
+            false => self
+                .place(items, staged, now, &mut placed)
+                .and_then(|()| self.log.flush()),
+        };
         match written {
             Ok(()) => {}
-            Err(error) if error.is_full() => self.refuse_packs(items, &mut placed),
+            Err(error) if error.is_full() => {
+                self.on_no_room(&error)?;
+                self.refuse_packs(items, staged, &mut placed);
+            }
             Err(error) => {
                 placed
                     .written
@@ -121,8 +131,9 @@ impl Ledger {
             self.log.sync()?;
         }
         let applied = match self.transact(items, &placed) {
-            Err(error) if error.is_full() && !placed.packs.is_empty() => {
-                self.refuse_packs(items, &mut placed);
+            Err(error) if error.is_full() => {
+                self.on_no_room(&error)?;
+                self.refuse_packs(items, staged, &mut placed);
                 self.transact(items, &placed)?
             }
             other => other?,
@@ -250,7 +261,25 @@ impl Ledger {
     }
 
     /// The disk itself is full: every item that brings a pack is refused.
-    fn refuse_packs(&self, items: Items<'_>, placed: &mut Placed) {
+    fn refuse_packs(
+        &self,
+        items: Items<'_>,
+        staged: &mut dyn FnMut(StagedId) -> Option<Staged>,
+        placed: &mut Placed,
+    ) {
+        for (ticket, change) in items
+            .iter()
+            .flat_map(|(t, all)| all.iter().map(move |c| (t, c)))
+        {
+            if let Change::Pack {
+                staged: id, info, ..
+            } = change
+                && let Some(Staged::File { name, .. }) = staged(*id)
+                && !placed.staged.iter().any(|(_, known, _)| *known == name)
+            {
+                placed.staged.push((*ticket, name, info.bytes));
+            }
+        }
         let brings = |changes: &[Change]| changes.iter().any(|c| matches!(c, Change::Pack { .. }));
         let full = items.iter().filter(|(_, changes)| brings(changes));
         placed.refused.extend(full.map(|(ticket, _)| *ticket));
@@ -275,7 +304,7 @@ impl Ledger {
         }
         transaction
             .commit()
-            .map_err(LedgerError::unknown("commit ledger"))?;
+            .map_err(LedgerError::commit("commit ledger"))?;
         Ok(applied)
     }
 

@@ -110,8 +110,25 @@ impl LedgerError {
         }
     }
 
+    /// An error of COMMIT. One that found the disk full is known to have kept nothing: the
+    /// last frame of a transaction is what makes it one, and it is written last.
+    pub(super) fn commit(what: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
+        move |source| {
+            if Self::is_disk_full(&source) {
+                Self::Sql(source)
+            } else {
+                Self::unknown(what)(source)
+            }
+        }
+    }
+
+    fn is_disk_full(error: &rusqlite::Error) -> bool {
+        error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+    }
+
     /// Whether the disk or the ceiling is full, and nothing else is wrong.
-    pub(super) fn is_full(&self) -> bool {
+    #[must_use]
+    pub fn is_full(&self) -> bool {
         match self {
             Self::Io { source, .. } => {
                 matches!(
@@ -119,7 +136,7 @@ impl LedgerError {
                     io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
                 )
             }
-            Self::Sql(error) => error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
+            Self::Sql(error) => Self::is_disk_full(error),
             Self::TooNew { .. }
             | Self::OtherNode { .. }
             | Self::Unreadable(_)

@@ -86,7 +86,7 @@ impl Ledger {
         self.counters.write(&change, &deltas)?;
         change
             .commit()
-            .map_err(LedgerError::unknown("commit ledger"))?;
+            .map_err(LedgerError::commit("commit ledger"))?;
         self.counters.merge(&deltas);
         if let Place::Payload { name, .. } = &pack.place {
             self.payloads.remove(name, pack.info.bytes)?;

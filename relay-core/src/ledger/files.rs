@@ -385,6 +385,16 @@ impl LogFiles {
     }
 }
 
+/// Makes the names in `dir` durable, and its own where it may be looked into: whatever is
+/// synced in a folder is lost with the folder's name.
+pub(super) fn sync_names(dir: &Path) -> LedgerResult<()> {
+    sync_dir(dir)?;
+    match dir.parent().map(File::open) {
+        Some(Ok(parent)) => parent.sync_all().map_err(LedgerError::io("sync", dir)),
+        Some(Err(_)) | None => Ok(()),
+    }
+}
+
 /// Makes the names in `dir` durable.
 pub(super) fn sync_dir(dir: &Path) -> LedgerResult<()> {
     let sync = || File::open(dir)?.sync_all();

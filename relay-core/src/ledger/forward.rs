@@ -68,7 +68,7 @@ impl Ledger {
     pub fn relieve(&mut self, now: Unix) -> LedgerResult<bool> {
         self.alive()?;
         let space = self.measured_space();
-        if space.used < space.ceiling / 8 * RELIEF {
+        if space.disk_full || space.used < space.ceiling / 8 * RELIEF {
             return Ok(false);
         }
         let result = match self.forward_step(now) {
@@ -238,7 +238,7 @@ impl Ledger {
         self.counters.write(&change, &deltas)?;
         change
             .commit()
-            .map_err(LedgerError::unknown("commit ledger"))?;
+            .map_err(LedgerError::commit("commit ledger"))?;
         self.counters.merge(&deltas);
         self.measure()
     }

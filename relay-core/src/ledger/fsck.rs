@@ -94,7 +94,7 @@ pub fn repair(dir: &Path, options: &Options, now: Unix) -> LedgerResult<Checked>
         audit::append(&work, &record)?;
     }
     work.commit()
-        .map_err(LedgerError::unknown("commit repair"))?;
+        .map_err(LedgerError::commit("commit repair"))?;
     let checked = checked(&conn, dir, care)?;
     for orphan in &checked.orphans {
         aside::remove(orphan)?;

@@ -29,7 +29,7 @@ pub(super) fn identity(conn: &Connection, options: &Options) -> LedgerResult<Led
     apply::write_node(&change, NodeNo::LOCAL, &options.node)?;
     change
         .commit()
-        .map_err(LedgerError::unknown("make ledger"))?;
+        .map_err(LedgerError::commit("make ledger"))?;
     Ok(LedgerId(options.entropy))
 }
 

@@ -195,7 +195,7 @@ impl Ledger {
             self.counters.write(&transaction, &done.deltas)?;
             transaction
                 .commit()
-                .map_err(LedgerError::unknown("commit inbox"))?;
+                .map_err(LedgerError::commit("commit inbox"))?;
             self.counters.merge(&done.deltas);
         } else {
             drop(transaction);

@@ -75,7 +75,7 @@ pub(super) fn run(
     super::audit::append(&change, &recovered.with("rescued", found.rescued))?;
     change
         .commit()
-        .map_err(LedgerError::unknown("commit recovery"))?;
+        .map_err(LedgerError::commit("commit recovery"))?;
     counters.merge(&deltas);
     Ok(found)
 }

@@ -108,7 +108,7 @@ impl Ledger {
         self.counters.write(&change, &deltas)?;
         change
             .commit()
-            .map_err(LedgerError::unknown("commit ledger"))?;
+            .map_err(LedgerError::commit("commit ledger"))?;
         self.counters.merge(&deltas);
         self.unlink(packs)?;
         self.measure()

@@ -1,7 +1,8 @@
 //! How much room there is, and how more is made.
 //!
 //! Allocated space is log files at their full length, payload files, partial files at
-//! the length they will have, the database file, the WAL and its index at their bounds, and what callers have reserved.
+//! the length they will have, the database file, the WAL and its index at their bounds, what callers have reserved,
+//! and the reserve, held or given up.
 //! It never passes `max_bytes`: before a group is taken, room is made by using
 //! settled log files again, oldest first, by making new ones while the ceiling
 //! allows, by dropping settled payload files, and by copying forward what pins files
@@ -57,7 +58,8 @@ impl Ledger {
     fn outside_database(&self) -> u64 {
         let wal = wal_bytes(&self.options);
         let files = self.log.allocated() + self.payloads.bytes() + self.partials.bytes();
-        files + self.reserved + self.set_aside + wal + index_bytes(wal)
+        let kept = self.reserved + self.set_aside + self.reserve.state().wanted();
+        files + kept + wal + index_bytes(wal)
     }
 
     /// What the ceiling leaves unallocated.
@@ -66,9 +68,10 @@ impl Ledger {
         self.options.max_bytes.saturating_sub(taken)
     }
 
-    /// Whether `bytes` more may be allocated without touching the slack.
+    /// Whether `bytes` more may be allocated without touching the slack; of a full disk
+    /// nothing is.
     fn may_grow(&self, bytes: u64) -> bool {
-        self.unallocated() >= bytes + self.slack()
+        !self.disk_is_full() && self.unallocated() >= bytes + self.slack()
     }
 
     /// Whether the database may take rows of `bytes` without touching the slack.
@@ -99,6 +102,7 @@ impl Ledger {
             ceiling: self.options.max_bytes,
             inbox: self.counters.inbox_bytes(),
             inbox_ceiling: self.options.inbox_max_bytes,
+            disk_full: self.disk_is_full(),
         }
     }
 
@@ -135,6 +139,14 @@ impl Ledger {
     /// back, past the bound it begins anew, waiting for readers to finish a call.
     pub(super) fn make_wal_room(&mut self, pages: u64) -> LedgerResult<()> {
         let bound = wal_bytes(&self.options);
+        if self.disk_is_full() && self.size.frames > 0 {
+            // What the WAL has taken of the disk is written over; what finds no room in the
+            // database stays in it.
+            match self.checkpoint("PASSIVE") {
+                Err(error) if !error.is_full() => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
         let wanted = (self.size.frames + pages) * FRAME;
         if wanted > bound && self.size.frames > 0 {
             self.checkpoint("RESTART")?;
@@ -201,12 +213,16 @@ impl Ledger {
     }
 
     pub(super) fn new_file(&mut self) -> LedgerResult<Option<u32>> {
-        if !self.log.is_filling() && !self.may_grow(self.options.log_file_bytes) {
+        let may = self.log.is_filling() || self.may_grow(self.options.log_file_bytes);
+        if self.disk_is_full() || !may {
             return Ok(None);
         }
         match self.log.create() {
             Ok(no) => Ok(Some(no)),
-            Err(error) if error.is_full() => Ok(None),
+            Err(error) if error.is_full() => {
+                self.on_no_room(&error)?;
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }
@@ -215,17 +231,19 @@ impl Ledger {
     /// the current one is past its middle and a new one will be wanted.
     pub(super) fn fill_ahead(&mut self, used: u64) -> LedgerResult<()> {
         let length = self.options.log_file_bytes;
-        if self.log.left() > length / 2 || self.log.free_count() > 0 {
+        if self.disk_is_full() || self.log.left() > length / 2 || self.log.free_count() > 0 {
             return Ok(());
         }
+        let mut begun = Ok(());
         if !self.log.is_filling() {
             if self.log.count() >= FILES_KEPT || !self.may_grow(length) {
                 return Ok(());
             }
-            self.log.begin_filling()?;
+            begun = self.log.begin_filling();
         }
-        match self.log.fill(4 * used) {
-            Err(error) if error.is_full() => Ok(()),
+        match begun.and_then(|()| self.log.fill(4 * used)) {
+            // The group is durable: the next one hears of it.
+            Err(error) if error.is_full() => self.on_no_room(&error),
             other => other,
         }
     }

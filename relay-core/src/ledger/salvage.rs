@@ -87,7 +87,7 @@ pub(super) fn salvage(
     let found = reconcile::reconcile(&work, found, false)?;
     done.owed = owed(&work)?;
     work.commit()
-        .map_err(LedgerError::unknown("rebuild ledger"))?;
+        .map_err(LedgerError::commit("rebuild ledger"))?;
     // Before the new database is there: its first start removes what no row names.
     let mut kept = Vec::new();
     for path in unnamed.iter().filter(|_| ground.moves) {

@@ -277,7 +277,7 @@ pub(super) fn migrated(
         }
         change
             .commit()
-            .map_err(LedgerError::unknown("migrate ledger"))?;
+            .map_err(LedgerError::commit("migrate ledger"))?;
     }
     Ok(conn)
 }

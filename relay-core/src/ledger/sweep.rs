@@ -141,7 +141,7 @@ impl Ledger {
         self.counters.write(&change, &deltas)?;
         change
             .commit()
-            .map_err(LedgerError::unknown("commit ledger"))?;
+            .map_err(LedgerError::commit("commit ledger"))?;
         self.counters.merge(&deltas);
         Ok(gone)
     }
@@ -194,7 +194,7 @@ impl Ledger {
         self.counters.write(&change, &deltas)?;
         change
             .commit()
-            .map_err(LedgerError::unknown("commit ledger"))?;
+            .map_err(LedgerError::commit("commit ledger"))?;
         self.counters.merge(&deltas);
         swept.marks = gone.len() as u64;
         swept.more |= gone.len() == BATCH;

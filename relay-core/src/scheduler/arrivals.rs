@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::Scheduler;
+use super::ladder::Rung;
 use super::question::{Item, Question};
 use crate::change::{Nack, Part, Refused, Sent, Snapshot};
 use crate::event::{Arrival, BusyWhy, Effect, Ids, Known, Offer};
@@ -208,7 +209,7 @@ impl Scheduler {
             Some(BusyWhy::Io)
         } else if self.space.inbox >= self.space.inbox_ceiling {
             Some(BusyWhy::InboxFull)
-        } else if self.space.used >= self.space.ceiling {
+        } else if Rung::of(&self.space) == Rung::Full {
             Some(BusyWhy::StorageFull)
         } else {
             None

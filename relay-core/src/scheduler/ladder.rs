@@ -33,10 +33,15 @@ const BULK: Class = match Class::new(6) {
 };
 
 impl Rung {
-    /// The highest step whose part of the ceiling is used.
+    /// The highest step whose part of the ceiling is used; the last one while the disk
+    /// itself is full.
     #[must_use]
     pub const fn of(space: &Space) -> Self {
-        Self::at(space.used, space.ceiling)
+        if space.disk_full {
+            Self::Full
+        } else {
+            Self::at(space.used, space.ceiling)
+        }
     }
 
     const fn at(used: u64, ceiling: u64) -> Self {
@@ -101,7 +106,8 @@ impl Scheduler {
         let record = AuditRecord::own(now.wall, event, "storage", after.as_str().to_owned())
             .with("from", before.as_str())
             .with("used", space.used)
-            .with("ceiling", space.ceiling);
+            .with("ceiling", space.ceiling)
+            .with("disk_full", space.disk_full);
         self.batch.push(Change::Audit(record));
     }
 }
@@ -147,6 +153,18 @@ mod tests {
         assert_eq!(full.next(&space(885)), Rung::PutsRefused);
         assert_eq!(full.next(&space(879)), Rung::BulkRefused);
         assert_eq!(full.next(&space(10)), Rung::Open);
+    }
+
+    #[test]
+    fn a_full_disk_is_the_last_step_and_is_left_as_soon_as_it_has_room() {
+        let full = Space {
+            disk_full: true,
+            ..space(10)
+        };
+
+        assert_eq!(Rung::of(&full), Rung::Full);
+        assert_eq!(Rung::Open.next(&full), Rung::Full);
+        assert_eq!(Rung::Full.next(&space(10)), Rung::Open);
     }
 
     proptest! {

@@ -251,7 +251,7 @@ impl Scheduler {
                 None => return Err(BusyWhy::StorageFull),
             }
         }
-        if self.space.used.saturating_add(length) > self.space.ceiling {
+        if self.space.disk_full || self.space.used.saturating_add(length) > self.space.ceiling {
             if let Some((_, no)) = self.partials.waiting.first().copied() {
                 self.drop_partial(no);
             }

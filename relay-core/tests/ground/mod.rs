@@ -18,6 +18,7 @@ pub(crate) const SPACE: Space = Space {
     ceiling: 1 << 30,
     inbox: 0,
     inbox_ceiling: 1 << 29,
+    disk_full: false,
 };
 
 /// Lanes `control`, `alarm`, `default` and `bulk`, no limits, two attempts, rests of a second;

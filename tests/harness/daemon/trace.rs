@@ -19,6 +19,8 @@ pub struct Call {
     pub file: String,
     /// All strings it was given, end to end: what was written.
     pub bytes: Vec<u8>,
+    /// What it was given beside them, split at the commas: a descriptor, flags, an offset.
+    pub words: Vec<String>,
     /// What it returned; below zero is an error.
     pub result: i64,
 }
@@ -37,18 +39,22 @@ impl Recording {
         // Long strings: the records of a group are read, the filling of files is not.
         let calls = "trace=write,pwrite64,writev,pwritev,pwritev2,fdatasync,fsync,sync_file_range,\
                      msync,rename,renameat,renameat2,sendto,sendmsg,sendmmsg";
+        Self::tracer_of(path, calls, "524288")
+    }
+
+    /// What to run before a process to record at `path` all it does to files, every byte.
+    #[must_use]
+    pub fn tracer_of_files(path: &str) -> Vec<&str> {
+        let calls = "trace=openat,mkdir,mkdirat,unlink,unlinkat,write,pwrite64,writev,lseek,\
+                     ftruncate,fdatasync,fsync,rename,renameat,renameat2,link,linkat,fallocate,\
+                     pwritev,pwritev2";
+        Self::tracer_of(path, calls, "16777216")
+    }
+
+    fn tracer_of<'a>(path: &'a str, calls: &'a str, longest: &'a str) -> Vec<&'a str> {
+        let quiet = "signal=none";
         vec![
-            "strace",
-            "-f",
-            "-yy",
-            "-s",
-            "524288",
-            "-o",
-            path,
-            "-e",
-            calls,
-            "-e",
-            "signal=none",
+            "strace", "-f", "-yy", "-s", longest, "-o", path, "-e", calls, "-e", quiet,
         ]
     }
 
@@ -138,19 +144,32 @@ fn call(line: &[u8], begun: usize, ended: usize) -> Option<Call> {
         .position(|byte| *byte == b',')
         .unwrap_or(arguments.len());
     let after = after.max(cut(arguments, b">,").map_or(0, |(head, _)| head.len()));
+    // A call that begins with a path has no descriptor before it.
+    let after = if arguments.starts_with(b"\"") {
+        0
+    } else {
+        after
+    };
+    let (bytes, mut words) = strings(&arguments[after..]);
+    let descriptor = cut(arguments, b"<").map_or(&b""[..], |(number, _)| number);
+    words.splice(..0, descriptor.iter().copied());
     Some(Call {
         begun,
         ended,
         name: String::from_utf8(name.to_vec()).ok()?,
         file: String::from_utf8_lossy(file).into_owned(),
-        bytes: strings(&arguments[after..]),
+        bytes,
+        words: words
+            .split(|byte| *byte == b',')
+            .map(|word| String::from_utf8_lossy(word.trim_ascii()).into_owned())
+            .collect(),
         result: std::str::from_utf8(number).ok()?.parse().ok()?,
     })
 }
 
-/// All quoted strings, unescaped, end to end.
-fn strings(text: &[u8]) -> Vec<u8> {
-    let (mut out, mut at, mut inside) = (Vec::new(), 0, false);
+/// All quoted strings, unescaped, end to end; and what stands between them.
+fn strings(text: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let (mut out, mut rest, mut at, mut inside) = (Vec::new(), Vec::new(), 0, false);
     while at < text.len() {
         match (inside, text[at]) {
             (_, b'"') => inside = !inside,
@@ -160,11 +179,11 @@ fn strings(text: &[u8]) -> Vec<u8> {
                 continue;
             }
             (true, byte) => out.push(byte),
-            (false, _) => {}
+            (false, byte) => rest.push(byte),
         }
         at += 1;
     }
-    out
+    (out, rest)
 }
 
 /// One escape after its backslash, as C has them; how long it was.
@@ -211,6 +230,7 @@ mod tests {
         assert_eq!(read.calls[0].file, "/tmp/a/state/log/0000.log");
         assert_eq!(read.calls[0].bytes, b"pack\x07\0\n\"x\\\xff");
         assert_eq!(read.calls[0].result, 11);
+        assert_eq!(read.calls[0].words, ["5", "...", "11", "4096"]);
     }
 
     #[test]
@@ -221,6 +241,22 @@ mod tests {
 
         assert!(read.calls[0].is_answer(), "{:?}", read.calls[0]);
         assert_eq!(read.calls[0].bytes, b"\x03\0ab");
+    }
+
+    #[test]
+    fn a_path_and_its_flags_are_read() {
+        let text = b"7 openat(AT_FDCWD</x>, \"/x/a\", O_RDWR|O_CREAT, 0644) = 5</x/a>\n\
+                     7 unlink(\"/x/a\") = 0";
+
+        let read = Recording::read(text);
+
+        assert_eq!(read.calls[0].bytes, b"/x/a");
+        let words = ["AT_FDCWD", "", "O_RDWR|O_CREAT", "0644"];
+        assert_eq!(read.calls[0].words, words);
+        assert_eq!(
+            (read.calls[0].result, &read.calls[1].bytes[..]),
+            (5, &b"/x/a"[..])
+        );
     }
 
     #[test]

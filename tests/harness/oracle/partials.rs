@@ -128,7 +128,10 @@ impl Oracle {
                 "forgotten: old",
                 self.now.max(age) + 2_000 >= file.at + self.limits.keep_partials.as_micros() as u64,
             ),
-            ("forgotten: full", space.used >= space.ceiling / 100 * 90),
+            (
+                "forgotten: full",
+                space.disk_full || space.used >= space.ceiling / 100 * 90,
+            ),
             // In a small world a peer's share and the ceiling are soon reached.
             ("forgotten: share", space.ceiling / 4 < 16 * length),
         ];

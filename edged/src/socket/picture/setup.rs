@@ -98,6 +98,7 @@ impl Painter<'_> {
     pub(super) fn storage(&self) -> StorageView {
         let space = &self.node.space;
         let ladder = match Rung::of(space) {
+            Rung::Full if space.disk_full => Ladder::DiskFull,
             Rung::Full => Ladder::Full,
             Rung::PutsRefused => Ladder::PutsRefused,
             Rung::BulkRefused | Rung::Open if space.inbox >= space.inbox_ceiling => {

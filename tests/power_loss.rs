@@ -1,0 +1,239 @@
+//! The ledger against power loss: whatever the disk had not been told to keep may be gone.
+//!
+//! The test runs itself as a child under strace, working on a ledger and its payload
+//! files ([`harness::workload`]). The recording is replayed up to a drawn point into a
+//! model of the page cache, which gives a folder as a power cut at that point might leave
+//! it ([`harness::power`]). The real ledger opens it and is held to every word the child
+//! had said by then. Each recording but the first begins in a folder that a power cut has
+//! left, so that start-up is recorded, and cut off, too.
+
+use std::env;
+use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use harness::daemon::Recording;
+use harness::power::{Cache, Step, steps};
+use harness::seeds::{Dice, say};
+use harness::workload::{Facts, Workload, options};
+use relay_core::ledger::Durability;
+use tempfile::TempDir;
+
+/// Power cuts in all, and in each recording.
+const CUTS: u64 = 1_000;
+const CUTS_EACH: u64 = 100;
+/// Groups a child commits.
+const GROUPS: u64 = 70;
+/// Names folder, seed and durability to the child.
+const FOLDER: &str = "EDGED_POWER_FOLDER";
+const SEED: &str = "EDGED_POWER_SEED";
+const DURABILITY: &str = "EDGED_POWER_DURABILITY";
+
+#[test]
+fn whatever_was_called_durable_survives_a_power_cut() {
+    let number = |name| env::var(name).ok().and_then(|text| text.parse().ok());
+    let cuts = number("EDGED_POWER_CUTS").unwrap_or(CUTS);
+
+    let (failed, durable) = cut_off(cuts, number(SEED).unwrap_or(41), "synced");
+
+    failed.iter().take(20).for_each(|line| say(line));
+    let lost = failed.len();
+    assert!(durable > 20, "only {durable} packs were durable");
+    assert_eq!(lost, 0, "{lost} of {cuts} power cuts lost something");
+}
+
+#[test]
+fn a_ledger_that_does_not_sync_its_commits_is_found_out() {
+    let (failed, _) = cut_off(CUTS_EACH, 42, "written");
+
+    assert!(failed.len() > 10, "{} of {CUTS_EACH}", failed.len());
+}
+
+/// Plays so many power cuts; what did not hold, and how many packs were durable at the last
+/// of each recording.
+fn cut_off(cuts: u64, seed: u64, durability: &str) -> (Vec<String>, usize) {
+    let mut dice = Dice::new(seed);
+    let root = memory();
+    let mut start = root.path().join("start-0");
+    std::fs::create_dir(&start).expect("room for a folder");
+    let (mut heard, mut failed, mut durable) = (Facts::default(), Vec::new(), 0);
+    for no in 0..cuts.div_ceil(CUTS_EACH) {
+        let recorded = record(&start, dice.draw(), durability);
+        let round = Round {
+            no,
+            start: &start,
+            heard: &heard,
+            steps: &recorded,
+        };
+        let points = round.points(&mut dice);
+        failed.extend(round.judge(&points, root.path()));
+        // The next one goes on from another cut.
+        let (at, seed) = (dice.between(0, recorded.len() as u64), dice.draw());
+        let next = root.path().join(format!("start-{}", no + 1));
+        let (cache, facts) = round.at(at as usize);
+        std::fs::create_dir(&next).expect("room for a folder");
+        cache.lose(&mut Dice::new(seed), &next);
+        durable += facts.durable();
+        let (steps, lost) = (recorded.len(), failed.len());
+        say(&format!(
+            "  {durability} {no}: {steps} steps, {durable} packs durable, {lost} lost"
+        ));
+        (heard, start) = (facts, next);
+    }
+    (failed, durable)
+}
+
+/// Not a test of its own: what the other one runs as a process to be recorded.
+#[test]
+fn child_that_works_on_a_ledger() {
+    let (Some(folder), Ok(seed)) = (env::var_os(FOLDER), env::var(SEED)) else {
+        return;
+    };
+    let mut options = options();
+    if env::var(DURABILITY).is_ok_and(|word| word == "written") {
+        options.durability = Durability::Written;
+    }
+    let seed = seed.parse().expect("a number");
+    let mut out = |line: String| writeln!(std::io::stdout(), "{line}").expect("it is recorded");
+    let mut work = Workload::open(Path::new(&folder), options, seed, &mut out).expect("it opens");
+    for _ in 0..GROUPS {
+        work.step(&mut out).expect("it commits");
+    }
+}
+
+/// One recording and where it began.
+struct Round<'a> {
+    no: u64,
+    start: &'a Path,
+    /// What had been said before it.
+    heard: &'a Facts,
+    steps: &'a [Step],
+}
+
+/// A step to be cut off after so many, and what decides what is left.
+type Point = (usize, u64);
+
+impl Round<'_> {
+    /// Where the power goes: anywhere, or at once after something was said.
+    fn points(&self, dice: &mut Dice) -> Vec<Point> {
+        let said = |(at, step): (usize, &Step)| matches!(step, Step::Said(_)).then_some(at + 1);
+        let said: Vec<usize> = self.steps.iter().enumerate().filter_map(said).collect();
+        let mut points: Vec<Point> = (0..CUTS_EACH)
+            .map(|n| {
+                let anywhere = dice.between(0, self.steps.len() as u64) as usize;
+                let after = dice.pick(&said).copied().unwrap_or(anywhere);
+                (if n % 3 == 0 { after } else { anywhere }, dice.draw())
+            })
+            .collect();
+        points.sort_unstable();
+        points
+    }
+
+    /// Files and words after so many steps.
+    fn at(&self, steps: usize) -> (Cache, Facts) {
+        let (mut cache, mut facts) = (Cache::of(self.start), self.heard.clone());
+        self.steps[..steps]
+            .iter()
+            .for_each(|step| take(step, &mut cache, &mut facts));
+        (cache, facts)
+    }
+
+    /// What does not hold, at each of the points.
+    fn judge(&self, points: &[Point], root: &Path) -> Vec<String> {
+        let half = |which: usize| {
+            let mut failed = Vec::new();
+            let (mut cache, mut facts) = self.at(0);
+            let mut done = 0;
+            for (n, (at, seed)) in points.iter().enumerate().filter(|(n, _)| n % 2 == which) {
+                self.steps[done..*at]
+                    .iter()
+                    .for_each(|step| take(step, &mut cache, &mut facts));
+                done = *at;
+                let what = format!("recording {} cut after step {at} (seed {seed})", self.no);
+                let left = root.join(format!("cut-{}-{n}", self.no));
+                std::fs::create_dir(&left).expect("room for a folder");
+                cache.lose(&mut Dice::new(*seed), &left);
+                let held = catch_unwind(AssertUnwindSafe(|| facts.hold(&left, &what)));
+                if held.is_err() {
+                    // As it was before the ledger opened it, for whoever wants to look.
+                    if let Some(keep) = env::var_os("EDGED_POWER_KEEP") {
+                        let keep = Path::new(&keep).join(format!("cut-{}-{n}", self.no));
+                        std::fs::create_dir_all(&keep).expect("room for a folder");
+                        cache.lose(&mut Dice::new(*seed), &keep);
+                    }
+                    failed.push(
+                        format!("{what}: last {:?}", self.steps[..*at].last())
+                            .chars()
+                            .take(400)
+                            .collect(),
+                    );
+                }
+                std::fs::remove_dir_all(&left).expect("it goes");
+            }
+            failed
+        };
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| half(1));
+            let mut failed = half(0);
+            failed.extend(other.join().expect("it does not panic"));
+            failed
+        })
+    }
+}
+
+fn take(step: &Step, cache: &mut Cache, facts: &mut Facts) {
+    cache.take(step);
+    if let Step::Said(line) = step {
+        facts.hear(line);
+    }
+}
+
+/// Runs the child in `folder` under strace: what it did and said. The folder itself stays
+/// as it was.
+fn record(folder: &Path, seed: u64, durability: &str) -> Vec<Step> {
+    let work = memory();
+    let state = work.path().join("state");
+    copy(folder, &state);
+    let trace = work.path().join("strace").display().to_string();
+    let tracer = Recording::tracer_of_files(&trace);
+    let done = Command::new(tracer[0])
+        .args(&tracer[1..])
+        .arg(env::current_exe().expect("this program"))
+        .args([
+            "--exact",
+            "child_that_works_on_a_ledger",
+            "--nocapture",
+            "-q",
+        ])
+        .env(FOLDER, &state)
+        .env(SEED, seed.to_string())
+        .env(DURABILITY, durability)
+        .output()
+        .expect("strace runs");
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(done.status.success(), "the child: {said}");
+    let recording = Recording::read(&std::fs::read(&trace).expect("strace wrote it"));
+    steps(&recording, &state)
+}
+
+fn copy(from: &Path, to: &PathBuf) {
+    std::fs::create_dir(to).expect("room for a folder");
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let path = entry.expect("a name").path();
+        let to = to.join(path.file_name().expect("it has one"));
+        if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            std::fs::copy(&path, &to).expect("room for a file");
+        }
+    }
+}
+
+/// A folder in memory, if the machine has such: thousands of files are written and synced.
+fn memory() -> TempDir {
+    let shared = Path::new("/dev/shm");
+    tempfile::tempdir_in(shared)
+        .or_else(|_| TempDir::new())
+        .expect("a folder")
+}
