@@ -86,6 +86,7 @@ const MUST_HAPPEN: &[&str] = &[
     "verb: reset bandwidth",
     "verb: set lane budget",
     "verb: config reload",
+    "ingest quota: busy",
     "lane changes its class",
     "quota shut",
     "parked for a quota",

@@ -2,7 +2,7 @@
 
 use relay_core::audit::{AuditEvent, AuditRecord};
 use relay_core::backoff::Backoff;
-use relay_core::event::{Band, Caller, Configured, Order, OrderRefused};
+use relay_core::event::{Band, Caller, Configured, Ingest, Order, OrderRefused};
 use relay_core::id::LaneName;
 use relay_core::segment::LaneRule;
 use tracing::info;
@@ -77,6 +77,7 @@ fn configured(config: &Config) -> Configured {
         any: any.map(band).unwrap_or_default(),
         lanes: config.lanes.iter().map(lane).collect(),
         retry: backoff(config),
+        ingest: ingest(config),
     }
 }
 
@@ -86,6 +87,14 @@ pub(crate) const fn lane_rule(lane: &Lane) -> LaneRule {
         class: lane.class,
         weight: lane.weight,
         budget: lane.budget,
+    }
+}
+
+/// What one peer may send us.
+pub(crate) fn ingest(config: &Config) -> Ingest {
+    Ingest {
+        segments: u64::from(config.ingest.per_peer_segments_per_second),
+        bytes: config.ingest.per_peer_bytes_per_second,
     }
 }
 

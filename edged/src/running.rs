@@ -103,9 +103,11 @@ impl Running {
 }
 
 /// Keys of tables without names that hold without a restart.
-const LIVE: [&str; 6] = [
+const LIVE: [&str; 8] = [
     "bandwidth.bytes_per_second",
     "bandwidth.daily_quota_bytes",
+    "ingest.per_peer_bytes_per_second",
+    "ingest.per_peer_segments_per_second",
     "log.level",
     "relay.retry.budget",
     "relay.retry.first",

@@ -21,7 +21,7 @@ pub use crate::segment::Shape;
 use crate::segment::{Digest, PackInfo, Topic};
 use crate::spool::Spooled;
 use crate::time::{Mono, Unix};
-pub use configured::{Band, Configured};
+pub use configured::{Band, Configured, Ingest};
 pub use effect::Effect;
 pub use input::Input;
 pub use order::{

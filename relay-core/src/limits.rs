@@ -33,6 +33,9 @@ pub const KEPT_BATCHES: usize = 64;
 pub const KEPT_BATCH: usize = 64;
 /// Lanes a ledger may name: each may hold a window open per peer.
 pub const MAX_LANES: usize = 64;
+/// Lanes that one peer may name first in one run of this daemon: it must not use up
+/// those of the others.
+pub const LANES_OF_PEER: usize = 16;
 /// Nodes a ledger may name, so that a peer cannot fill it with origins.
 pub const MAX_NODES: usize = 65_536;
 /// An idempotency key is at most this long (semantics 2.7).
@@ -145,6 +148,10 @@ pub struct Limits {
     /// A peer without a link for this long no longer counts as one that will do
     /// for a success condition (semantics 3).
     pub standby_after: Duration,
+    /// Lanes of ledgers of which the highest number that was heard is remembered: a row
+    /// each, for good. A fleet of a thousand nodes with four lanes fits; beyond, packs
+    /// are looked up by id.
+    pub heard: usize,
     /// A peer told `busy` without a time asks again after this.
     pub busy_retry: Duration,
     /// What is in flight returns after so long without a byte admitted by the rates
@@ -214,6 +221,7 @@ impl Default for Limits {
             max_put: 2 << 30,
             hops: MAX_HOPS,
             standby_after: Duration::from_secs(30),
+            heard: 8192,
             busy_retry: Duration::from_secs(1),
             unadmitted: Duration::from_secs(30),
             bulk_rows: 1_000,

@@ -31,7 +31,9 @@ mod filing;
 mod gates;
 mod groups;
 mod headroom;
+mod heard;
 mod holding;
+mod ingest;
 mod kicking;
 mod ladder;
 mod letting_go;
@@ -188,6 +190,7 @@ pub struct Scheduler {
     rung: Rung,
     puts: puts::Puts,
     arrivals: arrivals::Arrivals,
+    intakes: ingest::Intakes,
     pauses: pausing::Pauses,
     drops: BTreeMap<NodeNo, dropping::Dropping>,
     /// Drops that wait for something to become durable.
@@ -256,6 +259,7 @@ impl Scheduler {
             rung: Rung::default(),
             puts: puts::Puts::default(),
             arrivals: arrivals::Arrivals::new(&snapshot),
+            intakes: ingest::Intakes::default(),
             pauses: pausing::Pauses::new(&snapshot, now),
             drops: BTreeMap::new(),
             waiting_drops: BTreeSet::new(),

@@ -135,12 +135,15 @@ impl Node {
             slowest: u64::MAX,
             lanes: plan.lanes.clone(),
             retry: plan.retry,
-            bounds: plan
-                .limiting
-                .bounds
-                .get(&index)
-                .cloned()
-                .unwrap_or_default(),
+            bounds: Bounds {
+                ingest: plan.ingest.get(&index).copied().unwrap_or_default(),
+                ..plan
+                    .limiting
+                    .bounds
+                    .get(&index)
+                    .cloned()
+                    .unwrap_or_default()
+            },
             peer_rates: own.map(|((_, peer), rate)| (*peer, *rate)).collect(),
             links: BTreeMap::new(),
             staged: BTreeMap::new(),

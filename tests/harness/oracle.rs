@@ -10,6 +10,7 @@ mod answers;
 mod books;
 mod clocks;
 mod groups;
+mod ingest;
 mod limits;
 mod moves;
 mod orders;
@@ -113,6 +114,8 @@ struct Watch {
     tracks: BTreeMap<(usize, SegmentId), partials::Track>,
     whole: Window,
     each: BTreeMap<usize, Window>,
+    /// What its peers may send it.
+    intakes: ingest::Intakes,
     /// Whether an operator ever set a rate.
     rated: bool,
     /// What waits for a turn, and who had one.
@@ -235,6 +238,7 @@ impl Oracle {
         self.now = now;
         self.limits_started(n, snapshot, nodes);
         self.rules_started(n, nodes);
+        self.ingest_started(n, nodes);
         let (whole, each) = self.rates_held(n);
         let watch = &mut self.watches[n];
         watch.whole = Window::new(whole, now);
@@ -342,6 +346,7 @@ impl Oracle {
         self.peers_heard(n, input, nodes);
         self.turn_heard(n, input);
         self.unread_heard(n, input);
+        self.ingest_heard(n, input);
         let watch = &mut self.watches[n];
         watch.look_at_flight = matches!(input, Input::LinkDown { .. } | Input::Persisted(..));
         if let Input::Persisted(_, space) | Input::PersistRefused(_, space) = input {
@@ -396,6 +401,7 @@ impl Oracle {
         self.now = now;
         self.turn_asked(n, effect);
         self.unread_asked(n, effect);
+        self.ingest_asked(n, effect);
         match effect {
             Effect::Persist(_, changes) => self.persist_asked(n, changes, nodes),
             Effect::Accept(put) => self.accept_asked(n, *put, nodes),
@@ -488,6 +494,7 @@ impl Oracle {
         self.judge_left_drops(n);
         self.judge_turns(n);
         self.judge_unread_step(n);
+        self.judge_ingest(n);
         self.judge_why(n, nodes);
         let watch = &self.watches[n];
         if !watch.look_at_flight {

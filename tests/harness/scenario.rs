@@ -10,6 +10,7 @@
 mod bounds;
 pub mod clocks;
 pub mod extra;
+pub mod ingest;
 pub mod limits;
 pub mod peers;
 pub mod poison;
@@ -22,6 +23,7 @@ pub mod verbs;
 use std::collections::{BTreeMap, BTreeSet};
 
 use relay_core::backoff::Backoff;
+use relay_core::event::Ingest;
 use relay_core::id::{LaneName, NodeId, SegmentId};
 use relay_core::limits::Limits;
 use relay_core::route::Routing;
@@ -75,6 +77,8 @@ pub struct Plan {
     pub small_only: bool,
     /// Quotas, windows and budgets.
     pub limiting: limits::LimitPlan,
+    /// What each peer may send to a node, where that is bounded.
+    pub ingest: BTreeMap<usize, Ingest>,
     /// Reads that fail.
     pub reads: reads::ReadPlan,
     /// Which way segments go, node by node; empty in a world without routes.
@@ -223,6 +227,7 @@ impl Plan {
             pace: 1,
             small_only: rated,
             limiting: limits::LimitPlan::default(),
+            ingest: BTreeMap::new(),
             reads: reads::ReadPlan::default(),
             routing: Vec::new(),
             extra: extra::Extra::drawn(beside),

@@ -172,6 +172,7 @@ impl World {
         crate::scenario::reads::add(seed, &mut plan);
         crate::scenario::reload::add(seed, &mut plan);
         crate::scenario::spools::add(seed, &mut plan);
+        crate::scenario::ingest::add(seed, &mut plan);
         if trace == Trace::Print {
             say(&format!("seed {seed}: {plan:#?}"));
         }

@@ -61,6 +61,7 @@ fn bounds(config: &Config) -> Bounds {
             crate::config::OnExhausted::Wait => OnExhausted::Wait,
             crate::config::OnExhausted::Deadletter => OnExhausted::Deadletter,
         },
+        ingest: reload::ingest(config),
         ..Bounds::default()
     };
     for peer in &config.peers {

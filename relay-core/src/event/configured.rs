@@ -16,6 +16,15 @@ pub struct Band {
     pub quota: u64,
 }
 
+/// What one peer may send us; 0 is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ingest {
+    /// Segments a second.
+    pub segments: u64,
+    /// Bytes of bodies a second.
+    pub bytes: Rate,
+}
+
 /// The part of the config that may change while the relay runs. Peers and lanes that are
 /// new, or gone, wait for a start: what is not named here stays as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,4 +39,6 @@ pub struct Configured {
     pub lanes: BTreeMap<LaneName, (LaneRule, u64)>,
     /// The wait after a failed attempt.
     pub retry: Backoff,
+    /// What each peer may send us.
+    pub ingest: Ingest,
 }

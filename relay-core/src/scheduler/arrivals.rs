@@ -10,16 +10,17 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::Scheduler;
+use super::heard::Heard;
 use super::question::{Item, Question};
 use crate::change::{Nack, Part, Refused, Sent, Snapshot};
 use crate::event::{Arrival, BusyWhy, Effect, Ids, Known, Offer};
-use crate::id::{LaneNo, LedgerId, LinkId, NodeId, NodeNo, PackNo, SegmentId, Ticket};
+use crate::id::{LaneNo, LinkId, NodeId, NodeNo, SegmentId, Ticket};
 use crate::time::Now;
 
 /// Arrivals on their way to disk.
 #[derive(Debug)]
 pub(super) struct Arrivals {
-    pub(super) heard: BTreeMap<(LedgerId, LaneNo), PackNo>,
+    pub(super) heard: Heard,
     pub(super) waiting: BTreeMap<NodeNo, VecDeque<Question>>,
     pub(super) open: BTreeMap<u64, Question>,
     /// Ids being looked up or stored after a look-up.
@@ -31,12 +32,8 @@ pub(super) struct Arrivals {
 
 impl Arrivals {
     pub(super) fn new(snapshot: &Snapshot) -> Self {
-        let heard = snapshot
-            .heard
-            .iter()
-            .map(|(ledger, lane, pack)| ((*ledger, *lane), *pack));
         Self {
-            heard: heard.collect(),
+            heard: Heard::new(snapshot),
             waiting: BTreeMap::new(),
             open: BTreeMap::new(),
             asked: BTreeSet::new(),
@@ -89,7 +86,8 @@ impl Scheduler {
             return self.file(now, question, &all, (Some(offered), partial));
         }
         let refused = arrival.refused.clone();
-        if let Some(question) = self.admit(peer, link, Item::Pack(Box::new(arrival)), refused) {
+        if let Some(question) = self.admit(now, peer, link, Item::Pack(Box::new(arrival)), refused)
+        {
             self.take_in(now, question);
         }
     }
@@ -99,7 +97,9 @@ impl Scheduler {
             return;
         };
         self.let_go_earlier(peer, (link, offer.heading.sent));
-        if let Some(question) = self.admit(peer, link, Item::Offer(Box::new(offer)), Vec::new()) {
+        if let Some(question) =
+            self.admit(now, peer, link, Item::Offer(Box::new(offer)), Vec::new())
+        {
             self.take_in(now, question);
         }
     }
@@ -122,6 +122,7 @@ impl Scheduler {
     /// What may come in at all; everything else is answered here.
     fn admit(
         &mut self,
+        now: Now,
         peer: NodeNo,
         link: LinkId,
         item: Item,
@@ -148,9 +149,14 @@ impl Scheduler {
             self.answer(question);
             return None;
         }
+        if let Err(wait) = self.may_take_in(now, peer) {
+            self.say_busy(&question, BusyWhy::IngestQuota, wait);
+            return None;
+        }
+        self.note_taken_in(now, &question);
         let origin = self.origin_of(peer, heading.origin.as_ref());
         let max = self.settings.limits.max_put;
-        let lane = self.lane_number(&heading.lane);
+        let lane = self.lane_from(peer, &heading.lane);
         let mut ids = question.ids().iter();
         let shunned = ids.any(|(id, _)| self.poison.shuns(*id));
         let why = if shunned && matches!(question.item, Item::Offer(_)) {
@@ -218,13 +224,13 @@ impl Scheduler {
     /// New without a look-up, or a question.
     fn take_in(&mut self, now: Now, question: Question) {
         let sent = question.heading().sent;
-        let heard = self.arrivals.heard.get(&(sent.ledger, question.lane));
+        let (of, most) = ((sent.ledger, question.lane), self.settings.limits.heard);
         // A number says that something is new only of the sender's own, and only while
         // that cannot have come another way.
         let sender = self.nodes.name(question.peer);
         let round = sender.is_some_and(|name| self.settings.routing.has_ways_round(name));
         let own = question.origin == question.peer && !round;
-        let rising = heard.is_none_or(|heard| sent.pack > *heard);
+        let rising = self.arrivals.heard.is_rising(of, sent.pack, most);
         let new = own && sent.part == Part::Rest && rising;
         if !new || self.arrivals.holds_any(question.origin, question.ids()) {
             self.arrivals
@@ -316,6 +322,11 @@ impl Scheduler {
 
     fn want(&mut self, now: Now, question: Question) {
         let (link, sent) = (question.link, question.heading().sent);
+        // Others may have been admitted since it was offered.
+        if let Err(wait) = self.may_take_in_body(now, question.peer) {
+            self.say_busy(&question, BusyWhy::IngestQuota, wait);
+            return self.drop_question(&question);
+        }
         // A peer that offers two things under one name is heard once.
         let twice = self.arrivals.wanted.contains_key(&(link, sent));
         let begun = match twice {
@@ -329,6 +340,8 @@ impl Scheduler {
                 return self.drop_question(&question);
             }
         };
+        let rest = question.shape().bytes.saturating_sub(from);
+        self.take_in_body(now, question.peer, rest);
         self.effects.push_back(Effect::Want {
             link,
             sent,
@@ -351,10 +364,13 @@ impl Scheduler {
     }
 
     pub(super) fn send_busy(&mut self, question: &Question, why: BusyWhy) {
+        self.say_busy(question, why, self.settings.limits.busy_retry);
+    }
+
+    fn say_busy(&mut self, question: &Question, why: BusyWhy, retry_after: Duration) {
         if let Item::Pack(arrival) = &question.item {
             self.effects.push_back(Effect::Discard(arrival.staged));
         }
-        let retry_after: Duration = self.settings.limits.busy_retry;
         let (link, sent) = (question.link, question.heading().sent);
         self.effects.push_back(Effect::Busy {
             link,

@@ -33,6 +33,7 @@ impl Scheduler {
             settings.bounds.lane_bytes.insert(name, bytes);
         }
         settings.retry = new.retry;
+        self.set_ingest(now, new.ingest);
         self.renew_lanes(now);
         self.apply_limits(now);
         self.batch.push(Change::Audit(audit));

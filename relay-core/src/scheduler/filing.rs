@@ -63,14 +63,10 @@ impl Scheduler {
         }
         changes.push(Change::Receipt(receipt.clone()));
         let sent = receipt.sent;
-        let heard = self
-            .arrivals
-            .heard
-            .entry((sent.ledger, question.lane))
-            .or_default();
+        let (of, most) = ((sent.ledger, question.lane), self.settings.limits.heard);
+        let heard = self.arrivals.heard.remember(of, sent.pack, most);
         // Written each time: what raised it in memory may have found no room.
-        *heard = sent.pack.max(*heard);
-        changes.push(Change::Heard(sent.ledger, question.lane, *heard));
+        changes.extend(heard.map(|heard| Change::Heard(sent.ledger, question.lane, heard)));
         changes.extend(partial.map(Change::PartialGone));
         let stored = Stored {
             link: question.link,

@@ -13,7 +13,7 @@ use super::headroom::{Bound, SetBy};
 use crate::audit::{AuditEvent, AuditRecord};
 use crate::change::{Change, Snapshot};
 use crate::event::{
-    Bandwidth, Caller, Done, LaneBudget, Limit, OrderId, OrderRefused, Standing as Until,
+    Bandwidth, Caller, Done, Ingest, LaneBudget, Limit, OrderId, OrderRefused, Standing as Until,
 };
 use crate::id::{LaneName, LaneNo, NodeId, NodeNo};
 use crate::setting::{Setting, Value};
@@ -44,6 +44,8 @@ pub struct Bounds {
     pub any: PeerBounds,
     /// The rate of all others.
     pub any_rate: Rate,
+    /// What each peer may send us.
+    pub ingest: Ingest,
     /// Bytes a lane may send in a rolling day; 0 or absent is no limit.
     pub lane_bytes: BTreeMap<LaneName, u64>,
 }

@@ -72,6 +72,7 @@ impl Oracle {
             }
         }
         self.classes_changed(n);
+        self.ingest_set(n, new.ingest);
     }
 
     fn rates_of(&self, n: usize) -> BTreeMap<Key, u64> {

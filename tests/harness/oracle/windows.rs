@@ -60,6 +60,28 @@ impl Window {
         }
     }
 
+    /// `amount` was taken, whatever that makes of it.
+    pub(super) fn add(&mut self, now: u64, amount: u64) {
+        if self.rate > 0 {
+            self.earn(now);
+            self.excess += i128::from(amount) * 1_000_000;
+        }
+    }
+
+    /// When no stretch has used up burst and earnings: now, or later.
+    pub(super) fn opens(&mut self, now: u64) -> u64 {
+        if self.rate == 0 {
+            return now;
+        }
+        self.earn(now);
+        if self.excess < 0 {
+            return now;
+        }
+        let rate = i128::from(self.rate);
+        let wait = (self.excess + 1 + rate - 1) / rate;
+        now.saturating_add(u64::try_from(wait).unwrap_or(u64::MAX))
+    }
+
     fn earn(&mut self, now: u64) {
         let now = now.max(self.at);
         self.excess -= i128::from(self.rate) * i128::from(now - self.at);

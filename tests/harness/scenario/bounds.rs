@@ -86,6 +86,7 @@ pub(super) fn partials(dice: &mut Dice, limits: &mut Limits) {
         ahead: 2 * step,
     };
     limits.partials = dice.between(1, 8) as usize;
+    limits.heard = dice.between(4, 64) as usize;
     limits.keep_partials = micros(dice.spread(20 * SECOND, 300 * SECOND));
 }
 

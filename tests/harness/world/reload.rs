@@ -6,8 +6,8 @@ use relay_core::audit::{AuditEvent, AuditRecord};
 use relay_core::event::{Band, Caller, Configured, Order};
 
 use super::World;
-use crate::scenario::node_name;
 use crate::scenario::reload::{ReloadAct, rate, retry, rule};
+use crate::scenario::{ingest, node_name};
 use crate::seeds::Dice;
 
 impl World {
@@ -17,7 +17,7 @@ impl World {
             return;
         }
         self.tally.count("verb: config reload");
-        self.redraw(n, &mut Dice::new(act.seed));
+        self.redraw(n, act.seed);
         let at = self.nodes[n].clock(self.now).wall;
         let event = AuditEvent::ConfigReloaded;
         let name = node_name(n).to_string();
@@ -35,7 +35,9 @@ impl World {
     }
 
     /// The config file of `n` says something else from here on.
-    fn redraw(&mut self, n: usize, dice: &mut Dice) {
+    fn redraw(&mut self, n: usize, seed: u64) {
+        let dice = &mut Dice::new(seed);
+        let limits_intake = !self.plan.ingest.is_empty();
         let (slow, limited) = (self.plan.small_only, self.plan.limiting.on);
         let peers: Vec<usize> = self.plan.peers(n).collect();
         let node = &mut self.nodes[n];
@@ -69,6 +71,9 @@ impl World {
             node.retry = retry(dice);
         }
         node.note_rates();
+        if limits_intake {
+            node.bounds.ingest = ingest::redraw(seed, slow);
+        }
     }
 }
 
@@ -98,6 +103,7 @@ impl crate::node::Node {
             any: Band::default(),
             lanes: lanes.collect(),
             retry: self.retry,
+            ingest: self.config_bounds().ingest,
         }
     }
 
