@@ -94,8 +94,10 @@ impl Chain {
                 }
             }
             None => self.gap = Some((entry.seq.saturating_sub(1), entry.prev)),
-            Some((seq, _)) if entry.seq != seq + 1 => {
-                return Err(Fault::Missing { from: seq + 1 });
+            // Nothing follows the last number there is.
+            Some((seq, _)) if seq.checked_add(1) != Some(entry.seq) => {
+                let from = seq.saturating_add(1);
+                return Err(Fault::Missing { from });
             }
             Some((_, hash)) if entry.prev != hash => return Err(Fault::Unlinked),
             Some(_) => {}
