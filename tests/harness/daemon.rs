@@ -15,6 +15,7 @@
 //! | `cuts` | cutting off a large segment, and seeing where it goes on |
 //! | `lan` | two network namespaces, and a machine that moves |
 //! | `load` | producers that outlive the daemon they put to |
+//! | `intruder` | a peer with a certificate that says what it likes |
 //! | `refuser` | a peer of the test's own making that refuses what it is told to |
 //! | `command` | `edgectl`, as an operator types it |
 //! | `trace`, `order` | a recording of system calls, and what must come before what |
@@ -22,6 +23,7 @@
 mod command;
 mod cuts;
 mod home;
+mod intruder;
 mod lan;
 mod load;
 mod order;
@@ -38,6 +40,7 @@ use edged_rpc::{BookView, Client, PutOptions, RelayStatus, StatusView};
 pub use command::{Ctl, Said};
 pub use cuts::{Cut, resumed_at};
 pub use home::{Home, Site};
+pub use intruder::{Intruder, bytes, hello};
 pub use lan::Lan;
 pub use load::{Fate, Journal, Producers, Shape};
 pub use order::{Verdict, judge};
