@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use fuzzed::{TARGETS, Target};
+use harness::seeds::say;
 
 /// Files of one corpus at most, and their bytes: it is checked in.
 const MOST_FILES: usize = 200;
@@ -37,7 +38,7 @@ fn play(name: &str) {
         let played = std::panic::catch_unwind(|| (target.play)(&input));
         assert!(played.is_ok(), "{} breaks a promise", path.display());
     }
-    println!("{name}: {} inputs, {bytes} B", corpus.len());
+    say(&format!("  {name}: {} inputs, {bytes} B", corpus.len()));
     assert!(corpus.len() <= MOST_FILES, "{} files", corpus.len());
     assert!(bytes <= MOST_BYTES, "{bytes} B");
 }

@@ -132,7 +132,7 @@ fn a_peer_that_floods_is_held_to_its_quota_and_another_is_not() {
     assert!(rows.ended_as(Outcome::Deferred) > 0);
     say(&format!(
         "  {} KiB at {} KiB/s took {took:.1?}, at least {least:.1} s; of another peer one took at most {:.0?} before, {:.0?} beside",
-        FLOOD * LENGTH >> 10,
+        (FLOOD * LENGTH) >> 10,
         RATE >> 10,
         calm.unwrap_or_default(),
         beside.unwrap_or_default(),
