@@ -229,6 +229,7 @@ impl Intruder {
             members: Members::All,
             lane: "default".parse().expect("a lane"),
             origin: None,
+            sequence: None,
             hops: 1,
             ttl_left_ms: None,
             count: pack.count,
