@@ -324,11 +324,9 @@ impl LogFiles {
     /// [`Held`] says of each.
     pub(super) fn settled_order(&self) -> Vec<(u32, Held)> {
         let current = self.current.map(|current| current.file);
-        let mut all: Vec<(u32, Held)> = self
-            .held
-            .iter()
-            .filter(|(no, _)| Some(**no) != current && !self.fresh.contains(no))
-            .map(|(no, held)| (*no, *held))
+        let held = self.held.iter().map(|(no, held)| (*no, *held));
+        let mut all: Vec<(u32, Held)> = held
+            .filter(|(no, _)| Some(*no) != current && !self.fresh.contains(no))
             .collect();
         all.sort_unstable_by_key(|(_, held)| held.generation);
         all
