@@ -266,10 +266,11 @@ fn a_database_that_is_cut_short_is_rebuilt_from_what_is_left() {
         let (dir, care) = harmed(true, |dir| cut(&dir.join("ledger.db"), length));
 
         let salvaged = care.salvaged.expect("it was rebuilt");
-        let kept = dir.path().join("set-aside/0001-ledger.db");
-        assert_eq!(
-            salvaged.set_aside[0], kept,
-            "{length} B: the old one is kept"
+        let kept = &salvaged.set_aside[0];
+        assert!(
+            kept.starts_with(dir.path().join("set-aside"))
+                && kept.to_string_lossy().ends_with("-ledger.db"),
+            "{length} B: the old one is kept, {kept:?}"
         );
     }
 }
@@ -343,7 +344,9 @@ fn a_sqlite_file_that_is_not_ours_is_set_aside() {
 
     let salvaged = care.salvaged.expect("a ledger of its own");
     assert!(
-        salvaged.set_aside[0].ends_with("0001-ledger.db"),
+        salvaged.set_aside[0]
+            .to_string_lossy()
+            .ends_with("-ledger.db"),
         "{salvaged:?}"
     );
     assert!(salvaged.set_aside[0].starts_with(dir.path()));

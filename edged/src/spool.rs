@@ -189,7 +189,7 @@ impl Watcher {
             info!(folder = %self.path, "A spool goes on");
         }
         Ok(match (complete, fresh.is_empty(), passed) {
-            (false, false, _) => Next::Pass,
+            (false, false, _) if self.shunned.len() < SHUNNED => Next::Pass,
             // A change within the tick of the clock in which the list was read does not
             // show: after one, the folder is read again.
             (_, false, _) => Next::Watch(LOOK, changed),

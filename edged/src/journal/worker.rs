@@ -46,6 +46,8 @@ pub(super) struct Worker {
     fills: bool,
     /// Whether a piece of the reserve can be written at once.
     tends: bool,
+    /// When the reserve was last looked after.
+    looked: Mono,
     /// When the log last said that the disk is full, while it is.
     said: Option<Mono>,
     ledger: Ledger,
@@ -67,6 +69,7 @@ impl Worker {
     ) -> Self {
         Self {
             swept: clock::now().mono,
+            looked: clock::now().mono,
             fills: false,
             tends: true,
             said: None,
@@ -83,7 +86,7 @@ impl Worker {
     pub(super) fn run(mut self) {
         while let Some(first) = self.next() {
             let round = match first {
-                Some(job) => self.round(job),
+                Some(job) => self.round(job).and_then(|next| self.look(next)),
                 None => self.relieve(),
             };
             match round {
@@ -130,8 +133,20 @@ impl Worker {
         Ok(Next::Wait)
     }
 
+    /// Looks after the reserve now and then though there is always something to do: or a
+    /// busy node would never hear that its disk has room again.
+    fn look(&mut self, next: Next) -> Result<Next, LedgerError> {
+        let now = clock::now().mono;
+        let wanted = self.tends || self.ledger.disk_is_full();
+        if wanted && now.since(self.looked) >= LOOK_EVERY {
+            self.tend()?;
+        }
+        Ok(next)
+    }
+
     /// Writes a piece of the reserve, if one is missing.
     fn tend(&mut self) -> Result<(), LedgerError> {
+        self.looked = clock::now().mono;
         let was = self.ledger.disk_is_full();
         self.tends = self.patient(Ledger::tend_reserve)?.unwrap_or(false);
         if was != self.ledger.disk_is_full() {

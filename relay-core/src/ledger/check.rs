@@ -71,13 +71,17 @@ pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
 }
 
 /// What the first page of every database of ours begins with, but for counts.
-const FIXED: [(usize, &[u8], &str); 6] = [
+const FIXED: [(usize, &[u8], &str); 4] = [
     (0, b"SQLite format 3\0", "it is not a SQLite file"),
     (16, &[16, 0], "its page size is not ours"),
     (18, &[2, 2], "its journal mode is not ours"),
     (20, &[0, 64, 32, 32], "its page layout is not ours"),
-    (44, &[0, 0, 0, 4], "its schema format is not ours"),
-    (56, &[0, 0, 0, 1], "its text is not in our encoding"),
+];
+/// What it says once there is a table. Until the first checkpoint that stands in the
+/// write-ahead log alone, and zeros here.
+const WITH_TABLES: [(usize, u32, &str); 2] = [
+    (44, 4, "its schema format is not ours"),
+    (56, 1, "its text is not in our encoding"),
 ];
 
 /// Looks at the header, which SQLite believes: whether a log is read at all stands there.
@@ -94,6 +98,12 @@ pub(super) fn header(path: &Path) -> Result<(), Trouble> {
     let vacuum = head[52..56] != [0; 4] && head[64..68] == [0, 0, 0, 1];
     for (at, wanted, why) in FIXED {
         if head[at..at + wanted.len()] != *wanted {
+            return Err(Trouble::Damage(why.into()));
+        }
+    }
+    for (at, wanted, why) in WITH_TABLES {
+        let found = u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        if found != wanted && found != 0 {
             return Err(Trouble::Damage(why.into()));
         }
     }

@@ -134,6 +134,7 @@ impl Ledger {
             Err(error) if error.is_full() => {
                 self.on_no_room(&error)?;
                 self.refuse_packs(items, staged, &mut placed);
+                self.free_a_little(now)?;
                 self.transact(items, &placed)?
             }
             other => other?,
@@ -150,6 +151,22 @@ impl Ledger {
                 orphans: applied.orphans,
             },
         })
+    }
+
+    /// Rows that bring no pack are never refused, and may use up what the ceiling leaves:
+    /// what is settled goes for them, a step at each try.
+    fn free_a_little(&mut self, now: Unix) -> LedgerResult<()> {
+        if self.disk_is_full() || self.drop_spare()? {
+            return Ok(());
+        }
+        let mut freed = self.retire_oldest_log(now);
+        if matches!(freed, Ok(false)) {
+            freed = self.retire_oldest_payload(now);
+        }
+        match freed {
+            Err(error) if !error.is_full() => Err(error),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// Files of refused items are named by nobody: they go, and so does their room.

@@ -38,8 +38,10 @@ impl ReserveFile {
         }
         let state = Reserve::found(wanted, held.min(wanted));
         let mut file = Self { path, state };
-        if wanted > 0 && file.state.held() == wanted && !file.has_more()? {
+        // A kill may have left any part of it on a disk that is full.
+        if wanted > 0 && !file.has_more()? {
             file.give_up()?;
+            file.cut(0)?;
         }
         Ok(file)
     }

@@ -198,7 +198,7 @@ impl Ledger {
     }
 
     /// Gives a free file back to the file system, but for the last one.
-    fn drop_spare(&mut self) -> LedgerResult<bool> {
+    pub(super) fn drop_spare(&mut self) -> LedgerResult<bool> {
         Ok(self.log.free_count() > 1 && self.log.drop_free()?)
     }
 

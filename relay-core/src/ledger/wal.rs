@@ -79,9 +79,12 @@ pub(super) fn mend(path: &Path) -> io::Result<Looked> {
         match mend_frame(&mut frame, found, salts, next, big_endian) {
             Some(right) => sum = right,
             None => {
-                // What the next frame goes on from was written whole.
+                // What the next frame goes on from was written whole. Without a commit
+                // behind it SQLite had not done with it: a frame it writes twice in one
+                // transaction has its sum put right at the end.
                 let was_whole = next.is_some_and(|next| follows(next, stored(&frame), big_endian));
-                looked.is_damaged = was_whole || commits(&file, no, Some(salts))? > 1;
+                let behind = commits(&file, no, Some(salts))?;
+                looked.is_damaged = behind > 1 || was_whole && behind > 0;
                 break;
             }
         }
@@ -104,11 +107,16 @@ fn read_frame(file: &File, no: u64, frame: &mut [u8]) -> io::Result<bool> {
     }
 }
 
-/// Frames from `from` on that end a commit. Without salts, those of the first frame hold.
+/// Whole frames from `from` on that end a commit. Without salts, those of the first frame hold.
 fn commits(file: &File, from: u64, salts: Option<[u32; 2]>) -> io::Result<u64> {
     let (mut found, mut salts) = (0, salts);
+    let length = file.metadata()?.len();
     let mut head = [0u8; FRAME_HEADER as usize];
     for no in from.. {
+        // A full disk cuts a frame short behind its header.
+        if length < HEADER + (no + 1) * FRAME as u64 {
+            break;
+        }
         match file.read_exact_at(&mut head, HEADER + no * FRAME as u64) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
