@@ -283,6 +283,7 @@ impl Ledger {
         };
         ledger.placed_upto = ledger.last_pack;
         ledger.measure()?;
+        ledger.fit_set_aside()?;
         let snapshot = Snapshot {
             partials: begun,
             ..ledger.snapshot(recovered.rescued)?

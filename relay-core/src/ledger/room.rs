@@ -119,6 +119,18 @@ impl Ledger {
         Ok(())
     }
 
+    /// What is set aside goes, oldest first, as far as it takes what settling and retiring
+    /// need: a node that could do neither would never have room again.
+    pub(super) fn fit_set_aside(&mut self) -> LedgerResult<()> {
+        let taken = self.outside_database() + self.size.pages * PAGE + self.slack();
+        let over = taken.saturating_sub(self.options.max_bytes);
+        if over > 0 && self.set_aside > 0 {
+            let most = self.set_aside.saturating_sub(over);
+            self.set_aside = super::aside::bounded(&self.dir, most)?;
+        }
+        Ok(())
+    }
+
     /// Tells SQLite how far the database may grow.
     pub(super) fn bound_database(&mut self) -> LedgerResult<()> {
         let limit = self

@@ -83,8 +83,12 @@ pub(super) fn mend(path: &Path) -> io::Result<Looked> {
                 // behind it SQLite had not done with it: a frame it writes twice in one
                 // transaction has its sum put right at the end.
                 let was_whole = next.is_some_and(|next| follows(next, stored(&frame), big_endian));
+                // What the next frame goes on from was written whole. Until its commit is
+                // there, a group may reach the disk in any order, and a frame SQLite writes
+                // twice in it has its sum put right only then.
+                let was_whole = next.is_some_and(|next| follows(next, stored(&frame), big_endian));
                 let behind = commits(&file, no, Some(salts))?;
-                looked.is_damaged = behind > 1 || was_whole && behind > 0;
+                looked.is_damaged = behind > u64::from(!was_whole);
                 break;
             }
         }
