@@ -79,10 +79,6 @@ pub(super) fn mend(path: &Path) -> io::Result<Looked> {
         match mend_frame(&mut frame, found, salts, next, big_endian) {
             Some(right) => sum = right,
             None => {
-                // What the next frame goes on from was written whole. Without a commit
-                // behind it SQLite had not done with it: a frame it writes twice in one
-                // transaction has its sum put right at the end.
-                let was_whole = next.is_some_and(|next| follows(next, stored(&frame), big_endian));
                 // What the next frame goes on from was written whole. Until its commit is
                 // there, a group may reach the disk in any order, and a frame SQLite writes
                 // twice in it has its sum put right only then.
