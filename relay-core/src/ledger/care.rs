@@ -22,7 +22,10 @@ use super::error::LedgerError;
 use super::quarantine::Quarantined;
 use super::salvage::{self, Salvaged};
 use super::tables::Table;
-use super::{DATABASE, LedgerResult, Options, aside, log, reconcile, restore, room, schema, wal};
+use super::{
+    DATABASE, Durability, LedgerResult, Options, aside, held, log, reconcile, restore, room,
+    schema, wal,
+};
 use crate::id::PackNo;
 
 /// Databases of at most so many bytes are checked whole at each start: a few hundred
@@ -153,7 +156,8 @@ fn examined(ground: Ground<'_>, options: &Options, care: &mut Care) -> Result<Co
     let wal_path = dir.join(format!("{DATABASE}-wal"));
     let looked = wal::mend(&wal_path).map_err(LedgerError::io("read", &wal_path))?;
     care.mended += looked.mended;
-    if looked.is_damaged {
+    // What is not synced reaches the disk in any order: a hole says nothing then.
+    if looked.is_damaged && options.durability == Durability::Synced {
         return Err(Trouble::Damage("its write-ahead log is damaged".into()));
     }
     let conn = schema::connect(&path)?;
@@ -276,12 +280,11 @@ fn unnamed(conn: &Connection, store: &Path) -> LedgerResult<u64> {
     let noted = super::meta(conn, "last_pack")?;
     let pack = PackNo(pack.max(noted).unwrap_or(0) as u64);
     let newest = newest.unwrap_or(0) as u64;
-    let end: Option<i64> = conn.query_row(
-        "SELECT max(start + table_len + bytes) FROM pack WHERE file =
-           (SELECT no FROM log_file ORDER BY generation DESC LIMIT 1)",
-        [],
-        |row| row.get(0),
-    )?;
+    let held = held::load(conn)?;
+    let end = match held.iter().max_by_key(|(_, held)| held.generation) {
+        Some((no, held)) => held.end(conn, *no)?,
+        None => None,
+    };
     let folder = store.join("log");
     let mut found = 0;
     for no in log::numbers_in(&folder).unwrap_or_default() {

@@ -19,7 +19,7 @@ use super::error::LedgerError;
 use super::filling::Filling;
 use super::held::{self, Held, OPEN_END};
 use super::log::{self, FIRST_RECORD, RECORD};
-use super::place::{IN_FILE, Place};
+use super::place::Place;
 use crate::id::{LedgerId, PackNo};
 
 /// Where the next record goes.
@@ -119,12 +119,9 @@ impl LogFiles {
         if held.last.0 != OPEN_END || self.open.get(&no).is_none_or(|(_, l)| *l != self.length) {
             return Ok(());
         }
-        let end: Option<i64> = conn.query_row(
-            &format!("SELECT max(p.start + p.table_len + p.bytes) FROM pack p WHERE {IN_FILE}"),
-            held.range(no),
-            |row| row.get(0),
-        )?;
-        let at = end.map_or(FIRST_RECORD, |end| end as u64 + RECORD as u64);
+        let at = held
+            .end(conn, no)?
+            .map_or(FIRST_RECORD, |end| end as u64 + RECORD as u64);
         self.current = Some(Current {
             file: no,
             generation: held.generation,

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use rusqlite::Connection;
 
 use super::LedgerResult;
+use super::place::IN_FILE;
 use super::sums::{self, int};
 use crate::id::PackNo;
 
@@ -26,6 +27,15 @@ impl Held {
     /// What [`IN_FILE`](super::place::IN_FILE) asks for of file `no`.
     pub(super) const fn range(&self, no: u32) -> (i64, i64, u32) {
         (self.first.0 as i64, self.last.0 as i64, no)
+    }
+
+    /// Where the last pack in file `no` that a row names ends, its record's head not counted.
+    pub(super) fn end(&self, conn: &Connection, no: u32) -> rusqlite::Result<Option<i64>> {
+        conn.query_row(
+            &format!("SELECT max(p.start + p.table_len + p.bytes) FROM pack p WHERE {IN_FILE}"),
+            self.range(no),
+            |row| row.get(0),
+        )
     }
 }
 

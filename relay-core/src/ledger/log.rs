@@ -147,6 +147,7 @@ pub(super) fn generation(file: &File) -> Option<u64> {
 /// are above `pack`.
 pub(super) fn records_above(file: &File, generation: u64, at: u64, pack: PackNo) -> u64 {
     let (mut at, mut found) = (at, 0);
+    let size = file.metadata().map_or(0, |file| file.len());
     loop {
         let mut head = [0u8; RECORD];
         if file.read_exact_at(&mut head, at).is_err() {
@@ -154,7 +155,13 @@ pub(super) fn records_above(file: &File, generation: u64, at: u64, pack: PackNo)
         }
         let no = u64::from_le_bytes(head[12..20].try_into().expect("8 bytes"));
         let length = u32::from_le_bytes(head[20..24].try_into().expect("4 bytes"));
-        if read_record(file, at, generation, PackNo(no), length.into()).is_err() {
+        // What an earlier use of the file left there is no length to make room for.
+        let own =
+            head[..4] == RECORD_MAGIC.to_le_bytes() && head[4..12] == generation.to_le_bytes();
+        if !own
+            || at + RECORD as u64 + u64::from(length) > size
+            || read_record(file, at, generation, PackNo(no), length.into()).is_err()
+        {
             return found;
         }
         found += u64::from(no > pack.0);

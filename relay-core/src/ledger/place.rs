@@ -72,9 +72,13 @@ fn pack_sum(pack: &PackRow) -> i64 {
         .bytes(&info.first.0)
         .bytes(&info.last.0)
         .num(info.created.0 as i64)
-        .maybe(info.expires.map(|at| at.0 as i64))
-        .num(i64::from(info.via.0))
-        .num(info.sequence.0 as i64);
+        .maybe(info.expires.map(|at| at.0 as i64));
+    // Rows of the first schema had neither, and keep the sum they have.
+    let sum = if info.via.0 > 0 || info.sequence.0 > 0 {
+        sum.num(i64::from(info.via.0)).num(info.sequence.0 as i64)
+    } else {
+        sum
+    };
     match &pack.place {
         Place::Log {
             file,

@@ -51,7 +51,7 @@ impl Pages {
         let Some(wal) = &self.wal else {
             return Ok(());
         };
-        let mut salts = None;
+        let mut salts = salts(wal)?;
         let mut uncommitted = BTreeMap::new();
         let frame = FRAME_HEADER + PAGE;
         for no in 0..length(wal)?.saturating_sub(HEADER) / frame {
@@ -60,7 +60,6 @@ impl Pages {
             if wal.read_exact_at(&mut head, at).is_err() {
                 continue;
             }
-            // One frame's salts may be the damage: those of the first two that agree hold.
             let own = (word(&head, 2), word(&head, 3));
             if own != *salts.get_or_insert(own) {
                 continue;
@@ -90,9 +89,13 @@ impl Pages {
 
     /// Every page number there is.
     pub(super) fn numbers(&self) -> impl Iterator<Item = u32> + use<> {
-        let last = self.newer.keys().next_back().copied().unwrap_or(0);
+        // Beyond the file only what the log names: such a number may be the damage.
+        let beyond = self.newer.range(self.count.saturating_add(1)..);
+        let beyond: Vec<u32> = beyond.map(|(no, _)| *no).collect();
         let free = self.free.clone();
-        (1..=self.count.max(last)).filter(move |no| !free.contains(no))
+        (1..=self.count)
+            .chain(beyond)
+            .filter(move |no| !free.contains(no))
     }
 
     /// Reads page `no`; `false` if there is none, or the disk does not give it.
@@ -115,6 +118,33 @@ impl Pages {
 }
 
 /// Fills `page`, with zeros behind the end of the file; `false` if nothing is there.
+/// The salts of the frames that hold: those of the header, if a frame has them; otherwise
+/// those of the first two frames that agree, since either may be the damage.
+fn salts(wal: &File) -> io::Result<Option<(u32, u32)>> {
+    let mut header = [0u8; HEADER as usize];
+    if !read_part(wal, &mut header, 0)? {
+        return Ok(None);
+    }
+    let said = (word(&header, 4), word(&header, 5));
+    let (mut agreed, mut before) = (None, None);
+    for no in 0..length(wal)?.saturating_sub(HEADER) / (FRAME_HEADER + PAGE) {
+        let mut head = [0u8; FRAME_HEADER as usize];
+        let at = HEADER + no * (FRAME_HEADER + PAGE);
+        if !read_part(wal, &mut head, at).unwrap_or(false) {
+            continue;
+        }
+        let own = (word(&head, 2), word(&head, 3));
+        if own == said {
+            return Ok(Some(said));
+        }
+        if agreed.is_none() && before == Some(own) {
+            agreed = Some(own);
+        }
+        before = Some(own);
+    }
+    Ok(agreed.or(before))
+}
+
 fn read_part(file: &File, page: &mut [u8], at: u64) -> io::Result<bool> {
     let mut filled = 0;
     while filled < page.len() {
