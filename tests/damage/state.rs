@@ -15,7 +15,7 @@ use relay_core::id::{
     BootEpoch, LaneNo, LedgerId, NodeNo, PackNo, PartialNo, ReceiptNo, SegmentId, Sequence,
     StagedId, Ticket,
 };
-use relay_core::ledger::{Durability, Ledger, LedgerResult, Options, Staged};
+use relay_core::ledger::{Ledger, LedgerResult, Options, Staged};
 use relay_core::meter::{Meter, Metered};
 use relay_core::pack::{Builder, single_table};
 use relay_core::partial::PartialRow;
@@ -52,8 +52,6 @@ pub(crate) struct Truth {
 pub(crate) fn options(entropy: u64) -> Options {
     let mut options = Options::new("alpha".parse().expect("a name"), 16 << 20, entropy);
     options.log_file_bytes = LOG_FILE;
-    // What is shown here is damage, not power cuts.
-    options.durability = Durability::Written;
     options
 }
 
