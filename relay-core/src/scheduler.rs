@@ -16,6 +16,7 @@
 
 mod allowance;
 mod arrivals;
+mod backpressure;
 mod binding;
 mod check;
 mod configuring;

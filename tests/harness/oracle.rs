@@ -409,6 +409,7 @@ impl Oracle {
             Effect::Refuse(put, _) => self.refuse_asked(n, *put, nodes),
             Effect::Offer { link, parcel } => {
                 self.bytes_asked(n, parcel.due, false);
+                self.judge_busy(n, parcel.due);
                 let words = HEADER + u64::from(parcel.info.table_len);
                 self.send_asked(n, *link, parcel.due, words, nodes);
                 self.judge_stopped(n, parcel, 0, nodes);
@@ -426,6 +427,9 @@ impl Oracle {
                 self.bytes_asked(n, parcel.due, *last);
                 let begins = *from == 0 && !parcel.info.is_large();
                 let words = if begins { HEADER } else { 0 };
+                if begins {
+                    self.judge_busy(n, parcel.due);
+                }
                 self.send_asked(n, *link, parcel.due, words + *bytes, nodes);
                 self.judge_stopped(n, parcel, *from, nodes);
                 self.judge_allowed(n, parcel, Leaves::Bytes(*from, *bytes), nodes);

@@ -27,12 +27,11 @@ impl Gate {
     /// Whether what is in flight already may go on to its end.
     pub(super) const fn lets_go_on(self) -> bool {
         match self.on {
-            WaitingOn::Paused | WaitingOn::Storage | WaitingOn::Probe => true,
+            WaitingOn::Paused | WaitingOn::Storage | WaitingOn::Probe | WaitingOn::PeerBusy => true,
             WaitingOn::Held
             | WaitingOn::PeerRemoved
             | WaitingOn::Certificate
             | WaitingOn::PeerDown
-            | WaitingOn::PeerBusy
             | WaitingOn::Window
             | WaitingOn::Standby
             | WaitingOn::LaneBudget
@@ -84,7 +83,7 @@ impl Scheduler {
         if peer.breaker.is_probing() && peer.flying() > 0 {
             shut(Gate::new(WaitingOn::Probe, None));
         }
-        if let Some((until, _)) = peer.busy.filter(|(until, _)| now.mono < *until) {
+        if let Some((until, _)) = Self::busy_until(now, peer) {
             shut(Gate::new(WaitingOn::PeerBusy, Some(until)));
         }
     }

@@ -1,12 +1,11 @@
-//! What a peer says about our packs: acked, refused in part, busy, silent.
+//! What a peer says about our packs: acked, refused in part, wanted, silent.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::{Scheduler, paging};
 use crate::change::{Due, Part};
 use crate::delivery::{Cause, Outcome};
-use crate::event::{Ack, BusyWhy, Effect, SendTrouble};
+use crate::event::{Ack, Effect, SendTrouble};
 use crate::id::{LinkId, NodeNo, ReceiptNo, Ticket};
 use crate::peer::{Judgement, Phase};
 use crate::queue::Key;
@@ -14,8 +13,6 @@ use crate::time::Now;
 
 /// What is said of bytes that a send could not read.
 const UNREADABLE: &str = "its bytes could not be read to be sent";
-/// The longest a peer may ask us to wait.
-const LONGEST_BUSY: Duration = Duration::from_secs(60);
 
 impl Scheduler {
     pub(super) fn on_acked(&mut self, now: Now, link: LinkId, ack: Ack) {
@@ -320,29 +317,6 @@ impl Scheduler {
             self.give_back(now, no, key, Outcome::Interrupted);
         } else {
             self.wait_again(now, no, key);
-        }
-    }
-
-    pub(super) fn on_peer_busy(
-        &mut self,
-        now: Now,
-        link: LinkId,
-        key: Key,
-        why: BusyWhy,
-        retry_after: Duration,
-    ) {
-        let Some(no) = self.peer_on(link) else { return };
-        let wait = match retry_after {
-            Duration::ZERO => self.settings.limits.busy_retry,
-            asked => asked.min(LONGEST_BUSY),
-        };
-        let peer = self.peer_mut(no);
-        peer.last_heard = now.mono;
-        peer.busy = Some((now.mono + wait, why));
-        peer.breaker.hold_back(why, peer.flying());
-        let phase = peer.parcels.get(&key).map(|parcel| &parcel.phase);
-        if let Some(Phase::Outbox | Phase::Offered | Phase::Leaving | Phase::Sent) = phase {
-            self.give_back(now, no, key, Outcome::Deferred);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use relay_core::change::{Due, Nack, Part, Sent};
-use relay_core::delivery::State;
+use relay_core::delivery::{Cause, State};
 use relay_core::event::Ack;
 use relay_core::id::{LinkId, NodeNo, PackNo, PutId, ReceiptNo, SegmentId};
 use relay_core::segment::Digest;
@@ -94,6 +94,17 @@ impl Oracle {
         assert!(!kept, "[step] n{n} refuses {id} and keeps it");
     }
 
+    /// Nothing begins to go to a peer that said `busy`, until that is over.
+    pub(super) fn judge_busy(&self, n: usize, due: Due) {
+        let watch = &self.watches[n];
+        let peer = watch.peers[&due.peer];
+        let until = watch.busy.get(&peer).copied().unwrap_or_default();
+        assert!(
+            until <= self.now,
+            "[step] n{n} sends {due:?} to n{peer}, busy until {until}"
+        );
+    }
+
     /// Bytes leave only on a live link to the right peer, only once the mark is
     /// durable, and only as fast as the rates allow.
     pub(super) fn send_asked(
@@ -111,11 +122,6 @@ impl Oracle {
             watch.up.get(&link),
             Some(&peer),
             "[step] n{n} sends {due:?} on {link}"
-        );
-        let until = watch.busy.get(&peer).copied().unwrap_or_default();
-        assert!(
-            until <= self.now,
-            "[step] n{n} sends {due:?} to n{peer}, busy until {until}"
         );
         let row = nodes[n].disk.owed.get(&due);
         let marked = row.is_some_and(|row| {
@@ -257,8 +263,25 @@ impl Oracle {
                     row.sent, row.no
                 );
             }
-            // What cannot be read is never sent, whatever is retried.
-            for member in told.into_iter().filter(|_| !stored.missing) {
+            // What cannot be read is never sent, whatever is retried. What could not be
+            // read for so long that it was given up, is (ARCHITECTURE, "Not here yet").
+            let unread = |member: &u16| {
+                let of = |part| Due {
+                    peer: no,
+                    pack: row.sent.pack,
+                    part,
+                };
+                let own = watch.asked.get(&of(Part::Member(*member)));
+                let row = own.or_else(|| watch.asked.get(&of(Part::Rest)));
+                row.is_some_and(|row| {
+                    row.state
+                        == (State::Deadletter {
+                            cause: Cause::Corrupt,
+                        })
+                })
+            };
+            told.retain(|member| !stored.missing && !unread(member));
+            for member in told {
                 watch.verbs.tell(no, row.sent.pack, member);
             }
         }

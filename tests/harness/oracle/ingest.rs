@@ -35,6 +35,8 @@ pub(super) struct Intakes {
 struct Intake {
     segments: Window,
     bytes: Window,
+    /// Something was put off for another reason, before or after it was counted.
+    unsure: bool,
 }
 
 impl Intake {
@@ -42,6 +44,7 @@ impl Intake {
         Self {
             segments: Window::new(Rate(limits.segments), now),
             bytes: Window::new(limits.bytes, now),
+            unsure: false,
         }
     }
 
@@ -143,6 +146,8 @@ impl Oracle {
         let intakes = &mut watch.intakes;
         let came = intakes.came.take_if(|came| (came.link, came.sent) == name);
         if why != BusyWhy::IngestQuota {
+            let intake = came.and_then(|came| intakes.of.get_mut(&came.peer));
+            intake.into_iter().for_each(|intake| intake.unsure = true);
             return;
         }
         self.tally.count("ingest quota: busy");
@@ -154,6 +159,10 @@ impl Oracle {
                 intake.map_or(now, |intake| intake.bytes.opens(now))
             }
         };
+        let intake = intakes.of.get(&watch.up[&name.0]);
+        if intake.is_some_and(|intake| intake.unsure) {
+            return;
+        }
         assert!(opens > now, "[window] n{n} puts {name:?} off and has room");
         let wait = Duration::from_micros(opens - now).min(LONGEST);
         assert_eq!(retry_after, wait, "[window] n{n} {name:?}: when to come");

@@ -151,7 +151,9 @@ impl Oracle {
                 Order::Cancel(_) | Order::Force(_) => parked,
                 Order::Purge(_) => row.is_none(),
                 // Put back to work, it may not be needed any more.
-                Order::Retry { .. } => row.is_some() || self.watches[n].spared.contains(&whose),
+                Order::Retry { .. } => {
+                    row.is_some() || self.watches[n].spared.contains(&whose) || self.purges(n, due)
+                }
                 Order::Bandwidth { .. }
                 | Order::LaneBudget { .. }
                 | Order::Pause { .. }
@@ -167,6 +169,15 @@ impl Oracle {
                 "[step] n{n} says {order:?} is done ({done:?}), {due:?} is {row:?}"
             );
         }
+    }
+
+    /// Whether an order that was not answered yet removes it.
+    fn purges(&self, n: usize, due: Due) -> bool {
+        let names = |order: &Order| match order {
+            Order::Purge(targets) => targets.iter().any(|target| target.due == due),
+            _ => false,
+        };
+        self.watches[n].orders.values().any(names)
     }
 
     /// What goes out is not held, and not known to the peer.
