@@ -24,7 +24,7 @@ use harness::seeds::Dice;
 use tempfile::TempDir;
 
 use state::Truth;
-use verdict::{Seen, judge, judge_roughly};
+use verdict::{Seen, judge, judge_in_part, judge_roughly};
 
 /// A folder to damage copies of.
 struct Master {
@@ -127,7 +127,12 @@ fn flip(dir: &Path, name: &Path, at: u64, mask: u8) {
 
 /// Damages copies of `masters` at each of `positions` (master, file, offset, mask) on
 /// every core; answers what was seen, and panics with the first few that failed.
-fn run(masters: &[Master], positions: u64, draw: impl Fn(u64) -> (usize, usize, u64, u8) + Sync) {
+fn run(
+    masters: &[Master],
+    positions: u64,
+    draw: impl Fn(u64) -> (usize, usize, u64, u8) + Sync,
+    judge: impl Fn(&Path, &Truth) -> Seen + Sync,
+) {
     let next = AtomicU64::new(0);
     let shared = Mutex::new((Seen::default(), 0u64, Vec::new()));
     std::panic::set_hook(Box::new(|_| {}));
@@ -204,24 +209,44 @@ fn no_byte_of_a_state_folder_loses_more_than_it_touches() {
         for (of, master) in masters.iter().enumerate() {
             for (file, (name, used)) in master.files.iter().enumerate() {
                 writeln!(std::io::stdout(), "{}", name.display()).expect("somebody reads");
-                run(&masters, *used, |n| {
-                    let mask = 1 << (Dice::new(n).draw() % 8);
-                    (of, file, n, mask)
-                });
+                let draw = |n| (of, file, n, 1 << (Dice::new(n).draw() % 8));
+                run(&masters, *used, draw, judge);
             }
         }
         return;
     }
     let masters: Vec<Master> = (0..8).map(|n| Master::new(n / 2, n % 2 == 0)).collect();
-    let positions = wanted.parse().expect("a number, or `all`");
+    run(
+        &masters,
+        wanted.parse().expect("a number, or `all`"),
+        drawn(&masters),
+        judge,
+    );
+}
+
+/// A large database is looked at in part: what is not seen at start is met as it is used.
+#[test]
+fn what_a_start_did_not_look_at_is_met_later_and_ends_no_start() {
+    let wanted = env::var("EDGED_DAMAGE_POSITIONS").unwrap_or_default();
+    let masters: Vec<Master> = (0..4).map(|n| Master::new(n / 2, n % 2 == 0)).collect();
+    run(
+        &masters,
+        wanted.parse().unwrap_or(400),
+        drawn(&masters),
+        judge_in_part,
+    );
+}
+
+/// Where each position is. Half of all damage is to the rows: there is most to know
+/// about it.
+fn drawn(masters: &[Master]) -> impl Fn(u64) -> (usize, usize, u64, u8) + Sync + '_ {
     let first: u64 =
         env::var("EDGED_DAMAGE_FROM").map_or(0, |from| from.parse().expect("a number"));
-    run(&masters, positions, |n| {
+    move |n| {
         let mut dice = Dice::new(first + n);
         let master = dice.between(0, masters.len() as u64 - 1) as usize;
         let files = &masters[master].files;
         let file = dice.between(0, files.len() as u64 - 1) as usize;
-        // Half of all damage is to the rows: there is most to know about it.
         let rows = |name: &Path| name.starts_with("ledger.db") || name.starts_with("ledger.db-wal");
         let file = match files.iter().position(|(name, _)| rows(name)) {
             Some(first) if dice.chance(500) => {
@@ -240,7 +265,7 @@ fn no_byte_of_a_state_folder_loses_more_than_it_touches() {
             dice.between(1, 255) as u8
         };
         (master, file, at, mask)
-    });
+    }
 }
 
 /// A copy of a ledger that was stopped in order, with `harm` done to its files.

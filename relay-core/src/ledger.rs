@@ -19,6 +19,7 @@
 //! inbox                           take and confirm
 //! reader   → bodies, known, list  everything that is read
 //! parked                          what bulk orders are about
+//! opening                         before anything else
 //! care     → check, salvage       whatever lies in the folder, it opens; fsck says how
 //! ```
 
@@ -46,6 +47,7 @@ mod known;
 mod list;
 mod log;
 mod meters;
+mod opening;
 mod overdue;
 mod parked;
 mod partial;
@@ -73,8 +75,7 @@ mod unsettled;
 mod wal;
 mod walk;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -96,15 +97,14 @@ pub use salvage::Salvaged;
 pub use sweep::Swept;
 
 use crate::age::Stamp;
-use crate::change::{Book, Depth, Snapshot};
+use crate::change::{Book, Depth};
 use crate::delivery::StateName;
 use crate::event::Space;
 use crate::id::{BootEpoch, LaneNo, LedgerId, NodeId, NodeNo, PackNo, ReceiptNo};
-use crate::time::{Now, Unix};
 use bodies::Bodies;
 use counters::Counters;
 use files::LogFiles;
-use identity::{greatest, identity, meta, set_meta};
+use identity::{meta, set_meta};
 use partial::Partials;
 use payload::Payloads;
 
@@ -154,6 +154,8 @@ pub struct Options {
     pub keep_keys: Duration,
     /// How many keys are known at most.
     pub keep_keys_rows: u64,
+    /// A database up to so long is looked at whole at each start, a longer one in part.
+    pub check_whole: u64,
 }
 
 impl Options {
@@ -176,6 +178,8 @@ impl Options {
             keep_known_packs: 100_000,
             keep_keys: DAY,
             keep_keys_rows: 1_000_000,
+            // A few hundred milliseconds at most.
+            check_whole: 64 << 20,
         }
     }
 }
@@ -213,109 +217,6 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens the ledger in `dir`, or makes one: migrates, recovers (semantics 4),
-    /// removes what no row names. Answers what start-up needs to know.
-    ///
-    /// # Errors
-    /// [`LedgerError`]: a newer schema, another node's ledger, SQLite, the file
-    /// system.
-    pub fn open(dir: &Path, options: Options, now: Unix) -> LedgerResult<(Self, Snapshot)> {
-        let now = Now {
-            unix: now,
-            wall: now,
-            ..Now::default()
-        };
-        Self::open_at(dir, options, |_| (now, None))
-    }
-
-    /// [`Ledger::open`], where `clock` says what time it is from what the last run
-    /// kept of its clocks ([`crate::age::resume`]), and what is kept of it here.
-    ///
-    /// # Errors
-    /// As for [`Ledger::open`].
-    pub fn open_at(
-        dir: &Path,
-        options: Options,
-        clock: impl FnOnce(Option<Stamp>) -> (Now, Option<Stamp>),
-    ) -> LedgerResult<(Self, Snapshot)> {
-        fs::create_dir_all(dir).map_err(LedgerError::io("create", dir))?;
-        care::remove_copy(dir)?;
-        let reserve = reserve::ReserveFile::open(dir, options.reserve)?;
-        let (mut conn, care) = care::open(care::Ground::of(dir), &options)?;
-        let id = identity(&conn, &options)?;
-        let mut counters = Counters::load(&conn)?;
-        let (now, stamp) = clock(age::read(&conn)?);
-        quarantine::date(&conn, now.unix)?;
-        let recovered = recovery::run(&mut conn, &mut counters, now, stamp, &care)?;
-        let log = LogFiles::open(&dir.join("log"), &conn, id, options.log_file_bytes)?;
-        let payloads = Payloads::open(&dir.join("payload"), &conn, &mut counters)?;
-        files::sync_names(dir)?;
-        let (partials, begun, unsound) = Partials::load(&conn, &payloads)?;
-        let mut ledger = Self {
-            set_aside: aside::bounded(dir, options.max_bytes / 4)?,
-            care,
-            bodies: Bodies::new(dir),
-            dir: dir.to_path_buf(),
-            id,
-            epoch: recovered.epoch,
-            last_pack: PackNo(greatest(&conn, "last_pack", "SELECT max(no) FROM pack")?),
-            last_receipt: ReceiptNo(greatest(
-                &conn,
-                "last_receipt",
-                "SELECT max(no) FROM receipt",
-            )?),
-            conn,
-            options,
-            log,
-            payloads,
-            partials,
-            counters,
-            size: room::Size::default(),
-            reserve,
-            reserved: 0,
-            sweep_after: PackNo(0),
-            expired_after: PackNo(0),
-            placed_upto: PackNo(0),
-            forward: forward::Forward::default(),
-            damaged: recovered.damaged + unsound,
-            poisoned: false,
-            stamp: None,
-        };
-        ledger.placed_upto = ledger.last_pack;
-        ledger.measure()?;
-        ledger.fit_set_aside()?;
-        let snapshot = Snapshot {
-            partials: begun,
-            ..ledger.snapshot(recovered.rescued)?
-        };
-        Ok((ledger, snapshot))
-    }
-
-    fn snapshot(&mut self, rescued: u64) -> LedgerResult<Snapshot> {
-        let (stuck, expires) = recovery::overdue(&self.conn)?;
-        let (spooled, unsound) = spooled::read(&self.conn)?;
-        self.damaged += unsound;
-        Ok(Snapshot {
-            ledger: self.id,
-            epoch: self.epoch,
-            nodes: recovery::nodes(&self.conn)?,
-            lanes: recovery::lanes(&self.conn)?,
-            last_pack: self.last_pack,
-            last_receipt: self.last_receipt,
-            heard: recovery::heard(&self.conn)?,
-            unsettled: self.counters.unsettled(),
-            depths: self.depths(),
-            rescued,
-            settings: settings::read(&self.conn)?.0,
-            meters: meters::read(&self.conn)?,
-            shelved: shelved::sums(&self.conn)?,
-            stuck,
-            expires,
-            partials: Vec::new(),
-            spooled,
-        })
-    }
-
     /// Keeps `stamp` with the next group, for the next start to go on from.
     pub const fn keep_time(&mut self, stamp: Stamp) {
         self.stamp = Some(stamp);

@@ -66,6 +66,13 @@ pub(crate) fn open(dir: &Path, entropy: u64) -> LedgerResult<(Ledger, Snapshot)>
     Ledger::open(dir, options(entropy), NOW)
 }
 
+/// As if its database were too long to be looked at whole.
+pub(crate) fn open_in_part(dir: &Path, entropy: u64) -> LedgerResult<(Ledger, Snapshot)> {
+    let mut options = options(entropy);
+    options.check_whole = 0;
+    Ledger::open(dir, options, NOW)
+}
+
 /// Fills the ledger in `dir` as `seed` says. It is still open when it is handed back.
 pub(crate) fn make(dir: &Path, seed: u64) -> (Ledger, Truth) {
     let mut dice = Dice::new(seed);

@@ -6,12 +6,12 @@ use std::path::Path;
 use bytes::Bytes;
 use relay_core::change::{Book, Change, Due, KeyName, OwedRow, Part, Snapshot};
 use relay_core::delivery::{State, StateName};
-use relay_core::id::{LaneNo, NodeNo, PackNo, ReceiptNo, SegmentId, Sequence, StagedId};
-use relay_core::ledger::{Care, Ledger, Loaded, Reader, Staged};
-use relay_core::pack::{Builder, Table};
+use relay_core::id::{LaneNo, NodeNo, PackNo, ReceiptNo, SegmentId, Sequence, StagedId, Ticket};
+use relay_core::ledger::{Care, Ledger, LedgerResult, Loaded, Reader, Staged};
+use relay_core::pack::{Builder, Built, Table};
 use relay_core::segment::{Digest, PackInfo};
 
-use super::state::{NOW, Truth, commit, open};
+use super::state::{NOW, Truth, open, open_in_part};
 
 /// What one damaged folder came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +53,47 @@ pub(crate) fn judge(dir: &Path, truth: &Truth) -> Seen {
     let (again, _) = open(dir, 99).expect("it opens again");
     assert!(again.care().is_clean(), "again: {:?}", again.care());
     books_add_up(&again, truth, &care);
+    seen
+}
+
+/// The same, of a database too long to be looked at whole: it starts, gives out nothing
+/// wrong, goes on or stops at the damage, and the start after that is as any.
+pub(crate) fn judge_in_part(dir: &Path, truth: &Truth) -> Seen {
+    let (mut ledger, snapshot) =
+        open_in_part(dir, 1_234).unwrap_or_else(|error| panic!("start: {error}"));
+    let mut cares = vec![ledger.care().clone()];
+    let mut reader = ledger.reader().expect("a reader");
+    let mut seen = Seen {
+        unreadable: bytes_are_right(&mut reader, truth),
+        salvaged: u64::from(cares[0].salvaged.is_some()),
+        ..Seen::default()
+    };
+    drop(reader);
+    let is_met = commit_more(&mut ledger, &snapshot).is_err();
+    drop(ledger);
+    // Damage is met: the next start looks at all of it. None is: an operator's does.
+    let again = if is_met { open_in_part } else { open };
+    let (ledger, _) = again(dir, 99).unwrap_or_else(|error| panic!("again: {error}"));
+    let care = ledger.care().clone();
+    seen.clean = u64::from(care.is_clean());
+    seen.lost = care.segments();
+    assert!(!is_met || !care.is_clean(), "damage was met and not found");
+    let mut reader = ledger.reader().expect("a reader");
+    bytes_are_right(&mut reader, truth);
+    let gone = truth.owed.iter().any(|(due, wanted)| {
+        wanted.state != State::Acked && reader.fetch(*due).expect("an answer").is_none()
+    });
+    assert_eq!(reader.damaged(), 0, "what is bad was taken out");
+    cares.push(care);
+    let is_said = cares
+        .iter()
+        .any(|care| !care.is_clean() || care.unnamed > 0);
+    assert!(!gone || is_said, "deliveries are gone without a word");
+    let sums = Care {
+        salvaged: Some(Default::default()),
+        ..cares[1].clone()
+    };
+    books_add_up(&ledger, truth, &sums);
     seen
 }
 
@@ -292,6 +333,15 @@ fn books_add_up(ledger: &Ledger, truth: &Truth, care: &Care) {
 
 /// A fresh put is taken and read back.
 fn goes_on(ledger: &mut Ledger, snapshot: &Snapshot) {
+    let (no, built) = commit_more(ledger, snapshot).expect("a commit");
+    let mut reader = ledger.reader().expect("a reader");
+    let Ok(Loaded::Memory { bytes, .. }) = reader.load(no) else {
+        panic!("pack {no} was just put");
+    };
+    assert_eq!(bytes, built.bytes);
+}
+
+fn commit_more(ledger: &mut Ledger, snapshot: &Snapshot) -> LedgerResult<(PackNo, Built)> {
     let no = PackNo(ledger.books().len() as u64 + snapshot.last_pack.0 + fresh());
     let mut pack = Builder::new();
     pack.push(SegmentId::v7(NOW.0, u128::from(no.0) << 24), b"", b"more");
@@ -331,16 +381,11 @@ fn goes_on(ledger: &mut Ledger, snapshot: &Snapshot) {
         },
     ];
     let staged = Staged::Memory(built.bytes.clone());
-    commit(
-        ledger,
-        changes,
-        &mut BTreeMap::from([(StagedId(1), staged)]),
-    );
-    let mut reader = ledger.reader().expect("a reader");
-    let Ok(Loaded::Memory { bytes, .. }) = reader.load(no) else {
-        panic!("pack {no} was just put");
-    };
-    assert_eq!(bytes, built.bytes);
+    let mut staged = BTreeMap::from([(StagedId(1), staged)]);
+    let group = [(Ticket(1), changes)];
+    let report = ledger.commit(&group, &mut |id| staged.remove(&id), NOW)?;
+    assert_eq!(report.refused, vec![], "there is room");
+    Ok((no, built))
 }
 
 /// Numbers that rise over the whole test.

@@ -8,7 +8,7 @@
 //! anything SQLite cannot be sure of    set aside, rebuilt              salvage
 //! ```
 //!
-//! A database up to [`CHECKED`] bytes is checked whole at each start, a larger one only
+//! A database up to [`Options::check_whole`] is checked whole at each start, a larger one only
 //! in its small tables, unless an earlier run met damage and left word of it.
 
 use std::fs::{self, File};
@@ -28,9 +28,6 @@ use super::{
 };
 use crate::id::PackNo;
 
-/// Databases of at most so many bytes are checked whole at each start: a few hundred
-/// milliseconds at most.
-pub(super) const CHECKED: u64 = 64 << 20;
 /// The file that says an earlier run met damage.
 const DUE: &str = "check-due";
 
@@ -179,8 +176,9 @@ fn rows(
     care: &mut Care,
 ) -> Result<(), Trouble> {
     let pages: i64 = conn.query_row("PRAGMA page_count", [], |row| row.get(0))?;
-    let whole =
-        pages as u64 * schema::PAGE <= CHECKED || ground.store.join(DUE).exists() || !ground.moves;
+    let whole = pages as u64 * schema::PAGE <= options.check_whole
+        || ground.store.join(DUE).exists()
+        || !ground.moves;
     if whole {
         care.reindexed |= check::trees(conn)?;
     }

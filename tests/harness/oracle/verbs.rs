@@ -173,10 +173,7 @@ impl Oracle {
 
     /// Whether an order that was not answered yet removes it.
     fn purges(&self, n: usize, due: Due) -> bool {
-        let names = |order: &Order| match order {
-            Order::Purge(targets) => targets.iter().any(|target| target.due == due),
-            _ => false,
-        };
+        let names = |order: &Order| matches!(order, Order::Purge(all) if all.iter().any(|target| target.due == due));
         self.watches[n].orders.values().any(names)
     }
 
