@@ -11,6 +11,7 @@ mod state;
 #[path = "damage/verdict.rs"]
 mod verdict;
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::io::Write as _;
@@ -344,6 +345,24 @@ fn log_files_that_are_gone_cut_or_exchanged_cost_their_own_bytes_only() {
 
         assert!(care.is_clean(), "rows are as they were: {care:?}");
     }
+}
+
+#[test]
+fn a_large_segment_whose_row_is_damaged_is_set_aside_and_not_thrown_away() {
+    let bodies = std::cell::RefCell::new(BTreeSet::new());
+    let hurt = |dir: &Path| {
+        let files = contents(&dir.join("payload"));
+        *bodies.borrow_mut() = files.into_iter().map(|(_, bytes)| bytes).collect();
+        let rows = rusqlite::Connection::open(dir.join("ledger.db")).expect("a database");
+        let hurt = "UPDATE pack SET hops = hops + 1 WHERE name IS NOT NULL";
+        assert!(rows.execute(hurt, []).expect("rows") > 0);
+    };
+    let (dir, care) = harmed(true, hurt);
+
+    let kept = contents(&dir.path().join("set-aside"));
+    let kept: BTreeSet<_> = kept.into_iter().map(|(_, bytes)| bytes).collect();
+    assert_eq!(kept, bodies.into_inner());
+    assert_eq!(care.set_aside.len(), kept.len(), "{:?}", care.set_aside);
 }
 
 #[test]

@@ -60,6 +60,11 @@ impl Care {
         *self == beside
     }
 
+    /// Whether there may be packs whose rows are gone.
+    pub(super) fn lost_packs(&self) -> bool {
+        self.salvaged.is_some() || self.quarantined.iter().any(|entry| entry.what == "pack")
+    }
+
     /// Deliveries that will not happen.
     #[must_use]
     pub fn segments(&self) -> u64 {

@@ -70,7 +70,7 @@ struct Placed {
     /// Rows the group will add to the database, in bytes.
     rows: u64,
     /// Payload files the ledger wrote itself.
-    written: Vec<String>,
+    written: Vec<(String, u64)>,
     /// Payload files the shell wrote, with their lengths, and who brought them.
     staged: Vec<(Ticket, String, u64)>,
 }
@@ -120,10 +120,7 @@ impl Ledger {
                 self.refuse_packs(items, staged, &mut placed);
             }
             Err(error) => {
-                placed
-                    .written
-                    .iter()
-                    .for_each(|name| self.payloads.discard(name));
+                self.drop_written(&mut placed, 0);
                 return Err(error);
             }
         }
@@ -139,7 +136,8 @@ impl Ledger {
             }
             other => other?,
         };
-        self.settle_memory(&applied, items, &placed)?;
+        self.settle_memory(&applied, items, &placed)
+            .map_err(LedgerError::after_commit)?;
         self.drop_refused(&placed);
         Ok(Report {
             refused: placed.refused.into_iter().collect(),
@@ -180,6 +178,14 @@ impl Ledger {
         }
     }
 
+    /// Files the ledger itself wrote for packs that are refused, from the `first` on.
+    fn drop_written(&mut self, placed: &mut Placed, first: usize) {
+        for (name, length) in placed.written.drain(first..) {
+            self.payloads.discard(&name);
+            self.unreserve(length);
+        }
+    }
+
     /// Finds a place for every pack; items that find none are refused.
     fn place(
         &mut self,
@@ -190,6 +196,7 @@ impl Ledger {
     ) -> LedgerResult<()> {
         for (ticket, changes) in items {
             let before = (placed.packs.len(), placed.rows, placed.bytes);
+            let written = placed.written.len();
             let mut kept = true;
             for change in changes {
                 if let Change::Pack {
@@ -209,6 +216,7 @@ impl Ledger {
             if !kept {
                 placed.packs.truncate(before.0);
                 (placed.rows, placed.bytes) = (before.1, before.2);
+                self.drop_written(placed, written);
                 placed.refused.insert(*ticket);
             }
         }
@@ -246,7 +254,7 @@ impl Ledger {
                     return Ok(false);
                 }
                 let name = Payloads::own_name(no);
-                placed.written.push(name.clone());
+                placed.written.push((name.clone(), info.bytes));
                 self.payloads.write(&name, &body)?;
                 Place::Payload {
                     name,
@@ -279,7 +287,7 @@ impl Ledger {
 
     /// The disk itself is full: every item that brings a pack is refused.
     fn refuse_packs(
-        &self,
+        &mut self,
         items: Items<'_>,
         staged: &mut dyn FnMut(StagedId) -> Option<Staged>,
         placed: &mut Placed,
@@ -300,10 +308,7 @@ impl Ledger {
         let brings = |changes: &[Change]| changes.iter().any(|c| matches!(c, Change::Pack { .. }));
         let full = items.iter().filter(|(_, changes)| brings(changes));
         placed.refused.extend(full.map(|(ticket, _)| *ticket));
-        placed
-            .written
-            .drain(..)
-            .for_each(|name| self.payloads.discard(&name));
+        self.drop_written(placed, 0);
         placed.packs.clear();
         placed.bytes = 0;
     }

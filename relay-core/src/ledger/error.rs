@@ -122,6 +122,15 @@ impl LedgerError {
         }
     }
 
+    /// An error met after a COMMIT: nobody may take a full disk for "nothing was done".
+    pub(super) fn after_commit(self) -> Self {
+        if self.is_full() {
+            Self::unknown("after a commit")(self)
+        } else {
+            self
+        }
+    }
+
     fn is_disk_full(error: &rusqlite::Error) -> bool {
         error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
     }

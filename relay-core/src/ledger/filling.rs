@@ -4,6 +4,7 @@
 //! a growing one (`performance.md`).
 
 use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -52,19 +53,23 @@ impl Filling {
         while self.done < until {
             let chunk = (until - self.done).min(ZEROS as u64);
             if let Err(source) = self.file.write_all_at(&zeros[..chunk as usize], self.done) {
-                // What stays is found half-filled at the next open.
-                let _ = fs::remove_file(&self.path);
-                return Err(LedgerError::io("fill", &self.path)(source));
+                return Err(self.removed("fill", source));
             }
             self.done += chunk;
         }
         if self.done < self.length {
             return Ok(false);
         }
-        self.file
-            .sync_all()
-            .map_err(LedgerError::io("sync", &self.path))?;
-        Ok(true)
+        match self.file.sync_all() {
+            Ok(()) => Ok(true),
+            Err(source) => Err(self.removed("sync", source)),
+        }
+    }
+
+    fn removed(&self, what: &'static str, source: io::Error) -> LedgerError {
+        // What stays is found half-filled at the next open.
+        let _ = fs::remove_file(&self.path);
+        LedgerError::io(what, &self.path)(source)
     }
 
     /// The filled file.

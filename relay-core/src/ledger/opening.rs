@@ -66,14 +66,15 @@ impl Ledger {
     ) -> LedgerResult<(Self, Snapshot)> {
         care::remove_copy(dir)?;
         let reserve = reserve::ReserveFile::open(dir, options.reserve)?;
-        let (mut conn, care) = care::open(care::Ground::of(dir), &options)?;
+        let (mut conn, mut care) = care::open(care::Ground::of(dir), &options)?;
         let id = identity(&conn, &options)?;
         let mut counters = Counters::load(&conn)?;
+        let payload = dir.join("payload");
+        let payloads = Payloads::open(&payload, &conn, &mut counters, &mut care)?;
         let (now, stamp) = clock(age::read(&conn)?);
         quarantine::date(&conn, now.unix)?;
         let recovered = recovery::run(&mut conn, &mut counters, now, stamp, &care)?;
         let log = LogFiles::open(&dir.join("log"), &conn, id, options.log_file_bytes)?;
-        let payloads = Payloads::open(&dir.join("payload"), &conn, &mut counters)?;
         files::sync_names(dir)?;
         let (partials, begun, unsound) = Partials::load(&conn, &payloads)?;
         let mut ledger = Self {

@@ -2,7 +2,8 @@
 //!
 //! Files are written and fsynced by the shell (or here, for a pack too long for
 //! the log) before a row names them, and unlinked after the commit that removes
-//! the row. A file that no row names is what a crash left, and goes at open.
+//! the row. A file that no row names is what a crash left, and goes at open; unless rows
+//! of packs were damaged.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -10,11 +11,11 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::LedgerResult;
+use super::care::Care;
 use super::counters::Counters;
 use super::error::LedgerError;
 use super::files::sync_dir;
-use super::partial;
+use super::{LedgerResult, aside, partial};
 use crate::id::PackNo;
 
 /// The folder and what it holds.
@@ -25,11 +26,12 @@ pub(super) struct Payloads {
 
 impl Payloads {
     /// Opens the folder; what no row names is removed, what one of a pack names is
-    /// noted.
+    /// noted. Where rows of packs were damaged it may be theirs, and is set aside.
     pub(super) fn open(
         dir: &Path,
         conn: &Connection,
         counters: &mut Counters,
+        care: &mut Care,
     ) -> LedgerResult<Self> {
         fs::create_dir_all(dir).map_err(LedgerError::io("create", dir))?;
         let mut bytes = 0;
@@ -50,7 +52,12 @@ impl Payloads {
                     .len();
                 counters.note_payload(PackNo(pack as u64), length);
                 bytes += length;
-            } else if !partial::names(conn, &entry.file_name().to_string_lossy())? {
+            } else if partial::names(conn, &entry.file_name().to_string_lossy())? {
+                continue;
+            } else if care.lost_packs() {
+                let store = dir.parent().unwrap_or(dir);
+                care.set_aside.push(aside::take(store, &path)?);
+            } else {
                 fs::remove_file(&path).map_err(LedgerError::io("remove", &path))?;
             }
         }
