@@ -352,7 +352,10 @@ fn a_large_segment_whose_row_is_damaged_is_set_aside_and_not_thrown_away() {
     let bodies = std::cell::RefCell::new(BTreeSet::new());
     let hurt = |dir: &Path| {
         let files = contents(&dir.join("payload"));
-        *bodies.borrow_mut() = files.into_iter().map(|(_, bytes)| bytes).collect();
+        let of_packs = files
+            .into_iter()
+            .filter(|(name, _)| name.extension() != Some("part".as_ref()));
+        *bodies.borrow_mut() = of_packs.map(|(_, bytes)| bytes).collect();
         let rows = rusqlite::Connection::open(dir.join("ledger.db")).expect("a database");
         let hurt = "UPDATE pack SET hops = hops + 1 WHERE name IS NOT NULL";
         assert!(rows.execute(hurt, []).expect("rows") > 0);
@@ -361,7 +364,7 @@ fn a_large_segment_whose_row_is_damaged_is_set_aside_and_not_thrown_away() {
 
     let kept = contents(&dir.path().join("set-aside"));
     let kept: BTreeSet<_> = kept.into_iter().map(|(_, bytes)| bytes).collect();
-    assert_eq!(kept, bodies.into_inner());
+    assert!(kept == bodies.into_inner(), "{:?}", care.set_aside);
     assert_eq!(care.set_aside.len(), kept.len(), "{:?}", care.set_aside);
 }
 

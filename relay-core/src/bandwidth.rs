@@ -99,6 +99,19 @@ impl Bucket {
         self.at = self.at.max(now);
     }
 
+    /// Puts `bytes` that were taken and not used back in, up to the burst.
+    pub fn give_back(&mut self, now: Mono, bytes: u64) {
+        if self.unlimited() {
+            return;
+        }
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let level = self
+            .level_at(now)
+            .saturating_add(bytes.saturating_mul(MICRO));
+        self.level = level.min(self.burst());
+        self.at = self.at.max(now);
+    }
+
     /// Changes the rate: what was saved is cut to the new burst, debt stays.
     pub fn set_rate(&mut self, now: Mono, rate: Rate) {
         let was_unlimited = self.unlimited();

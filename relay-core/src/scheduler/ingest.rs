@@ -2,7 +2,8 @@
 //!
 //! Each peer has a bucket for either, full at first. What arrives while both are above
 //! zero is taken, whatever becomes of it, and may leave them in debt by itself: a pack by
-//! its members and bodies, a large segment by what of it is still to come. Everything
+//! its members and bodies, a large segment by what of it is still to come, less what then
+//! did not come. Everything
 //! else is answered `busy(ingest_quota)` with the time at which they rise above zero, and
 //! nothing of it is kept. So in any stretch of time no more of a peer is stored than the
 //! burst (one second), the rate times that time, and one pack or large segment (semantics
@@ -96,6 +97,14 @@ impl Scheduler {
     pub(super) fn take_in_body(&mut self, now: Now, peer: NodeNo, bytes: u64) {
         if let Some(intake) = self.intake_of(now, peer) {
             intake.take(now.mono, 0, bytes);
+        }
+    }
+
+    /// So many of those bytes do not come: it was cut off, and what is kept of it is
+    /// not sent again.
+    pub(super) fn give_back_body(&mut self, now: Now, peer: NodeNo, bytes: u64) {
+        if let Some(intake) = self.intake_of(now, peer) {
+            intake.bytes.give_back(now.mono, bytes);
         }
     }
 

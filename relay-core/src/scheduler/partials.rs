@@ -295,10 +295,16 @@ impl Scheduler {
             return;
         };
         let (peer, length) = (beginning.row.peer, beginning.row.length);
+        let (held, journaled) = (beginning.held, beginning.row.bytes);
+        if bytes > 0 {
+            // Of nothing kept nobody knows how much was sent.
+            self.give_back_body(now, peer, length.saturating_sub(bytes.max(held)));
+        }
+        let beginning = &self.partials.all[&no];
         let fits = beginning.filed || self.partials.room(peer).saturating_add(length) <= share;
         let place = beginning.kept || self.partials.places(peer) < most && fits;
         // Less than the journal says is nothing: what is missing was trusted.
-        if !place || bytes < beginning.row.bytes.max(1) {
+        if !place || bytes < journaled.max(1) {
             self.drop_partial(no);
         } else if let Some(mut beginning) = self.partials.remove(no) {
             (beginning.kept, beginning.filed) = (true, true);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use relay_core::change::Sent;
 use relay_core::event::{BusyWhy, Effect, Ingest, Input};
-use relay_core::id::LinkId;
+use relay_core::id::{LinkId, PartialNo};
 use relay_core::units::Rate;
 
 use super::Oracle;
@@ -27,6 +27,8 @@ pub(super) struct Intakes {
     offered: BTreeMap<(LinkId, Sent), u64>,
     /// Those that were wanted.
     wanted: BTreeSet<(LinkId, Sent)>,
+    /// Of these, which beginning each is, from where it was wanted and how long it is.
+    parts: BTreeMap<PartialNo, ((LinkId, Sent), usize, u64, u64)>,
     /// What comes with this step.
     came: Option<Came>,
 }
@@ -93,7 +95,9 @@ impl Oracle {
         intakes.came = None;
         let (link, heading, segments, bytes) = if let Input::Arrived { link, arrival } = input {
             let members = arrival.ids.len() + arrival.refused.len();
-            if intakes.wanted.remove(&(*link, arrival.heading.sent)) {
+            let name = (*link, arrival.heading.sent);
+            if intakes.wanted.remove(&name) {
+                intakes.parts.retain(|_, part| part.0 != name);
                 return;
             }
             (link, &arrival.heading, members, arrival.shape.bytes)
@@ -102,7 +106,7 @@ impl Oracle {
             intakes.offered.insert(name, offer.shape.bytes);
             (link, &offer.heading, 1, 0)
         } else {
-            return;
+            return self.cut_off(n, input);
         };
         let Some(peer) = watch.up.get(link).copied() else {
             return;
@@ -123,6 +127,36 @@ impl Oracle {
         });
     }
 
+    /// What of a body did not come is given back: all beyond what the shell says it
+    /// has, or without a word of that, beyond where it was to begin.
+    fn cut_off(&mut self, n: usize, input: &Input) {
+        let now = self.now;
+        let intakes = &mut self.watches[n].intakes;
+        let mut over = Vec::new();
+        if let Input::Kept { partial, bytes } = input {
+            let part = intakes.parts.remove(partial);
+            over.extend(part.map(|part| (part, *bytes)));
+        } else if let Input::OfferLost { link, sent, .. } = input {
+            let name = (*link, *sent);
+            let ended = intakes.parts.extract_if(.., |_, part| part.0 == name);
+            over.extend(ended.map(|(_, part)| (part, part.2)));
+        } else if let Input::LinkDown {
+            link: Some(link), ..
+        } = input
+        {
+            let ended = intakes.parts.extract_if(.., |_, part| part.0.0 == *link);
+            over.extend(ended.map(|(_, part)| (part, part.2)));
+        }
+        for ((_, peer, from, length), bytes) in over {
+            let intake = intakes.of.get_mut(&peer).filter(|_| bytes > 0);
+            if let Some(intake) = intake {
+                let missing = length.saturating_sub(bytes.max(from));
+                intake.bytes.give_back(now, missing);
+                self.tally.count("ingest quota: given back");
+            }
+        }
+    }
+
     pub(super) fn ingest_asked(&mut self, n: usize, effect: &Effect) {
         if let Effect::Busy {
             link,
@@ -133,10 +167,13 @@ impl Oracle {
         {
             self.put_off(n, (*link, *sent), *why, *retry_after);
         } else if let Effect::Want {
-            link, sent, from, ..
+            link,
+            sent,
+            from,
+            partial,
         } = effect
         {
-            self.body_wanted(n, (*link, *sent), *from);
+            self.body_wanted(n, (*link, *sent), *from, *partial);
         }
     }
 
@@ -168,13 +205,22 @@ impl Oracle {
         assert_eq!(retry_after, wait, "[window] n{n} {name:?}: when to come");
     }
 
-    fn body_wanted(&mut self, n: usize, name: (LinkId, Sent), from: u64) {
+    fn body_wanted(
+        &mut self,
+        n: usize,
+        name: (LinkId, Sent),
+        from: u64,
+        partial: Option<PartialNo>,
+    ) {
         let now = self.now;
         let watch = &mut self.watches[n];
         let intakes = &mut watch.intakes;
         intakes.wanted.insert(name);
         let length = intakes.offered.get(&name).copied().unwrap_or(0);
-        let Some(intake) = intakes.of.get_mut(&watch.up[&name.0]) else {
+        let peer = watch.up[&name.0];
+        let part = partial.map(|no| (no, (name, peer, from, length)));
+        intakes.parts.extend(part);
+        let Some(intake) = intakes.of.get_mut(&peer) else {
             return;
         };
         let opens = intake.bytes.opens(now);

@@ -68,6 +68,15 @@ impl Window {
         }
     }
 
+    /// `amount` of what was taken did not come.
+    pub(super) fn give_back(&mut self, now: u64, amount: u64) {
+        if self.rate > 0 {
+            self.earn(now);
+            self.excess -= i128::from(amount) * 1_000_000;
+            self.excess = self.excess.max(self.unused());
+        }
+    }
+
     /// When no stretch has used up burst and earnings: now, or later.
     pub(super) fn opens(&mut self, now: u64) -> u64 {
         if self.rate == 0 {
