@@ -13,6 +13,7 @@ use edged_rpc::{Id, InboxList, LeaseState, PutOptions};
 use harness::daemon::{PATIENCE, Pair, to_beta, wait_for};
 use harness::files::Body;
 use harness::seeds::{Dice, number_from_env, say};
+use harness::small_disk::SmallDisk;
 
 /// The binary under test.
 const NODE: &str = env!("CARGO_BIN_EXE_relay-node");
@@ -214,6 +215,34 @@ fn a_folder_that_is_not_there_makes_arrivals_wait_and_costs_none_of_them() {
     assert_eq!(names(&folder).len(), 40);
     pair.alpha.end().terminate();
     pair.beta.end().terminate();
+}
+
+#[test]
+fn an_arrival_that_finds_no_room_keeps_none_waiting_that_does() {
+    let (mut pair, folder) = pair(5, "dir:{}");
+    let Some(disk) = SmallDisk::over(&folder, 1 << 20) else {
+        return;
+    };
+    pair.start_beta();
+    pair.start_alpha();
+    let large = vec![vec![1; 2 << 20]];
+    let put = pair.alpha.client().put_many(&to_beta(), &large);
+    let large = put.expect("it is put").ids;
+    wait_for("the sink to say so", PATIENCE, || {
+        let words = pair.beta.process().words();
+        words.contains("No space left").then_some(())
+    });
+
+    let small: Vec<Vec<u8>> = (0..20u8).map(|n| vec![n; 100]).collect();
+    let put = pair.alpha.client().put_many(&to_beta(), &small);
+    assert_eq!(put.expect("they are put").ids.len(), 20);
+
+    wait_until_confirmed(&pair, 20);
+    assert_eq!(in_state(&pair, LeaseState::Refused), 0);
+    assert_eq!(names(&folder).len(), 40, "nothing of {large:?}");
+    pair.alpha.end().terminate();
+    pair.beta.end().terminate();
+    drop(disk);
 }
 
 /// What a hostile producer might hope somebody takes for a path or a command.

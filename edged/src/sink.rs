@@ -20,7 +20,7 @@ use edged_rpc::InboxView;
 use relay_core::id::SegmentId;
 use relay_core::ledger::{InboxFilter, InboxItem};
 use relay_core::repeats::Repeats;
-use relay_core::sink::{Fate, Tried, Tries, UNABLE};
+use relay_core::sink::{self, Fate, Tried, Tries, UNABLE};
 use relay_core::time::Mono;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -205,12 +205,12 @@ impl Sink {
 
     /// Has it written down what became of each.
     async fn settle(&mut self, ended: Vec<Ended>) -> Result<(), String> {
-        let (mut confirmed, mut refused, mut unable) = (Vec::new(), Vec::new(), false);
+        let came_to: Vec<Tried> = ended.iter().map(|(_, tried, _)| *tried).collect();
+        let (mut confirmed, mut refused) = (Vec::new(), Vec::new());
         for (segment, tried, found) in ended {
             self.in_hand.remove(&segment);
             let drawn = u64::from_le_bytes(*segment.0.last_chunk().expect("an id has 16 bytes"));
             let fate = self.tries.after(segment, tried, drawn);
-            unable |= tried == Tried::Unable;
             self.tell(segment, tried, fate, &found);
             match fate {
                 Fate::Confirm => confirmed.push(segment),
@@ -229,7 +229,7 @@ impl Sink {
             let journal = &self.desk.journal;
             journal.settle(confirmed, journal::Fate::Confirm).await?;
         }
-        if unable {
+        if sink::rests(&came_to) {
             self.rest();
         }
         Ok(())
@@ -257,7 +257,7 @@ impl Sink {
     fn tell(&mut self, segment: SegmentId, tried: Tried, fate: Fate, found: &str) {
         match tried {
             Tried::Done => debug!(%segment, "An arrival is handed on"),
-            Tried::Failed => {
+            Tried::Failed | Tried::Waits => {
                 let key = match fate {
                     Fate::Refuse => segment.to_string(),
                     Fate::Confirm | Fate::Again(_) => found.to_owned(),

@@ -4,7 +4,8 @@
 //! A sink is a consumer like any other: it leases, does something, confirms. What a peer
 //! wrote is data to it: names are made of the segment's id alone. A try that fails counts
 //! against the segment, and after [`TRIES`] it is parked as refused so that the others go
-//! on; where the sink itself cannot work, nothing is counted and everything waits.
+//! on. What finds no room, or cannot be read just now, rests for itself and is not counted;
+//! where the sink itself cannot work, or takes nothing of what it is given, everything waits.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,6 +25,8 @@ pub const UNABLE: Backoff = Backoff {
     first: Duration::from_secs(1),
     longest: Duration::from_secs(60),
 };
+/// How long an arrival rests for which there was no room.
+pub const LATER: Duration = Duration::from_secs(30);
 /// Arrivals whose tries are remembered; what is forgotten is only tried more often.
 pub const REMEMBERED: usize = 10_000;
 
@@ -34,6 +37,9 @@ pub enum Tried {
     Done,
     /// It did not work with this one.
     Failed,
+    /// Not now: there is no room for it, or its bytes cannot be read. What is shorter, or
+    /// lies elsewhere, may do better.
+    Waits,
     /// It would not have worked with any.
     Unable,
 }
@@ -62,6 +68,7 @@ impl Tries {
                 Fate::Confirm
             }
             Tried::Unable => Fate::Again(Duration::ZERO),
+            Tried::Waits => Fate::Again(LATER),
             Tried::Failed => {
                 if self.0.len() >= REMEMBERED && !self.0.contains_key(&segment) {
                     return Fate::Again(AGAIN.longest);
@@ -76,6 +83,14 @@ impl Tries {
             }
         }
     }
+}
+
+/// Whether the sink rests after arrivals that were handed on together came to this.
+#[must_use]
+pub fn rests(came_to: &[Tried]) -> bool {
+    let waits = |tried: &Tried| *tried == Tried::Waits;
+    // One alone rests for itself, and keeps nobody else waiting.
+    came_to.contains(&Tried::Unable) || came_to.len() > 1 && came_to.iter().all(waits)
 }
 
 /// The names of the files of one arrival: its bytes, and the words that came with it.
@@ -151,6 +166,19 @@ mod tests {
             let fate = tries.after(ID, Tried::Unable, 0);
             assert_eq!(fate, Fate::Again(Duration::ZERO));
         }
+    }
+
+    #[test]
+    fn what_finds_no_room_rests_alone_and_the_sink_only_if_nothing_finds_any() {
+        let mut tries = Tries::default();
+        for _ in 0..3 * TRIES {
+            assert_eq!(tries.after(ID, Tried::Waits, 0), Fate::Again(LATER));
+        }
+
+        assert!(!rests(&[]) && !rests(&[Tried::Done, Tried::Failed]));
+        assert!(!rests(&[Tried::Waits, Tried::Done]) && !rests(&[Tried::Waits]));
+        assert!(rests(&[Tried::Waits, Tried::Waits]));
+        assert!(rests(&[Tried::Done, Tried::Unable]));
     }
 
     #[test]

@@ -65,6 +65,9 @@ impl Dir {
             match store(desk, &folder, arrival).await {
                 Ok(()) => stored.push(id),
                 Err(Trouble::Bytes((tried, found))) => ended.push((id, tried, found)),
+                Err(Trouble::Folder(error)) if is_for_room(&error) => {
+                    ended.push((id, Tried::Waits, self.shown(&error)));
+                }
                 Err(Trouble::Folder(error)) => {
                     ended.extend(unable(&arrivals[n..], &self.shown(&error)));
                     break;
@@ -107,6 +110,14 @@ impl Dir {
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<Folder>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a shorter one might have fitted.
+fn is_for_room(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
 }
 
 /// Removes what a kill left half written.

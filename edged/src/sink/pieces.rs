@@ -84,7 +84,7 @@ fn said(trouble: &SendTrouble) -> Bad {
         SendTrouble::Missing => (Tried::Failed, "our own bytes of it are gone"),
         SendTrouble::Corrupt => (Tried::Failed, "our own bytes of it do not match its digest"),
         // An ill disk is no arrival's fault.
-        SendTrouble::Unreadable => (Tried::Unable, "our own bytes of it cannot be read just now"),
+        SendTrouble::Unreadable => (Tried::Waits, "our own bytes of it cannot be read just now"),
     };
     (tried, found.to_owned())
 }
