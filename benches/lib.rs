@@ -25,8 +25,11 @@ pub struct Pair {
 #[derive(Debug)]
 pub struct Node {
     child: Child,
+    binary: String,
+    dir: PathBuf,
     socket: PathBuf,
     state: PathBuf,
+    rescued: u64,
 }
 
 impl Pair {
@@ -116,11 +119,47 @@ impl Node {
         }
         // The pipe is read to its end, or a full one would stop the daemon.
         std::thread::spawn(move || log.read_to_string(&mut String::new()));
+        let rescued = said
+            .split_whitespace()
+            .find_map(|word| word.strip_prefix("rescued="));
         Ok(Self {
             child,
+            binary: binary.to_owned(),
+            dir: dir.to_path_buf(),
             socket: dir.join("rpc.sock"),
             state: dir.join("state"),
+            rescued: rescued
+                .and_then(|count| count.parse().ok())
+                .context("it says so")?,
         })
+    }
+
+    /// Ends it as a power cut would.
+    ///
+    /// # Errors
+    /// What the operating system said.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Starts it again; answers how long it took until it said that it has started.
+    ///
+    /// # Errors
+    /// What the operating system or the daemon said.
+    pub fn start_again(&mut self) -> anyhow::Result<Duration> {
+        let begun = Instant::now();
+        let again = Self::start(&self.binary, &self.dir)?;
+        let took = begun.elapsed();
+        *self = again;
+        Ok(took)
+    }
+
+    /// Deliveries it found in flight when it started.
+    #[must_use]
+    pub const fn rescued(&self) -> u64 {
+        self.rescued
     }
 
     /// A conversation with the daemon.
@@ -162,8 +201,20 @@ impl Node {
     /// # Errors
     /// When `/proc` cannot be read.
     pub fn peak_rss(&self) -> anyhow::Result<u64> {
+        self.memory("VmHWM:")
+    }
+
+    /// The resident set as it is, in bytes.
+    ///
+    /// # Errors
+    /// When `/proc` cannot be read.
+    pub fn rss(&self) -> anyhow::Result<u64> {
+        self.memory("VmRSS:")
+    }
+
+    fn memory(&self, figure: &str) -> anyhow::Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        let line = status.lines().find(|line| line.starts_with(figure));
         let kib = line.and_then(|line| line.split_whitespace().nth(1));
         Ok(kib.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024)
     }

@@ -13,6 +13,8 @@ mod expired;
 mod forward;
 #[path = "ledger/model.rs"]
 mod model;
+#[path = "ledger/snapshot.rs"]
+mod snapshot;
 #[path = "ledger/uses.rs"]
 mod uses;
 

@@ -11,6 +11,7 @@
 //! ends; the daemon then ends too, and the next start decides from disk.
 
 mod group;
+mod overgrown;
 mod worker;
 
 use std::sync::mpsc::{Sender, channel};

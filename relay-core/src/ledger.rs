@@ -15,6 +15,7 @@
 //! files    → log                  where packs lie; payload for large ones
 //! room     → retire, sweep        what may go, and when
 //! forward                         what pins a nearly empty file moves on
+//! checkpoint                      SQLite's log is bounded
 //! recovery, age                   boot epoch, ABANDONED; how long we were away
 //! inbox                           take and confirm
 //! reader   → bodies, known, list  everything that is read
@@ -30,6 +31,7 @@ mod audit;
 mod bodies;
 mod care;
 mod check;
+mod checkpoint;
 mod commit;
 mod counters;
 mod error;
@@ -83,6 +85,7 @@ use rusqlite::Connection;
 pub use audit::{AuditFilter, AuditPage, AuditSummary, Span, append_offline};
 pub use bodies::Loaded;
 pub use care::Care;
+pub use checkpoint::Overgrown;
 pub use commit::{GroupStats, Report, Staged};
 pub use error::{LedgerError, ReadError};
 pub use fsck::{BadPack, Checked, look as fsck_look, repair as fsck_repair};
@@ -199,6 +202,7 @@ pub struct Ledger {
     bodies: Bodies,
     counters: Counters,
     size: room::Size,
+    sqlite_log: checkpoint::Log,
     reserve: reserve::ReserveFile,
     reserved: u64,
     sweep_after: PackNo,

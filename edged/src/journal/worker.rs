@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use super::group::{answer_with, is_arrival, placed};
+use super::overgrown::Word;
 use super::{Fate, Job, Report};
 use crate::clock;
 use crate::staging::Staged;
@@ -50,6 +51,8 @@ pub(super) struct Worker {
     looked: Mono,
     /// When the log last said that the disk is full, while it is.
     said: Option<Mono>,
+    /// What it said of SQLite's log that somebody else holds.
+    word: Word,
     ledger: Ledger,
     inbox: Receiver<Job>,
     /// What was asked while a group waited for room.
@@ -73,6 +76,7 @@ impl Worker {
             fills: false,
             tends: true,
             said: None,
+            word: Word::default(),
             ledger,
             inbox,
             waiting: VecDeque::new(),
@@ -108,7 +112,7 @@ impl Worker {
         }
         let wait = match self.fills || self.tends {
             true => Duration::ZERO,
-            false if self.ledger.disk_is_full() => LOOK_EVERY,
+            false if self.ledger.disk_is_full() || self.ledger.log_is_held() => LOOK_EVERY,
             false => return self.inbox.recv().ok().map(Some),
         };
         match self.inbox.recv_timeout(wait) {
@@ -137,22 +141,34 @@ impl Worker {
     /// busy node would never hear that its disk has room again.
     fn look(&mut self, next: Next) -> Result<Next, LedgerError> {
         let now = clock::now().mono;
-        let wanted = self.tends || self.ledger.disk_is_full();
+        let waits = self.ledger.disk_is_full() || self.ledger.log_is_held();
+        let wanted = self.tends || waits;
         if wanted && now.since(self.looked) >= LOOK_EVERY {
             self.tend()?;
         }
         Ok(next)
     }
 
-    /// Writes a piece of the reserve, if one is missing.
+    /// Writes a piece of the reserve, if one is missing, and cuts SQLite's log, if nobody
+    /// holds it any more.
     fn tend(&mut self) -> Result<(), LedgerError> {
         self.looked = clock::now().mono;
+        self.cut_log()?;
         let was = self.ledger.disk_is_full();
         self.tends = self.patient(Ledger::tend_reserve)?.unwrap_or(false);
         if was != self.ledger.disk_is_full() {
             self.tell_space();
         }
         self.say_full();
+        Ok(())
+    }
+
+    fn cut_log(&mut self) -> Result<(), LedgerError> {
+        let was = self.ledger.log_is_held();
+        self.patient(Ledger::tend_log)?;
+        if was && !self.ledger.log_is_held() {
+            self.tell_space();
+        }
         Ok(())
     }
 
@@ -173,9 +189,11 @@ impl Worker {
         }
     }
 
-    /// Tells the log, once a minute at most while the disk is full, and once when it is not.
+    /// Tells the log, once a minute at most while the disk is full, and once when it is not;
+    /// likewise of SQLite's log.
     fn say_full(&mut self) {
         let now = clock::now().mono;
+        self.word.say(self.ledger.overgrown(), now);
         match (self.ledger.disk_is_full(), self.said) {
             (true, said) if said.is_none_or(|at| now.since(at) >= SAY_EVERY) => {
                 warn!(
@@ -296,6 +314,7 @@ impl Worker {
 
     /// Lets a moment pass in which others may free room; `error` if nobody waits for it.
     fn wait_for_room(&mut self, error: LedgerError) -> Result<(), LedgerError> {
+        self.cut_log()?;
         self.say_full();
         match self.inbox.recv_timeout(LOOK_EVERY) {
             Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return Err(error),

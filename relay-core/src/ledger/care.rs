@@ -23,7 +23,7 @@ use super::quarantine::Quarantined;
 use super::salvage::{self, Salvaged};
 use super::tables::Table;
 use super::{
-    DATABASE, Durability, LedgerResult, Options, aside, held, log, reconcile, restore, room,
+    DATABASE, Durability, LedgerResult, Options, aside, checkpoint, held, log, reconcile, restore,
     schema, wal,
 };
 use crate::id::PackNo;
@@ -166,7 +166,7 @@ fn examined(ground: Ground<'_>, options: &Options, care: &mut Care) -> Result<Co
     // What turns out to be damaged stays as it was found.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     version(&conn, &path)?;
-    let conn = schema::migrated(conn, &path, options.durability, room::wal_bytes(options))?;
+    let conn = schema::migrated(conn, &path, options.durability, checkpoint::bound(options))?;
     check::same_schema(&conn, schema::NEWEST)?;
     rows(&conn, ground, options, care)?;
     care.unnamed = unnamed(&conn, ground.store)?;

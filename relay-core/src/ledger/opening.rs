@@ -12,8 +12,8 @@ use super::identity::{greatest, identity};
 use super::partial::Partials;
 use super::payload::Payloads;
 use super::{
-    Ledger, LedgerResult, Options, age, aside, care, files, forward, meters, quarantine, recovery,
-    reserve, room, settings, shelved, spooled,
+    Ledger, LedgerResult, Options, age, aside, care, checkpoint, files, forward, meters,
+    quarantine, recovery, reserve, room, settings, shelved, spooled,
 };
 use crate::age::Stamp;
 use crate::change::Snapshot;
@@ -97,6 +97,7 @@ impl Ledger {
             partials,
             counters,
             size: room::Size::default(),
+            sqlite_log: checkpoint::Log::default(),
             reserve,
             reserved: 0,
             sweep_after: PackNo(0),

@@ -1,7 +1,7 @@
 //! How much room there is, and how more is made.
 //!
 //! Allocated space is log files at their full length, payload files, partial files at
-//! the length they will have, the database file, the WAL and its index at their bounds, what callers have reserved,
+//! the length they will have, the database file, SQLite's log and its index at their bounds ([`super::checkpoint`]), what callers have reserved,
 //! and the reserve, held or given up.
 //! It never passes `max_bytes`: before a group is taken, room is made by using
 //! settled log files again, oldest first, by making new ones while the ceiling
@@ -13,7 +13,7 @@ use rusqlite::Connection;
 
 use super::counters::Home;
 use super::schema::PAGE;
-use super::{Durability, Ledger, LedgerResult, Options};
+use super::{Durability, Ledger, LedgerResult};
 use crate::event::Space;
 use crate::id::PackNo;
 use crate::time::Unix;
@@ -21,8 +21,6 @@ use crate::time::Unix;
 /// Log files made before settled ones are used again: a quarter of the usual 32,
 /// so that acked packs stay to be inspected while room is plenty.
 const FILES_KEPT: u64 = 8;
-/// A frame of the WAL: a page and its header.
-const FRAME: u64 = PAGE + 24;
 /// What one change adds to the database, with its share of every index: the mean
 /// of a pack row and an owed row is below half of it.
 pub(super) const CHANGE_BYTES: u64 = 1024;
@@ -34,20 +32,8 @@ pub(super) struct Size {
     pub(super) pages: u64,
     /// Those of them that hold nothing.
     pub(super) free: u64,
-    /// Frames in the WAL since it last began anew.
-    pub(super) frames: u64,
     /// The page bound SQLite was told.
     told: u64,
-}
-
-/// The bound on the WAL: two log files, at most 64 MiB (semantics 9).
-pub(super) fn wal_bytes(options: &Options) -> u64 {
-    (2 * options.log_file_bytes).clamp(1 << 20, 64 << 20)
-}
-
-/// The WAL index: 32 KiB for each 4,096 frames begun.
-const fn index_bytes(wal: u64) -> u64 {
-    (wal / FRAME / 4096 + 2) * (32 << 10)
 }
 
 impl Ledger {
@@ -56,10 +42,9 @@ impl Ledger {
     }
 
     fn outside_database(&self) -> u64 {
-        let wal = wal_bytes(&self.options);
         let files = self.log.allocated() + self.payloads.bytes() + self.partials.bytes();
         let kept = self.reserved + self.set_aside + self.reserve.state().wanted();
-        files + kept + wal + index_bytes(wal)
+        files + kept + self.checkpoint_bytes()
     }
 
     /// What the ceiling leaves unallocated.
@@ -108,15 +93,14 @@ impl Ledger {
 
     /// Reads how large database and WAL are.
     pub(super) fn measure(&mut self) -> LedgerResult<()> {
-        let number = |conn: &Connection, sql: &str, at: usize| -> rusqlite::Result<u64> {
+        let number = |conn: &Connection, sql: &str| -> rusqlite::Result<u64> {
             conn.prepare_cached(sql)?
-                .query_row([], |row| row.get::<_, i64>(at))
+                .query_row([], |row| row.get::<_, i64>(0))
                 .map(|n| n as u64)
         };
-        self.size.pages = number(&self.conn, "PRAGMA page_count", 0)?;
-        self.size.free = number(&self.conn, "PRAGMA freelist_count", 0)?;
-        self.size.frames = number(&self.conn, "PRAGMA wal_checkpoint(NOOP)", 1)?;
-        Ok(())
+        self.size.pages = number(&self.conn, "PRAGMA page_count")?;
+        self.size.free = number(&self.conn, "PRAGMA freelist_count")?;
+        self.measure_log()
     }
 
     /// What is set aside goes, oldest first, as far as it takes what settling and retiring
@@ -143,40 +127,6 @@ impl Ledger {
             self.conn
                 .pragma_update_and_check(None, "max_page_count", limit as i64, |_| Ok(()))?;
             self.size.told = limit;
-        }
-        Ok(())
-    }
-
-    /// Makes sure that `pages` more fit the WAL: past half its bound it is copied
-    /// back, past the bound it begins anew, waiting for readers to finish a call.
-    pub(super) fn make_wal_room(&mut self, pages: u64) -> LedgerResult<()> {
-        let bound = wal_bytes(&self.options);
-        if self.disk_is_full() && self.size.frames > 0 {
-            // What the WAL has taken of the disk is written over; what finds no room in the
-            // database stays in it.
-            match self.checkpoint("PASSIVE") {
-                Err(error) if !error.is_full() => return Err(error),
-                Ok(()) | Err(_) => {}
-            }
-        }
-        let wanted = (self.size.frames + pages) * FRAME;
-        if wanted > bound && self.size.frames > 0 {
-            self.checkpoint("RESTART")?;
-        } else if self.size.frames * FRAME > bound / 2 {
-            self.checkpoint("PASSIVE")?;
-        }
-        Ok(())
-    }
-
-    fn checkpoint(&mut self, how: &str) -> LedgerResult<()> {
-        let sql = format!("PRAGMA wal_checkpoint({how})");
-        let (log, done) = self
-            .conn
-            .prepare_cached(&sql)?
-            .query_row([], |row| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))?;
-        if log == done {
-            // All of it is in the database: the next write begins the WAL anew.
-            self.size.frames = 0;
         }
         Ok(())
     }

@@ -305,6 +305,6 @@ fn settle_down(conn: &Connection) -> rusqlite::Result<()> {
 
 /// How long one connection waits for another: a reader holds its snapshot for
 /// one call only, so this is never reached unless something hangs.
-const BUSY: Duration = Duration::from_secs(5);
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 /// Every statement of the hot path stays prepared.
 const STATEMENTS: usize = 64;
