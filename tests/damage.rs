@@ -60,7 +60,7 @@ impl Master {
 
     fn copied(from: &Path) -> TempDir {
         let dir = state::folder();
-        copy(from, dir.path());
+        harness::files::copy_all(from, dir.path());
         dir
     }
 
@@ -72,19 +72,6 @@ impl Master {
         relay_core::change::Snapshot {
             epoch: relay_core::id::BootEpoch(snapshot.epoch.0 - 1),
             ..snapshot
-        }
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a folder");
-    for entry in fs::read_dir(from).expect("a folder") {
-        let entry = entry.expect("an entry");
-        let to = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), to).expect("it copies");
         }
     }
 }

@@ -133,11 +133,7 @@ fn a_newer_schema_and_another_node_are_refused_by_name() {
     let other = Ledger::open(dir.path(), options.clone(), NOW)
         .err()
         .expect("a refusal");
-    let later = rusqlite::Connection::open(dir.path().join("ledger.db")).expect("the database");
-    later
-        .execute_batch("DELETE FROM meta WHERE name = 'schema'; PRAGMA user_version = 99")
-        .expect("a later release wrote it");
-    drop(later);
+    harness::earlier::postdate(dir.path());
     let newer = Ledger::open(dir.path(), options, NOW)
         .err()
         .expect("a refusal");
@@ -210,11 +206,12 @@ fn a_damaged_row_is_taken_out_of_the_way_and_named() {
     assert_eq!(
         *named,
         reader
-            .quarantine(10)
+            .quarantine_page(None, 10)
             .expect("it is kept")
+            .entries
             .into_iter()
             .rev()
-            .map(undated)
+            .map(|(_, entry)| undated(entry))
             .collect::<Vec<_>>()
     );
     assert_eq!(reader.fetch(due(PackNo(2))).expect("an answer"), None);

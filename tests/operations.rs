@@ -1,8 +1,8 @@
 //! The runbooks of `docs/OPERATIONS.md`, run: every command in them is given to real
 //! daemons and must print what the page says.
 //!
-//! The page is the script. In a block of `console`, a line `$ edgectl …` is a command and
-//! what follows is its output; a comment `<!-- stage: … -->` sets the scene for what comes
+//! The page is the script. In a block of `console`, a line `$ edgectl …`, `$ edged …`, or
+//! one that stops, starts, copies or lists, is a command and what follows is its output; a comment `<!-- stage: … -->` sets the scene for what comes
 //! next, and every section begins on a fresh one. What no two runs share is made stable
 //! first (`operations/stable.rs`). `EDGED_BLESS=1` writes the page anew from what was
 //! printed.
@@ -41,13 +41,20 @@ fn the_runbooks_say_what_the_commands_print() {
 fn perform(page: &str) -> String {
     let mut stage = Stage::new();
     let mut out = String::new();
-    let (mut inside, mut skipping) = (false, false);
+    let (mut inside, mut skipping, mut is_set) = (false, false, true);
     for line in page.lines() {
         if line.starts_with("## ") {
             stage = Stage::new();
+            is_set = true;
         }
         if let Some(cue) = cue(line) {
-            stage.set(cue);
+            is_set &= stage.set(cue);
+        }
+        if !is_set {
+            // This machine cannot show it: the page is left as it is.
+            out += line;
+            out.push('\n');
+            continue;
         }
         if line.starts_with("```") {
             inside = line == "```console";

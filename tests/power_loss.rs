@@ -10,7 +10,7 @@
 use std::env;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use harness::daemon::Recording;
@@ -194,7 +194,7 @@ fn take(step: &Step, cache: &mut Cache, facts: &mut Facts) {
 fn record(folder: &Path, seed: u64, durability: &str) -> Vec<Step> {
     let work = memory();
     let state = work.path().join("state");
-    copy(folder, &state);
+    harness::files::copy_all(folder, &state);
     let trace = work.path().join("strace").display().to_string();
     let tracer = Recording::tracer_of_files(&trace);
     let done = Command::new(tracer[0])
@@ -215,19 +215,6 @@ fn record(folder: &Path, seed: u64, durability: &str) -> Vec<Step> {
     assert!(done.status.success(), "the child: {said}");
     let recording = Recording::read(&std::fs::read(&trace).expect("strace wrote it"));
     steps(&recording, &state)
-}
-
-fn copy(from: &Path, to: &PathBuf) {
-    std::fs::create_dir(to).expect("room for a folder");
-    for entry in std::fs::read_dir(from).expect("a folder") {
-        let path = entry.expect("a name").path();
-        let to = to.join(path.file_name().expect("it has one"));
-        if path.is_dir() {
-            copy(&path, &to);
-        } else {
-            std::fs::copy(&path, &to).expect("room for a file");
-        }
-    }
 }
 
 /// A folder in memory, if the machine has such: thousands of files are written and synced.

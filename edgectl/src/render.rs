@@ -7,6 +7,7 @@
 mod audit;
 mod inbox;
 mod json;
+mod keeping;
 mod order;
 mod relay;
 mod segment;
@@ -18,6 +19,7 @@ mod why;
 pub(crate) use audit::{audit, audit_csv, audit_pruned, audit_sums, audit_verdict};
 pub(crate) use inbox::{arrival, inbox, taken};
 pub(crate) use json::{document, followed_json, json_line, status_json, taken_json, version_json};
+pub(crate) use keeping::quarantine;
 pub(crate) use order::{
     Deed, acted, dropped, kicked, limits, paused, paused_json, peer_changed_json, resumed,
     resumed_json,

@@ -8,8 +8,8 @@ mod sample;
 use ask::ask;
 use edgectl::Exit;
 use edged_rpc::{
-    Confirmed, InboxConfirm, InboxFilter, InboxList, Ladder, Moment, Page, Paging, PauseView,
-    Pausing, PeerList, RelayList, RelayStatus, Request, Response, Scope, SegmentDetail,
+    Confirmed, InboxConfirm, InboxFilter, InboxList, KeepingView, Ladder, Moment, Page, Paging,
+    PauseView, Pausing, PeerList, RelayList, RelayStatus, Request, Response, Scope, SegmentDetail,
     SegmentList, State, StatusReport, StorageView, Success, Target,
 };
 use fake::Fake;
@@ -190,6 +190,7 @@ fn relay_status() {
         let report = StatusReport {
             status: status(),
             books: books_shown,
+            keeping: KeepingView::default(),
         };
         ask(
             args,
@@ -236,7 +237,8 @@ Books
     json.has(r#""queue_depth":{"scheduled":12,"inflight":2,"acked":847,"failed":3,"deadletter":5,"total":869}"#);
     json.has(r#""rtt_ms":1.2,"#);
     json.has("\"paused\":false,\"pauses\":[],");
-    json.has("\"queried_at\":\"1970-01-01T00:00:01.000Z\"}\n");
+    json.has("\"queried_at\":\"1970-01-01T00:00:01.000Z\",\"quarantine\":{\"entries\":0,");
+    json.has("\"spools\":[],\"sinks\":[]}\n");
     run(&["relay", "status", "--json", "--books"], true).has(r#""books":[{"peer_id":"beta","#);
 }
 
@@ -250,6 +252,7 @@ fn relay_status_shows_limits_and_a_disabled_relay() {
         let report = StatusReport {
             status,
             books: None,
+            keeping: KeepingView::default(),
         };
         let request = Request::RelayStatus(RelayStatus::default());
         ask(&["relay", "status"], request, Response::Status(report))
@@ -291,6 +294,7 @@ fn relay_status_shows_what_is_paused_and_what_is_full() {
         let report = StatusReport {
             status: paused.clone(),
             books: None,
+            keeping: KeepingView::default(),
         };
         let request = Request::RelayStatus(RelayStatus::default());
         ask(args, request, Response::Status(report))
@@ -323,6 +327,7 @@ fn relay_status_watches_until_the_daemon_goes() {
             daemon.say(&Response::Status(StatusReport {
                 status,
                 books: None,
+                keeping: KeepingView::default(),
             }));
         }
         daemon.hear();

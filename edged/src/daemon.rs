@@ -6,6 +6,7 @@
 //! the socket stops accepting, the driver drains, links close, the journal
 //! writes what was asked of it, the lock is given back.
 
+mod opening;
 mod wanted;
 
 use std::path::PathBuf;
@@ -14,16 +15,17 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use certs::{DefaultTimeProvider, Identity};
-use relay_core::age::Gap;
 use relay_core::backoff::Backoff;
 use relay_core::change::Snapshot;
-use relay_core::ledger::{Care, Ledger, Options};
+use relay_core::ledger::Ledger;
 use relay_core::limits::KEEP_MARKS;
 use relay_core::poison::Panic;
 use relay_core::scheduler::Scheduler;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+
+pub(crate) use opening::ledger_options;
 
 use crate::clock;
 use crate::config::{Config, Durability, Effective, Peer, PeerName};
@@ -71,7 +73,7 @@ pub async fn run_loaded(
 ) -> anyhow::Result<()> {
     let (config, running) = (Arc::new(config), Arc::new(running));
     let lock = StateLock::take(&config.node.state_dir).context("cannot start edged")?;
-    let (ledger, snapshot) = open_ledger(&config).context("cannot start edged")?;
+    let (ledger, snapshot) = opening::open(&config).context("cannot start edged")?;
     let stores = Stores::start(ledger).context("cannot start edged")?;
     let result = serve((&config, running), &snapshot, &stores, stop).await;
     stores.lower();
@@ -185,6 +187,7 @@ async fn serve(
     let spools = tokio::spawn(spools);
     let sink = tokio::spawn(sink::run(desk.clone(), socket_stop.clone()));
     let clients = tokio::spawn(socket.serve(desk, closing.clone(), socket_stop.clone()));
+    tell_systemd(&sd_notify::NotifyState::Status(""));
     tell_systemd(&sd_notify::NotifyState::Ready);
     let panics = last_panics(config, snapshot, &transport);
     let ended = Driver::new(scheduler, hands)
@@ -219,83 +222,6 @@ fn last_panics(config: &Config, snapshot: &Snapshot, transport: &Transport) -> V
 fn tell_systemd(state: &sd_notify::NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(std::slice::from_ref(state)) {
         tracing::debug!(%error, "No service manager was told");
-    }
-}
-
-/// How the ledger of this node is kept.
-pub(crate) fn ledger_options(config: &Config) -> anyhow::Result<Options> {
-    let node = config.node.id.clone();
-    let mut options = Options::new(node, config.storage.max_bytes.0, random()?);
-    options.reserve = config.storage.reserve.0;
-    options.log_file_bytes = config.storage.log_file().0;
-    options.inbox_max_bytes = config.inbox.max_bytes.0;
-    options.durability = match config.storage.durability {
-        Durability::Synced => relay_core::ledger::Durability::Synced,
-        Durability::Written => relay_core::ledger::Durability::Written,
-    };
-    options.keep_acked = config.storage.keep_acked;
-    options.keep_acked_rows = u64::from(config.storage.keep_acked_rows);
-    options.keep_expired = config.storage.keep_expired;
-    options.keep_known = config.inbox.keep_known;
-    Ok(options)
-}
-
-fn open_ledger(config: &Config) -> anyhow::Result<(Ledger, Snapshot)> {
-    let options = ledger_options(config)?;
-    let mut away = Gap::First;
-    let opened = Ledger::open_at(&config.node.state_dir, options, |last| {
-        let (gap, now) = clock::start(last);
-        away = gap;
-        (now, Some(clock::stamp(now)))
-    })?;
-    tell_gap(away);
-    tell_care(opened.0.care());
-    Ok(opened)
-}
-
-/// What was damaged, and what became of it.
-fn tell_care(care: &Care) {
-    if care.mended > 0 || care.reindexed {
-        warn!(
-            words = care.mended,
-            indexes = care.reindexed,
-            "Damage in the ledger was put right"
-        );
-    }
-    if care.unnamed > 0 {
-        info!(
-            packs = care.unnamed,
-            "The log holds packs no row names: a crash cut a group short, or the database is older than its log"
-        );
-    }
-    for path in &care.set_aside {
-        warn!(path = %path.display(), "What is no file of ours was set aside");
-    }
-    if let Some(salvaged) = &care.salvaged {
-        warn!(
-            why = %salvaged.why, rows = salvaged.rows, set_aside = ?salvaged.set_aside,
-            "The database was damaged: it is set aside, and rebuilt from what could be read"
-        );
-    }
-    if !care.quarantined.is_empty() {
-        let (entries, segments) = (care.quarantined.len(), care.segments());
-        warn!(
-            entries,
-            segments, "Damaged rows are in quarantine (relay status --books)"
-        );
-    }
-}
-
-/// How long we were away, and whether that is believed.
-fn tell_gap(away: Gap) {
-    match away {
-        Gap::First => {}
-        Gap::Passed(time) => info!(seconds = time.as_secs(), "Was away"),
-        Gap::Clamped => warn!(
-            counted = ?relay_core::limits::LONGEST_GAP,
-            "The wall clock says that we were away for longer than what lives here is aged by"
-        ),
-        Gap::Untrusted => warn!("The wall clock stands in the past: nothing here has aged since"),
     }
 }
 

@@ -21,6 +21,7 @@ use crate::readers::Readers;
 use crate::running::Running;
 use crate::staging::Staging;
 use crate::transport::Transport;
+use crate::ways::Ways;
 
 /// Handles on everything a client may ask of.
 #[derive(Clone)]
@@ -45,6 +46,8 @@ pub struct Desk {
     pub room: Arc<Semaphore>,
     /// Where links stand.
     pub transport: Arc<Transport>,
+    /// What spools and sink are at.
+    pub(crate) ways: Ways,
     puts: Arc<AtomicU64>,
     chance: Arc<AtomicU64>,
 }
@@ -108,6 +111,7 @@ impl Desk {
             staging,
             room: Arc::new(Semaphore::new(ROOM)),
             transport,
+            ways: Ways::default(),
             puts: Arc::new(AtomicU64::new(1)),
             chance: Arc::new(AtomicU64::new(seed)),
         }

@@ -53,6 +53,13 @@ fn text(checked: &Checked, repair: bool) -> String {
     let mut lines = Vec::new();
     let care = &checked.care;
     let done = if repair { "" } else { "would be " };
+    if let Some(migrated) = &care.migrated {
+        let (from, to) = (migrated.from, migrated.to);
+        lines.push(format!("schema: {done}taken from {from} to {to}"));
+        if let (true, Ok(copy)) = (repair, &migrated.copy) {
+            lines.push(format!("what it was is kept: {}", copy.display()));
+        }
+    }
     if care.mended > 0 {
         lines.push(format!(
             "write-ahead log: {} words {done}put right",
@@ -131,6 +138,7 @@ fn document(checked: &Checked, repair: bool) -> Value {
         set_aside,
         salvaged,
         quarantined,
+        migrated,
         unnamed,
     } = &checked.care;
     let owed: BTreeMap<&str, u64> = checked
@@ -142,6 +150,11 @@ fn document(checked: &Checked, repair: bool) -> Value {
         "schema": "fsck/1",
         "repaired": repair,
         "sound": checked.is_sound() || repair && checked.bad.is_empty(),
+        "migrated": migrated.as_ref().map(|done| json!({
+            "from": done.from,
+            "to": done.to,
+            "copy": done.copy.as_ref().ok(),
+        })),
         "wal_words_mended": mended,
         "reindexed": reindexed,
         "set_aside": set_aside,

@@ -49,5 +49,6 @@ pub mod staging;
 pub mod telemetry;
 pub mod touch;
 pub mod transport;
+mod ways;
 
 pub use daemon::run;

@@ -31,6 +31,7 @@ use crate::config;
 use crate::desk::Desk;
 use crate::journal;
 use crate::socket::picture::Painter;
+use crate::ways::{self, Notice};
 use dir::Dir;
 use exec::Exec;
 
@@ -84,6 +85,9 @@ pub(crate) async fn run(desk: Desk, stop: CancellationToken) {
     };
     info!(sink = %desk.config.inbox.sink, "Arrivals go to a sink");
     let lease = desk.config.inbox.lease.min(LEASE);
+    let notice = desk
+        .ways
+        .hang(ways::Kind::Sink, desk.config.inbox.sink.to_string());
     let mut sink = Sink {
         kind,
         lease,
@@ -95,6 +99,8 @@ pub(crate) async fn run(desk: Desk, stop: CancellationToken) {
         unable: 0,
         rests: Mono(0),
         repeats: Repeats::default(),
+        notice,
+        refused: 0,
     };
     let ended = tokio::select! {
         ended = sink.serve() => ended,
@@ -121,6 +127,9 @@ struct Sink {
     unable: u32,
     rests: Mono,
     repeats: Repeats<String>,
+    notice: Notice,
+    /// Arrivals parked as refused since the start.
+    refused: usize,
 }
 
 impl Sink {
@@ -191,6 +200,7 @@ impl Sink {
             self.renew = clock::now().mono + self.lease / 3;
         }
         self.in_hand.extend(taken.iter().map(|item| item.id));
+        self.notice.has_in_hand(self.in_hand.len());
         let (node, now) = self.desk.look().await.map_err(|gone| gone.to_string())?;
         let painter = Painter::new(&self.desk, &node, now);
         let arrivals = taken.drain(..).map(|item| {
@@ -218,6 +228,12 @@ impl Sink {
                 Fate::Again(rest) => self.lease_for(vec![segment], rest).await?,
             }
         }
+        self.notice.has_in_hand(self.in_hand.len());
+        self.refused += refused.len();
+        self.notice.did(confirmed.len());
+        if !(refused.is_empty() && confirmed.is_empty()) {
+            self.notice.works(self.refused);
+        }
         if !refused.is_empty() {
             let journal = &self.desk.journal;
             journal.settle(refused, journal::Fate::Refuse).await?;
@@ -238,10 +254,12 @@ impl Sink {
     /// It is the sink, or what is around it, that can do nothing just now.
     fn rest(&mut self) {
         self.unable = self.unable.saturating_add(1);
+        self.notice.stuck(ways::At::Unable);
         self.rests = clock::now().mono + UNABLE.wait(self.unable, u64::MAX);
     }
 
     fn say_unable(&mut self, found: &str) {
+        self.notice.erred(found);
         let says = self.repeats.says(found.to_owned(), clock::now().mono);
         if let Some(kept_back) = says {
             warn!(found, kept_back, "The sink cannot work, and arrivals wait");
@@ -258,6 +276,7 @@ impl Sink {
         match tried {
             Tried::Done => debug!(%segment, "An arrival is handed on"),
             Tried::Failed | Tried::Waits => {
+                self.notice.erred(format!("{segment}: {found}"));
                 let key = match fate {
                     Fate::Refuse => segment.to_string(),
                     Fate::Confirm | Fate::Again(_) => found.to_owned(),

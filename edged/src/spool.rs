@@ -30,8 +30,9 @@ use crate::event::Answer;
 use crate::folder::Folder;
 use crate::single::Told;
 use crate::socket::refusal;
+use crate::ways::{At, Kind, Notice};
 use files::{Files, Found, Name};
-use take::{Trouble, Words};
+use take::{Trouble, Words, blocking};
 
 /// Between two looks at a folder in which nothing happens.
 const LOOK: Duration = Duration::from_millis(500);
@@ -84,6 +85,7 @@ struct Watcher {
     /// Files that could not be put: they are left out until the folder is looked at anew.
     shunned: BTreeSet<FileMark>,
     repeats: Repeats<(Name, String)>,
+    notice: Notice,
     /// How often in a row there was no room.
     full: u32,
 }
@@ -104,7 +106,9 @@ impl Watcher {
         let ours = rows.iter().filter(|row| row.from.folder == path);
         let known = ours.map(|row| (row.from.file, row.segment)).collect();
         let number = desk.config.spools.iter().position(|other| other == spool);
+        let notice = desk.ways.hang(Kind::Spool, path.to_string());
         Self {
+            notice,
             words: Words::new(&desk.config, spool),
             number: number.unwrap_or_default(),
             path,
@@ -171,6 +175,7 @@ impl Watcher {
                 passed += 1;
             }
         }
+        let left = passed - self.shunned.len();
         let fresh: Vec<Found> = found
             .into_iter()
             .filter(|found| found.verdict == Verdict::Put)
@@ -185,6 +190,7 @@ impl Watcher {
                 Then::Stop => return Err(GoingDown),
             }
         }
+        self.notice.works(left + self.shunned.len());
         if !fresh.is_empty() && std::mem::take(&mut self.full) > 0 {
             info!(folder = %self.path, "A spool goes on");
         }
@@ -279,6 +285,7 @@ impl Watcher {
                 Ok(Answer::Admitted | Answer::Known(..)) | Err(_) => return Err(GoingDown),
             }
         }
+        self.notice.did(taken.len());
         self.remove(files, &taken).await?;
         Ok(then)
     }
@@ -302,6 +309,8 @@ impl Watcher {
 
     /// Says why the whole folder waits: one trouble, whatever file comes first.
     fn waits(&mut self, name: &Name, why: &RpcError) {
+        self.notice.erred(&*why.message);
+        self.notice.stuck(At::Waiting);
         let key = (Name::default(), why.code.clone());
         if self.repeats.says(key, clock::now().mono).is_some() {
             warn!(folder = %self.path, file = %name, found = %why.message, hint = %why.hint, "A spool waits");
@@ -345,8 +354,12 @@ impl Watcher {
             self.complain(&Name::default(), &format!("it cannot be synced: {error}"));
             return Ok(());
         }
-        let rows = gone.iter().filter_map(|mark| self.known.remove(mark));
-        self.desk.unspool(rows.collect()).await
+        let rows = gone
+            .iter()
+            .filter_map(|mark| self.known.remove(mark))
+            .collect();
+        self.notice.has_in_hand(self.known.len());
+        self.desk.unspool(rows).await
     }
 
     /// Gives a name to what a removal cut short has left without one.
@@ -361,6 +374,12 @@ impl Watcher {
 
     /// Says what is wrong with a file, or with the folder if it has no name.
     fn complain(&mut self, name: &Name, found: &str) {
+        if name.is_empty() {
+            self.notice.erred(found);
+            self.notice.stuck(At::Unable);
+        } else {
+            self.notice.erred(format!("{name}: {found}"));
+        }
         let key = (name.clone(), found.to_owned());
         let Some(kept_back) = self.repeats.says(key, clock::now().mono) else {
             return;
@@ -372,12 +391,4 @@ impl Watcher {
             warn!(%folder, file = %name, found, kept_back, "A file in a spool is passed over");
         }
     }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
-) -> std::io::Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(std::io::Error::other)?
 }

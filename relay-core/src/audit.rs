@@ -67,11 +67,13 @@ pub enum AuditEvent {
     StorageQuarantined,
     /// A damaged database was set aside, and rebuilt from what could be read.
     StorageSalvaged,
+    /// A database of an earlier release was taken to our schema.
+    StorageMigrated,
 }
 
 impl AuditEvent {
     /// Every event.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::BandwidthConfigured,
         Self::Paused,
         Self::Resumed,
@@ -97,6 +99,7 @@ impl AuditEvent {
         Self::StorageUnreadable,
         Self::StorageQuarantined,
         Self::StorageSalvaged,
+        Self::StorageMigrated,
     ];
 
     /// The name in records, queries and exports.
@@ -128,6 +131,7 @@ impl AuditEvent {
             Self::StorageUnreadable => "relay.storage.unreadable",
             Self::StorageQuarantined => "relay.storage.quarantined",
             Self::StorageSalvaged => "relay.storage.salvaged",
+            Self::StorageMigrated => "relay.storage.migrated",
         }
     }
 
@@ -153,7 +157,8 @@ impl AuditEvent {
             | Self::PoisonIsolated
             | Self::StorageUnreadable
             | Self::StorageQuarantined
-            | Self::StorageSalvaged => "relay",
+            | Self::StorageSalvaged
+            | Self::StorageMigrated => "relay",
             Self::AccessDenied => "auth",
             Self::ConfigReloaded
             | Self::AuditPruned

@@ -22,6 +22,7 @@
 //! parked                          what bulk orders are about
 //! opening                         before anything else
 //! care     → check, salvage       whatever lies in the folder, it opens; fsck says how
+//! downgrade                       what is kept before a migration
 //! ```
 
 mod age;
@@ -34,6 +35,7 @@ mod check;
 mod checkpoint;
 mod commit;
 mod counters;
+mod downgrade;
 mod error;
 mod expired;
 mod files;
@@ -87,6 +89,7 @@ pub use bodies::Loaded;
 pub use care::Care;
 pub use checkpoint::Overgrown;
 pub use commit::{GroupStats, Report, Staged};
+pub use downgrade::Migrated;
 pub use error::{LedgerError, ReadError};
 pub use fsck::{BadPack, Checked, look as fsck_look, repair as fsck_repair};
 pub use inbox::{ConfirmOutcome, InboxFilter, InboxItem, InboxState};
@@ -94,7 +97,7 @@ pub use inspect::Inspection;
 pub use list::{DeliveryFilter, DeliveryRow, Listing, Place, SegmentRow, Tally};
 pub use overdue::Expired;
 pub use parked::Parked;
-pub use quarantine::Quarantined;
+pub use quarantine::{QuarantinePage, Quarantined};
 pub use reader::Reader;
 pub use salvage::Salvaged;
 pub use sweep::Swept;
@@ -104,6 +107,7 @@ use crate::change::{Book, Depth};
 use crate::delivery::StateName;
 use crate::event::Space;
 use crate::id::{BootEpoch, LaneNo, LedgerId, NodeId, NodeNo, PackNo, ReceiptNo};
+use crate::time::Unix;
 use bodies::Bodies;
 use counters::Counters;
 use files::LogFiles;
@@ -131,6 +135,8 @@ pub enum Durability {
 pub struct Options {
     /// Whose it is; a ledger opens for the node that made it only.
     pub node: NodeId,
+    /// What the wall clock says: it names what is kept before a migration.
+    pub wall: Unix,
     /// 64 random bits: the ledger's id, if it is made by this call.
     pub entropy: u64,
     /// The ceiling on space allocated under the folder.
@@ -168,6 +174,7 @@ impl Options {
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         Self {
             node,
+            wall: Unix(0),
             entropy,
             max_bytes,
             reserve: 0,

@@ -127,6 +127,23 @@ pub fn allocated(dir: &Path) -> u64 {
     sum
 }
 
+/// Copies a folder and all in it to one that need not be there.
+///
+/// # Panics
+/// If it cannot be read, or there is no room.
+pub fn copy_all(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("room for a folder");
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_all(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), &to).expect("room for a file");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,9 @@
 
 pub mod daemon;
 pub mod disk;
+pub mod earlier;
 pub mod files;
+pub mod kills;
 pub mod node;
 pub mod oracle;
 pub mod power;

@@ -2,6 +2,7 @@
 //! for all times, addresses, ages and counts that depend on the moment.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -36,6 +37,25 @@ static VOLATILE: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
             "Available Tokens:${1}65,536 (100% of burst)",
         ),
         (r"Throttle Count:( +)[1-9]\d*", "Throttle Count:${1}14"),
+        // How much fits before a full node says no depends on the moment.
+        (
+            r"Scheduled:( +)\d\d( +)\(\d+ MiB",
+            "Scheduled:${1}30${2}(30 MiB",
+        ),
+        (r"(Total|Acked):( +)\d\d$", "${1}:${2}30"),
+        (r"[\d.]+ MiB of 64 MiB hold", "57.9 MiB of 64 MiB hold"),
+        (r"(beta +dialing .* inflight)   .*", "$1"),
+        (r"(/var/spool/edged) +working", "$1         working"),
+        // Counters of the last minute are rows, too.
+        (r"(rebuilt from |rows=)\d\d\b", "${1}37"),
+        (r"(peer_down +beta +)\d\d  \d\d MiB", "${1}30  30 MiB"),
+        (r"beta( +)(\S+ +)\d\d waiting", "beta${1}${2}30 waiting"),
+        (
+            r"(puts_refused|disk_full) \(.*\)",
+            "$1 (57.9 MiB of 64 MiB)",
+        ),
+        (r"\d{8}T\d{6}Z", "20260131T120000Z"),
+        (r"process \d+", "process 1234"),
     ]
     .into_iter()
     .map(|(pattern, value)| (Regex::new(pattern).expect("a pattern"), value))
@@ -44,6 +64,30 @@ static VOLATILE: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
 
 /// An id of a segment.
 static ID: LazyLock<Regex> = LazyLock::new(|| Regex::new("seg-[0-9a-f]{32}").expect("a pattern"));
+
+/// Where things lie in a run, and on the page.
+#[derive(Debug)]
+pub(crate) struct Places(Vec<(String, &'static str)>);
+
+impl Places {
+    /// Each by its real path, and by the page's.
+    pub(crate) fn new<const N: usize>(all: [(&Path, &'static str); N]) -> Self {
+        let pairs = all.map(|(real, shown)| (real.display().to_string(), shown));
+        Self(pairs.into())
+    }
+
+    /// A command of the page with the paths of this run.
+    pub(crate) fn real(&self, line: &str) -> String {
+        let replace = |line: String, (real, shown): &(String, &str)| line.replace(shown, real);
+        self.0.iter().fold(line.to_owned(), replace)
+    }
+
+    /// What was printed with the paths of the page.
+    pub(crate) fn shown(&self, text: &str) -> String {
+        let replace = |text: String, (real, shown): &(String, &str)| text.replace(real, shown);
+        self.0.iter().fold(text.to_owned(), replace)
+    }
+}
 
 /// What the page calls each segment.
 #[derive(Debug, Default)]

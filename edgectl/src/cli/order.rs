@@ -30,6 +30,15 @@ pub(crate) enum RelayVerb {
     /// Deliveries that were parked, and what to do with them
     #[command(subcommand)]
     Deadletter(DeadletterVerb),
+    /// What was damaged and taken out of the way of the rest
+    #[command(subcommand)]
+    Quarantine(QuarantineVerb),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum QuarantineVerb {
+    /// Each entry, newest first: what it was, where it lay, what it costs
+    List(PageArgs),
 }
 
 #[derive(Debug, Args)]

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use edged_rpc::{BookView, Confirmed, InboxView, StatusReport, StatusView, VersionView};
+use edged_rpc::{
+    BookView, Confirmed, InboxView, KeepingView, StatusReport, StatusView, VersionView,
+};
 use serde::Serialize;
 
 use super::sly;
@@ -45,13 +47,20 @@ pub(crate) fn status_json(report: &StatusReport) -> String {
         status: &'a StatusView,
         #[serde(skip_serializing_if = "Option::is_none")]
         books: Option<&'a [BookView]>,
+        #[serde(flatten)]
+        keeping: &'a KeepingView,
     }
-    let StatusReport { status, books } = report;
+    let StatusReport {
+        status,
+        books,
+        keeping,
+    } = report;
     document(
         "relay.status/1",
         &Body {
             status,
             books: books.as_deref(),
+            keeping,
         },
     )
 }

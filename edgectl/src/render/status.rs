@@ -6,18 +6,25 @@ use edged_rpc::{
 };
 
 use super::order::scope_words;
-use super::plain;
 use super::table::table;
+use super::{keeping, plain};
 use crate::units::{age, bytes, grouped};
 
 /// The whole page; one line when the relay is off.
 pub(crate) fn status(report: &StatusReport) -> String {
-    let StatusReport { status, books } = report;
+    let StatusReport {
+        status,
+        books,
+        keeping,
+    } = report;
     if !status.enabled {
         return "relay: disabled\n".to_owned();
     }
     let mut out = String::new();
     relay(status, &mut out);
+    if let Some(quarantined) = keeping::quarantined(keeping) {
+        line(&mut out, "Quarantine:", quarantined);
+    }
     queue(status, &mut out);
     bandwidth(&status.bandwidth, &mut out);
     out += "\nPeers\n";
@@ -27,6 +34,7 @@ pub(crate) fn status(report: &StatusReport) -> String {
     for at in &status.peers {
         out += &peer(at);
     }
+    out += &keeping::ways(keeping);
     if let Some(books) = books {
         out += "\nBooks\n";
         out += &ledger(books);

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use edged_rpc::{
-    Pausing, RelayBandwidth, RelayList, RelayPause, RelayResume, RelayStatus, RelayWhy, Scope,
-    Standing,
+    Pausing, QuarantineList, RelayBandwidth, RelayList, RelayPause, RelayResume, RelayStatus,
+    RelayWhy, Scope, Standing,
 };
 
 use super::{Context, act};
 use crate::cli::{
-    BandwidthArgs, PauseArgs, RelayConfigVerb, RelayListArgs, RelayVerb, ScopeArgs, StatusArgs,
-    WhyArgs,
+    BandwidthArgs, PageArgs, PauseArgs, QuarantineVerb, RelayConfigVerb, RelayListArgs, RelayVerb,
+    ScopeArgs, StatusArgs, WhyArgs,
 };
 use crate::exit::Failure;
 use crate::render;
@@ -33,7 +33,17 @@ pub(super) fn perform(verb: RelayVerb, context: &mut Context<'_, '_>) -> Result<
         RelayVerb::Hold(args) => act::hold(args, context),
         RelayVerb::Release(args) => act::release(args, context),
         RelayVerb::Deadletter(verb) => act::deadletter(verb, context),
+        RelayVerb::Quarantine(QuarantineVerb::List(page)) => quarantine(page, context),
     }
+}
+
+fn quarantine(page: PageArgs, context: &mut Context<'_, '_>) -> Result<(), Failure> {
+    let which = QuarantineList { page: page.into() };
+    let page = context.connect()?.quarantine(&which)?;
+    context.print(|json| match json {
+        true => render::document("relay.quarantine.list/1", &page),
+        false => render::quarantine(&page),
+    })
 }
 
 fn status(args: &StatusArgs, context: &mut Context<'_, '_>) -> Result<(), Failure> {

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Acted, AuditPruned, AuditSums, AuditVerdict, AuditView, BlockedView, Changed, CountersView,
     DeadletterView, DeliveryView, Digest, Durability, Id, Ids, InboxView, KeyView, LaneView,
-    LimitsChanged, Page, Paused, PeerDetail, PeerView, RelayConfigView, ReloadView, SegmentDetail,
-    SegmentView, StatusReport, VersionView, WhyReport,
+    LimitsChanged, Page, Paused, PeerDetail, PeerView, QuarantineView, RelayConfigView, ReloadView,
+    SegmentDetail, SegmentView, StatusReport, VersionView, WhyReport,
 };
 
 /// All the daemon can answer.
@@ -82,6 +82,8 @@ pub enum Response {
     Why(WhyReport),
     /// What blocks how much of all that waits, the most first.
     Blocked(Page<BlockedView>),
+    /// A page of what was damaged, newest first.
+    Quarantine(Page<QuarantineView>),
 }
 
 /// A segment is on stable storage and will be delivered.

@@ -13,7 +13,7 @@
 //!
 //! Files: `message` has what is asked, `answer` what is answered, `order` what operators order, `setup`
 //! what the daemon is set to, `view`, `status` and
-//! `state` the pictures answers carry, `frame` the bytes, `client` the blocking [`Client`] and [`Producer`]; `asynchronous` the
+//! `state` the pictures answers carry, `keeping` what the node says of damage, spools and sink, `frame` the bytes, `client` the blocking [`Client`] and [`Producer`]; `asynchronous` the
 //! same for tokio, behind the feature `tokio`. This crate
 //! opens no socket but the one it is given a path for, and knows nothing of the relay.
 
@@ -24,6 +24,7 @@ mod audit;
 mod client;
 pub mod frame;
 mod id;
+mod keeping;
 mod message;
 mod moment;
 mod order;
@@ -38,6 +39,7 @@ pub use audit::*;
 pub use client::*;
 pub use frame::{FrameError, MAX_CHUNK, MAX_FRAME, MAX_RAW};
 pub use id::*;
+pub use keeping::*;
 pub use message::*;
 pub use moment::*;
 pub use order::*;

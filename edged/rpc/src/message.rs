@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::Response;
 use crate::{
     AuditAsk, AuditPrune, ConfigCheck, ConfigShow, DeadletterInspect, Ids, LaneBudget, LaneList,
-    PeerDrop, PeerInspect, PeerKick, RelayAct, RelayBandwidth, RelayPause, RelayResume, RelayWhy,
-    RpcError, State,
+    PeerDrop, PeerInspect, PeerKick, QuarantineList, RelayAct, RelayBandwidth, RelayPause,
+    RelayResume, RelayWhy, RpcError, State,
 };
 
 /// Most members of one batch: its answer stays a small frame (64 KiB of ids).
@@ -144,6 +144,8 @@ pub enum Request {
     RelayWhy(RelayWhy),
     /// Answered [`Response::Blocked`].
     RelayWhyAll,
+    /// Answered [`Response::Quarantine`].
+    QuarantineList(QuarantineList),
 }
 
 /// Where a put goes.

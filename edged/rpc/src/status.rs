@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Durability, LinkState, Moment, Pausing, Scope};
+use crate::{Durability, KeepingView, LinkState, Moment, Pausing, Scope};
 
 /// What `relay status` shows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -14,6 +14,8 @@ pub struct StatusReport {
     pub status: StatusView,
     /// The books, when asked for.
     pub books: Option<Vec<BookView>>,
+    /// Damage, spools and sink.
+    pub keeping: KeepingView,
 }
 
 /// The relay at one moment (`relay.status/1`).

@@ -68,6 +68,7 @@ const fn is_order(request: &Request) -> bool {
         | Request::RelayList(_)
         | Request::RelayWhy(_)
         | Request::RelayWhyAll
+        | Request::QuarantineList(_)
         | Request::RelayConfig
         | Request::DeadletterInspect(_)
         | Request::PeerList(_)
@@ -94,6 +95,7 @@ pub(super) const fn verb(request: &Request) -> &'static str {
         Request::RelayStatus(_) => "relay status",
         Request::RelayList(_) => "relay list",
         Request::RelayWhy(_) | Request::RelayWhyAll => "relay why",
+        Request::QuarantineList(_) => "relay quarantine list",
         Request::RelayConfig => "relay config get",
         Request::RelayBandwidth(_) => "relay config set-bandwidth",
         Request::RelayPause(_) => "relay pause",

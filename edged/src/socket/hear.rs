@@ -94,6 +94,7 @@ impl<'a> Hearing<'a> {
                 | Request::RelayList(_)
                 | Request::RelayWhy(_)
                 | Request::RelayWhyAll
+                | Request::QuarantineList(_)
                 | Request::PeerList(_)
                 | Request::Version
                 | Request::Counters

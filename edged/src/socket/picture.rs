@@ -4,6 +4,7 @@
 //! A [`Painter`] holds one look at the node and the names behind its numbers; nothing
 //! here asks anyone anything.
 
+mod keeping;
 mod setup;
 mod words;
 

@@ -16,6 +16,7 @@
 //! | `audit` | entries, sums, whether the chain holds, pruning |
 //! | `clerk` | the way to the ledger, one question at a time |
 //! | `why` | why deliveries do not move |
+//! | `keeping` | damage, spools and sink |
 //! | `find` | from what people type to what the ledger numbers |
 //! | `payload` | the bytes of one member |
 
@@ -25,6 +26,7 @@ mod clerk;
 mod deadletter;
 mod find;
 mod inbox;
+mod keeping;
 mod list;
 mod order;
 mod payload;
@@ -138,6 +140,10 @@ impl<'a> Telling<'a> {
             Request::InboxGet(get) => return inbox::get(&mut self.teller, clerk, &get).await,
             Request::InboxTake(take) => return inbox::take(&mut self.teller, clerk, &take).await,
             Request::RelayWhy(which) => why::segment(clerk, &which).await.map(Response::Why),
+            Request::QuarantineList(which) => {
+                let page = keeping::quarantine(clerk, &which.page).await;
+                page.map(Response::Quarantine)
+            }
             Request::RelayWhyAll => why::all(clerk).await.map(Response::Blocked),
             Request::SegmentList(which) => {
                 list::segments(clerk, which).await.map(Response::Segments)

@@ -13,7 +13,6 @@ use relay_core::pack;
 use relay_core::segment::{Digest, Meta};
 use relay_core::spool::Spooled;
 
-use super::blocking;
 use super::files::{Files, Found, Name, is_still};
 use crate::config::{Config, Spool, Target};
 use crate::desk::{Desk, GoingDown};
@@ -209,4 +208,13 @@ fn fill(file: &mut File, into: &mut [u8]) -> io::Result<usize> {
         }
     }
     Ok(read)
+}
+
+/// Does `work` where waiting for a disk holds nobody up.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(io::Error::other)?
 }

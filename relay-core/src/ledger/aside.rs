@@ -1,11 +1,14 @@
 //! The folder for what cannot be used and is not thrown away: `set-aside`.
 //!
-//! A damaged database goes there, and whatever lies where one of our files should and
-//! is no file at all. Names are numbered in the order things came. What is here counts
+//! A damaged database goes there, the copy of one that a migration changes
+//! ([`super::downgrade`]), and whatever lies where one of our files should and is no
+//! file at all. Names are numbered in the order things came. What is here counts
 //! under the ceiling; past a quarter of it the oldest go.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
 
 use super::error::LedgerError;
 use super::files::sync_dir;
@@ -18,10 +21,15 @@ pub(super) const REBUILT: &str = "ledger.rebuilt";
 
 /// Moves `path` into the folder of `dir`; answers where it lies now.
 pub(super) fn take(dir: &Path, path: &Path) -> LedgerResult<PathBuf> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    take_as(dir, path, &name)
+}
+
+/// [`take`] under a name of its own.
+pub(super) fn take_as(dir: &Path, path: &Path, name: &str) -> LedgerResult<PathBuf> {
     let folder = dir.join(FOLDER);
     fs::create_dir_all(&folder).map_err(LedgerError::io("create", &folder))?;
     let last = listed(&folder)?.last().map_or(0, |(no, _)| *no);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
     let to = folder.join(format!("{:04}-{name}", last + 1));
     fs::rename(path, &to).map_err(LedgerError::io("set aside", path))?;
     sync_dir(&folder)?;
@@ -29,7 +37,7 @@ pub(super) fn take(dir: &Path, path: &Path) -> LedgerResult<PathBuf> {
 }
 
 /// What lies in the folder, oldest first.
-fn listed(folder: &Path) -> LedgerResult<Vec<(u64, PathBuf)>> {
+pub(super) fn listed(folder: &Path) -> LedgerResult<Vec<(u64, PathBuf)>> {
     let mut all = Vec::new();
     for entry in fs::read_dir(folder).map_err(LedgerError::io("list", folder))? {
         let entry = entry.map_err(LedgerError::io("list", folder))?;
@@ -129,6 +137,20 @@ pub(super) fn swap(dir: &Path) -> LedgerResult<Vec<PathBuf>> {
     fs::rename(&rebuilt, &place).map_err(LedgerError::io("rename", &rebuilt))?;
     sync_dir(dir)?;
     Ok(moved)
+}
+
+/// Closes a database that nobody else has open, so that all of it lies in its one file,
+/// synced.
+pub(super) fn seal(conn: Connection, path: &Path) -> LedgerResult<()> {
+    conn.pragma_update_and_check(None, "wal_checkpoint", "TRUNCATE", |_| Ok(()))?;
+    conn.close().map_err(|(_, error)| error)?;
+    for suffix in ["-wal", "-shm"] {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(suffix);
+        remove(Path::new(&beside))?;
+    }
+    let sync = || File::open(path)?.sync_all();
+    sync().map_err(LedgerError::io("sync", path))
 }
 
 /// Removes a file, if it is there.

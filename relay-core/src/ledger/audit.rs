@@ -14,6 +14,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 pub(super) use read::is_sound;
 pub use read::{AuditFilter, AuditPage, AuditSummary, Span};
 
+use super::downgrade::{self, Keep};
 use super::error::LedgerError;
 use super::{DATABASE, Durability, LedgerResult, schema};
 use crate::audit::{AuditEntry, AuditRecord};
@@ -45,7 +46,19 @@ pub(super) fn prune(conn: &Connection, upto: u64) -> rusqlite::Result<()> {
 /// # Errors
 /// [`LedgerError`](super::LedgerError): the ledger cannot be opened or written.
 pub fn append_offline(dir: &Path, pruned: Option<u64>, record: &AuditRecord) -> LedgerResult<()> {
-    let mut conn = schema::open_writer(&dir.join(DATABASE), Durability::Synced, 0)?;
+    let conn = schema::connect(&dir.join(DATABASE))?;
+    let found = schema::found(&conn)?;
+    if found > schema::NEWEST {
+        return Err(downgrade::too_new(dir, found));
+    }
+    let keep = Keep {
+        dir,
+        at: record.at,
+        options: None,
+    };
+    let (mut conn, _) = schema::migrated(conn, Durability::Synced, 0, |conn, found| {
+        downgrade::keep(conn, found, keep).map(Some)
+    })?;
     let change = conn.transaction()?;
     if let Some(upto) = pruned {
         prune(&change, upto)?;

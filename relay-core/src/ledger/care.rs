@@ -5,6 +5,7 @@
 //! one bad word of the write-ahead log  put right                       wal
 //! an index at odds with its table      built anew                      check
 //! a row that is not as it was written  into quarantine, books balanced reconcile
+//! a schema of an earlier release       a copy kept, migrated           downgrade
 //! anything SQLite cannot be sure of    set aside, rebuilt              salvage
 //! ```
 //!
@@ -18,13 +19,14 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
 use super::check::{self, Bad, Trouble};
+use super::downgrade::{Keep, Migrated};
 use super::error::LedgerError;
 use super::quarantine::Quarantined;
 use super::salvage::{self, Salvaged};
 use super::tables::Table;
 use super::{
-    DATABASE, Durability, LedgerResult, Options, aside, checkpoint, held, log, reconcile, restore,
-    schema, wal,
+    DATABASE, Durability, LedgerResult, Options, aside, checkpoint, downgrade, held, log,
+    reconcile, restore, schema, wal,
 };
 use crate::id::PackNo;
 
@@ -44,6 +46,8 @@ pub struct Care {
     pub salvaged: Option<Salvaged>,
     /// What went into quarantine.
     pub quarantined: Vec<Quarantined>,
+    /// The migration, if an earlier release wrote the database.
+    pub migrated: Option<Migrated>,
     /// Packs the log holds behind everything that rows know of: a group a crash cut
     /// short, or more, where the database is older than its log.
     pub unnamed: u64,
@@ -55,6 +59,7 @@ impl Care {
     pub fn is_clean(&self) -> bool {
         let beside = Self {
             unnamed: self.unnamed,
+            migrated: self.migrated.clone(),
             ..Self::default()
         };
         *self == beside
@@ -109,6 +114,9 @@ pub(super) fn remove_copy(dir: &Path) -> LedgerResult<()> {
 /// Opens the database for writing, whatever state it is in.
 pub(super) fn open(ground: Ground<'_>, options: &Options) -> LedgerResult<(Connection, Care)> {
     let dir = ground.database;
+    if ground.moves {
+        downgrade::clear(dir)?;
+    }
     let mut care = Care {
         set_aside: aside::clear(ground.store, ground.moves)?,
         ..Care::default()
@@ -165,12 +173,45 @@ fn examined(ground: Ground<'_>, options: &Options, care: &mut Care) -> Result<Co
     let conn = schema::connect(&path)?;
     // What turns out to be damaged stays as it was found.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    version(&conn, &path)?;
-    let conn = schema::migrated(conn, &path, options.durability, checkpoint::bound(options))?;
+    version(&conn, ground.store)?;
+    let conn = migrated(conn, ground, options, care)?;
     check::same_schema(&conn, schema::NEWEST)?;
+    if downgrade::is_copy(&conn)? {
+        return Err(Trouble::Damage(
+            "it is a copy kept before a migration".into(),
+        ));
+    }
     rows(&conn, ground, options, care)?;
     care.unnamed = unnamed(&conn, ground.store)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    Ok(conn)
+}
+
+/// The database in the newest schema; of an earlier one a copy is kept.
+fn migrated(
+    conn: Connection,
+    ground: Ground<'_>,
+    options: &Options,
+    care: &mut Care,
+) -> LedgerResult<Connection> {
+    let keep = Keep {
+        dir: ground.store,
+        at: options.wall,
+        options: Some(options),
+    };
+    let before = |conn: &Connection, from| {
+        if ground.moves {
+            return downgrade::keep(conn, from, keep).map(Some);
+        }
+        Ok(Some(Migrated {
+            from,
+            to: schema::NEWEST,
+            copy: Err("this is a look".into()),
+        }))
+    };
+    let wal = checkpoint::bound(options);
+    let (conn, migrated) = schema::migrated(conn, options.durability, wal, before)?;
+    care.migrated = migrated.or(care.migrated.take());
     Ok(conn)
 }
 
@@ -244,11 +285,13 @@ fn take_out(conn: &Connection, bad: Vec<Bad>, options: &Options) -> LedgerResult
 
 /// The schema's number stands in the header and, with a sum, in a row: where the two
 /// differ, and the row is sound, it is the header that is damaged.
-fn version(conn: &Connection, path: &Path) -> Result<(), Trouble> {
-    let found: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let has_sums = "SELECT 1 FROM pragma_table_info('meta') WHERE name = 'sum'";
-    if !conn.prepare(has_sums)?.exists([])? {
-        return Ok(());
+fn version(conn: &Connection, store: &Path) -> Result<(), Trouble> {
+    let found = schema::found(conn)?;
+    if !check::has_sums(conn)? {
+        return match found > schema::NEWEST {
+            true => Err(downgrade::too_new(store, found).into()),
+            false => Ok(()),
+        };
     }
     let bad = check::bad_rows(conn, |table| table.name == "meta")?;
     let noted: Option<i64> = conn
@@ -259,15 +302,10 @@ fn version(conn: &Connection, path: &Path) -> Result<(), Trouble> {
         )
         .optional()?;
     match noted.filter(|_| bad.is_empty()) {
-        Some(noted) if noted > schema::NEWEST => Err(LedgerError::TooNew {
-            path: path.to_path_buf(),
-            found: noted,
-            known: schema::NEWEST,
-        }
-        .into()),
+        Some(noted) if noted > schema::NEWEST => Err(downgrade::too_new(store, noted).into()),
         Some(noted) if noted != found => Ok(conn.pragma_update(None, "user_version", noted)?),
         Some(_) => Ok(()),
-        None if found > schema::NEWEST => Ok(()),
+        None if found > schema::NEWEST => Err(downgrade::too_new(store, found).into()),
         None if found == schema::NEWEST => Ok(()),
         None => Err(Trouble::Damage("its schema has no number".into())),
     }

@@ -44,6 +44,7 @@ impl From<LedgerError> for Trouble {
             LedgerError::Sql(error) => error.into(),
             LedgerError::Unreadable(what) => Self::Damage(format!("{what} is unreadable")),
             other @ (LedgerError::TooNew { .. }
+            | LedgerError::NoRoomToMigrate { .. }
             | LedgerError::OtherNode { .. }
             | LedgerError::Unstaged(_)
             | LedgerError::StagedLength { .. }
@@ -132,6 +133,12 @@ fn texts(conn: &Connection) -> rusqlite::Result<Vec<[Option<String>; 4]>> {
         Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?])
     })?;
     rows.collect()
+}
+
+/// Whether its small rows have sums: not in the first schema.
+pub(super) fn has_sums(conn: &Connection) -> rusqlite::Result<bool> {
+    let sql = "SELECT 1 FROM pragma_table_info('meta') WHERE name = 'sum'";
+    conn.prepare(sql)?.exists([])
 }
 
 /// Walks every tree. Indexes that disagree with their tables are built anew; answers

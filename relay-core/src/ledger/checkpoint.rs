@@ -49,7 +49,7 @@ pub(super) fn bound(options: &Options) -> u64 {
 }
 
 /// The index of a log of so many bytes: 32 KiB for each 4,096 frames begun.
-const fn index_bytes(log: u64) -> u64 {
+pub(super) const fn index_bytes(log: u64) -> u64 {
     (log / FRAME / 4096 + 2) * (32 << 10)
 }
 

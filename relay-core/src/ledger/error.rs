@@ -9,7 +9,8 @@ use crate::id::{NodeId, StagedId};
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// The file was written by a later release.
-    #[error("{path}: schema {found} is newer than {known}, the newest this release knows", path = path.display())]
+    #[error("{path}: schema {found} is newer than {known}, the newest this release knows; {way}",
+        path = path.display(), way = way_back(copy.as_deref()))]
     TooNew {
         /// The database.
         path: PathBuf,
@@ -17,6 +18,19 @@ pub enum LedgerError {
         found: i64,
         /// Ours.
         known: i64,
+        /// The newest copy of a schema we know, if one was kept.
+        copy: Option<PathBuf>,
+    },
+    /// An earlier release wrote the ledger, and there is no room to change that. It is as
+    /// it was.
+    #[error(
+        "no room to take the ledger from schema {from} to {to}: it is as it was; make room on its disk, or run the release that wrote it"
+    )]
+    NoRoomToMigrate {
+        /// The schema it has.
+        from: i64,
+        /// Ours.
+        to: i64,
     },
     /// The ledger was made by a node of another name.
     #[error("ledger belongs to node {found}, not to {given}")]
@@ -92,6 +106,17 @@ pub enum ReadError {
     Sql(#[from] rusqlite::Error),
 }
 
+/// What an operator can do about a database that is too new.
+fn way_back(copy: Option<&Path>) -> String {
+    match copy {
+        Some(copy) => format!(
+            "run the release that wrote it, or go back to the copy {} (docs/OPERATIONS.md, \"Going back to an earlier release\")",
+            copy.display()
+        ),
+        None => "run the release that wrote it: no copy of an earlier schema is kept here".into(),
+    }
+}
+
 impl LedgerError {
     /// An [`io::Error`] with what was tried, and on what.
     pub(super) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
@@ -146,6 +171,7 @@ impl LedgerError {
                 )
             }
             Self::Sql(error) => Self::is_disk_full(error),
+            Self::NoRoomToMigrate { .. } => true,
             Self::TooNew { .. }
             | Self::OtherNode { .. }
             | Self::Unreadable(_)

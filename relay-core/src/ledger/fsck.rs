@@ -214,8 +214,20 @@ fn orphans(conn: &Connection, dir: &Path) -> LedgerResult<Vec<PathBuf>> {
 impl Care {
     /// What the audit keeps of it.
     pub(super) fn records(&self, at: Unix) -> Vec<AuditRecord> {
-        use crate::audit::AuditEvent::{StorageQuarantined, StorageSalvaged};
+        use crate::audit::AuditEvent::{StorageMigrated, StorageQuarantined, StorageSalvaged};
         let mut records = Vec::new();
+        if let Some(migrated) = &self.migrated {
+            let record = AuditRecord::own(at, StorageMigrated, "ledger", migrated.to.to_string());
+            let copy = match &migrated.copy {
+                Ok(path) => path
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into(),
+                Err(why) => format!("none: {why}"),
+            };
+            records.push(record.with("from", migrated.from).with("copy", copy));
+        }
         if let Some(salvaged) = &self.salvaged {
             let record = AuditRecord::own(at, StorageSalvaged, "ledger", salvaged.why.clone());
             records.push(

@@ -27,12 +27,13 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError`]: a newer schema, another node's ledger, SQLite, the file
     /// system.
-    pub fn open(dir: &Path, options: Options, now: Unix) -> LedgerResult<(Self, Snapshot)> {
+    pub fn open(dir: &Path, mut options: Options, now: Unix) -> LedgerResult<(Self, Snapshot)> {
         let now = Now {
             unix: now,
             wall: now,
             ..Now::default()
         };
+        options.wall = now.wall;
         Self::open_at(dir, options, |_| (now, None))
     }
 

@@ -105,17 +105,50 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Quarantined> {
     })
 }
 
+/// A page of quarantine, and sums over all of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QuarantinePage {
+    /// Entries with their numbers, newest first.
+    pub entries: Vec<(u64, Quarantined)>,
+    /// All entries there are.
+    pub total: u64,
+    /// Deliveries that will not happen for them.
+    pub segments: u64,
+    /// Their bytes, as far as known.
+    pub bytes: u64,
+}
+
 impl Reader {
-    /// What is in quarantine, newest first, at most `limit`.
+    /// What is in quarantine, newest first, at most `limit`; behind number `before`, if
+    /// one is given.
     ///
     /// # Errors
     /// [`ReadError::Sql`].
-    pub fn quarantine(&mut self, limit: usize) -> Result<Vec<Quarantined>, ReadError> {
+    pub fn quarantine_page(
+        &mut self,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<QuarantinePage, ReadError> {
         let mut query = self
             .conn
-            .prepare_cached("SELECT * FROM quarantine ORDER BY no DESC LIMIT ?1")?;
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = query.query_map([limit], read)?;
-        Ok(rows.collect::<Result<_, _>>()?)
+            .prepare_cached("SELECT * FROM quarantine WHERE no < ?1 ORDER BY no DESC LIMIT ?2")?;
+        let most = |number| i64::try_from(number).unwrap_or(i64::MAX);
+        let before = before.map_or(i64::MAX, most);
+        let rows = query.query_map((before, most(limit as u64)), |row| {
+            Ok((row.get::<_, i64>(0)? as u64, read(row)?))
+        })?;
+        let entries = rows.collect::<Result<_, _>>()?;
+        let sums = "SELECT count(*), coalesce(sum(segments), 0), coalesce(sum(bytes), 0)
+            FROM quarantine";
+        let mut sums = self.conn.prepare_cached(sums)?;
+        let sum = |at: usize, row: &rusqlite::Row<'_>| row.get::<_, i64>(at).map(|n| n as u64);
+        Ok(sums.query_row([], |row| {
+            Ok(QuarantinePage {
+                entries,
+                total: sum(0, row)?,
+                segments: sum(1, row)?,
+                bytes: sum(2, row)?,
+            })
+        })?)
     }
 }

@@ -9,11 +9,15 @@
 //! that hold little else. What finds none is refused. A
 //! slack is kept for settling, deletes and checkpoints, which need no log space.
 
+use std::path::Path;
+use std::{fs, io};
+
 use rusqlite::Connection;
 
 use super::counters::Home;
+use super::error::LedgerError;
 use super::schema::PAGE;
-use super::{Durability, Ledger, LedgerResult};
+use super::{Durability, Ledger, LedgerResult, Options, aside, checkpoint};
 use crate::event::Space;
 use crate::id::PackNo;
 use crate::time::Unix;
@@ -36,9 +40,34 @@ pub(super) struct Size {
     told: u64,
 }
 
+/// What settling, deletes and checkpoints may always take.
+fn slack(options: &Options) -> u64 {
+    (options.max_bytes / 64).clamp(256 << 10, 16 << 20)
+}
+
+/// What the ceiling leaves for a copy of a database of `database` bytes, before the rest
+/// of the ledger is opened; never more than a quarter of it.
+pub(super) fn for_copy(dir: &Path, options: &Options, database: u64) -> LedgerResult<u64> {
+    let log = checkpoint::bound(options) + checkpoint::index_bytes(checkpoint::bound(options));
+    let mut taken = database + log + options.reserve + slack(options);
+    for folder in ["log", "payload", aside::FOLDER].map(|name| dir.join(name)) {
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(LedgerError::io("list", &folder)(error)),
+        };
+        for entry in entries {
+            let length = entry.and_then(|entry| entry.metadata());
+            taken += length.map_err(LedgerError::io("list", &folder))?.len();
+        }
+    }
+    let left = options.max_bytes.saturating_sub(taken);
+    Ok(left.min(options.max_bytes / 4))
+}
+
 impl Ledger {
     fn slack(&self) -> u64 {
-        (self.options.max_bytes / 64).clamp(256 << 10, 16 << 20)
+        slack(&self.options)
     }
 
     fn outside_database(&self) -> u64 {
@@ -110,7 +139,7 @@ impl Ledger {
         let over = taken.saturating_sub(self.options.max_bytes);
         if over > 0 && self.set_aside > 0 {
             let most = self.set_aside.saturating_sub(over);
-            self.set_aside = super::aside::bounded(&self.dir, most)?;
+            self.set_aside = aside::bounded(&self.dir, most)?;
         }
         Ok(())
     }

@@ -12,7 +12,7 @@
 mod cells;
 mod pages;
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
@@ -25,8 +25,8 @@ use super::place::{PACK, Place, read_pack};
 use super::quarantine::Quarantined;
 use super::tables::{self, Table};
 use super::{
-    DATABASE, Durability, LedgerResult, Options, aside, meta, partial, reconcile, restore, schema,
-    set_meta,
+    DATABASE, Durability, LedgerResult, Options, aside, downgrade, meta, partial, reconcile,
+    restore, schema, set_meta,
 };
 use crate::id::NodeNo;
 use cells::Cell;
@@ -67,7 +67,8 @@ pub(super) fn salvage(
     let old = dir.join(DATABASE);
     let wal = dir.join(format!("{DATABASE}-wal"));
     let mut pages = Pages::open(&old, &wal).map_err(LedgerError::io("read", &old))?;
-    let conn = schema::migrated(schema::connect(&new)?, &new, Durability::Synced, 0)?;
+    let conn = schema::connect(&new)?;
+    let (conn, _) = schema::migrated(conn, Durability::Synced, 0, |_, _| Ok(None))?;
     let work = conn.unchecked_transaction()?;
     let mut done = Salvaged {
         why,
@@ -102,13 +103,7 @@ pub(super) fn salvage(
 /// Everything of the new database lies in its one file, synced, under the name that
 /// says it is whole.
 fn finish(conn: Connection, dir: &Path, new: &Path) -> LedgerResult<()> {
-    conn.pragma_update_and_check(None, "wal_checkpoint", "TRUNCATE", |_| Ok(()))?;
-    conn.close().map_err(|(_, error)| error)?;
-    for suffix in ["-wal", "-shm"] {
-        aside::remove(&dir.join(format!("{NEW}{suffix}")))?;
-    }
-    let sync = || File::open(new)?.sync_all();
-    sync().map_err(LedgerError::io("sync", new))?;
+    aside::seal(conn, new)?;
     fs::rename(new, dir.join(aside::REBUILT)).map_err(LedgerError::io("rename", new))?;
     super::files::sync_dir(dir)
 }
@@ -119,8 +114,7 @@ fn take_over(pages: &mut Pages, conn: &Connection) -> LedgerResult<u64> {
     schema::apply(&probe, schema::NEWEST)?;
     let mut kinds = Vec::new();
     for table in tables::all().into_iter().chain([tables::audit_chain()]) {
-        let sql = format!("SELECT * FROM {}", table.name);
-        kinds.push((table, probe.prepare(&sql)?.column_count()));
+        kinds.push((table, defaults(&probe, table.name)?));
     }
     let mut page = vec![0u8; schema::PAGE as usize];
     let mut taken = 0;
@@ -135,11 +129,23 @@ fn take_over(pages: &mut Pages, conn: &Connection) -> LedgerResult<u64> {
     Ok(taken)
 }
 
-/// Finds the table a row is of, by its sum, and writes it there.
+/// What each column of a table holds where a row says nothing of it.
+fn defaults(conn: &Connection, table: &str) -> LedgerResult<Vec<Value>> {
+    let mut query = conn.prepare("SELECT dflt_value FROM pragma_table_info(?1) ORDER BY cid")?;
+    let all = query.query_map([table], |row| row.get::<_, Option<String>>(0))?;
+    all.map(|one| match one? {
+        Some(sql) => Ok(conn.query_row(&format!("SELECT {sql}"), [], |row| row.get(0))?),
+        None => Ok(Value::Null),
+    })
+    .collect()
+}
+
+/// Finds the table a row is of, by its sum, and writes it there. A row written before
+/// its table got its last columns lies here without them.
 fn take(
     probe: &Connection,
     conn: &Connection,
-    kinds: &[(Table, usize)],
+    kinds: &[(Table, Vec<Value>)],
     mut cell: Cell,
 ) -> LedgerResult<bool> {
     if let (Some(rowid), Some(first)) = (cell.rowid, cell.columns.first_mut())
@@ -147,15 +153,19 @@ fn take(
     {
         *first = Value::Integer(rowid);
     }
-    for (table, width) in kinds {
-        if table.has_rowid != cell.rowid.is_some() || cell.columns.len() != *width {
+    let found = cell.columns.len();
+    for (table, defaults) in kinds {
+        if table.has_rowid != cell.rowid.is_some() || found > defaults.len() {
             continue;
         }
-        let marks: Vec<String> = (1..=*width).map(|n| format!("?{n}")).collect();
+        let width = defaults.len();
+        let mut columns = cell.columns.clone();
+        columns.extend_from_slice(&defaults[found..]);
+        let marks: Vec<String> = (1..=width).map(|n| format!("?{n}")).collect();
         let into = format!("INTO {} VALUES ({})", table.name, marks.join(", "));
         let tried = probe
             .prepare_cached(&format!("INSERT {into}"))?
-            .execute(params_from_iter(&cell.columns));
+            .execute(params_from_iter(&columns));
         // A row that breaks a rule of its table is none of it.
         if tried.is_err() {
             continue;
@@ -167,7 +177,7 @@ fn take(
             .prepare_cached(&format!("DELETE FROM {}", table.name))?
             .execute([])?;
         if sound {
-            return keep(conn, table, &into, &cell.columns);
+            return keep(conn, table, &into, &columns);
         }
     }
     Ok(false)
@@ -215,6 +225,7 @@ const fn number(value: &Value) -> i64 {
 
 /// A new ledger, whose numbers stand clear of the old one's.
 fn renumber(conn: &Connection, options: &Options) -> LedgerResult<()> {
+    downgrade::unmark(conn)?;
     set_meta(conn, "ledger", options.entropy as i64)?;
     set_meta(conn, schema::SCHEMA, schema::NEWEST)?;
     let rows = [

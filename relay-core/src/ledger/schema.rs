@@ -10,6 +10,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use super::downgrade::Migrated;
 use super::error::LedgerError;
 use super::{Durability, LedgerResult};
 
@@ -202,15 +203,6 @@ CREATE TABLE spooled (
 ) WITHOUT ROWID;
 ";
 
-/// The one writing connection, migrated to the newest schema.
-pub(super) fn open_writer(
-    path: &Path,
-    durability: Durability,
-    wal_bytes: u64,
-) -> LedgerResult<Connection> {
-    migrated(connect(path)?, path, durability, wal_bytes)
-}
-
 /// A connection that may write, to a file of whatever schema.
 pub(super) fn connect(path: &Path) -> LedgerResult<Connection> {
     let conn = Connection::open_with_flags(
@@ -234,22 +226,20 @@ pub(super) fn apply(conn: &Connection, version: i64) -> LedgerResult<()> {
 /// The newest schema.
 pub(super) const NEWEST: i64 = MIGRATIONS.len() as i64;
 
-/// `conn` as the writer's connection, migrated to the newest schema.
+/// The schema of a database; 0 without tables.
+pub(super) fn found(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// `conn`, of a schema we know, as the writer's connection, migrated to the newest.
+/// `before` is asked with the schema found, if an earlier release wrote it.
 pub(super) fn migrated(
     mut conn: Connection,
-    path: &Path,
     durability: Durability,
     wal_bytes: u64,
-) -> LedgerResult<Connection> {
-    let found: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let known = MIGRATIONS.len() as i64;
-    if found > known {
-        return Err(LedgerError::TooNew {
-            path: path.to_path_buf(),
-            found,
-            known,
-        });
-    }
+    before: impl FnOnce(&Connection, i64) -> LedgerResult<Option<Migrated>>,
+) -> LedgerResult<(Connection, Option<Migrated>)> {
+    let found = found(&conn)?;
     // These two only take before the first table.
     conn.pragma_update(None, "page_size", PAGE as i64)?;
     conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
@@ -265,21 +255,49 @@ pub(super) fn migrated(
     conn.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
     conn.pragma_update_and_check(None, "journal_size_limit", wal_bytes as i64, |_| Ok(()))?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
-    for (n, migration) in (0i64..).zip(MIGRATIONS).skip(found as usize) {
-        let change = conn.transaction()?;
-        change.execute_batch(migration)?;
-        if n + 1 == SUMS_SINCE {
-            super::sums::fill(&change)?;
-        }
-        change.pragma_update(None, "user_version", n + 1)?;
-        if n + 1 >= SUMS_SINCE {
-            super::set_meta(&change, SCHEMA, n + 1)?;
-        }
-        change
-            .commit()
-            .map_err(LedgerError::commit("migrate ledger"))?;
+    let mut migrated = match found {
+        1..NEWEST => before(&conn, found)?,
+        _ => None,
+    };
+    let mut done = steps(&mut conn);
+    if done.as_ref().is_err_and(LedgerError::is_full) {
+        // The room that the copy has may be what is missing.
+        migrated = migrated.map(Migrated::without_copy).transpose()?;
+        done = steps(&mut conn);
     }
-    Ok(conn)
+    done.map_err(|error| match error {
+        full if full.is_full() => LedgerError::NoRoomToMigrate {
+            from: found,
+            to: NEWEST,
+        },
+        other => other,
+    })?;
+    Ok((conn, migrated))
+}
+
+/// Every step from the schema that is there to the newest.
+fn steps(conn: &mut Connection) -> LedgerResult<()> {
+    let found = found(conn)?;
+    for (n, migration) in (0i64..).zip(MIGRATIONS).skip(found as usize) {
+        step(conn, n + 1, migration)?;
+    }
+    Ok(())
+}
+
+/// Takes the schema to number `to`, or leaves it as it was.
+fn step(conn: &mut Connection, to: i64, migration: &str) -> LedgerResult<()> {
+    let change = conn.transaction()?;
+    change.execute_batch(migration)?;
+    if to == SUMS_SINCE {
+        super::sums::fill(&change)?;
+    }
+    change.pragma_update(None, "user_version", to)?;
+    if to >= SUMS_SINCE {
+        super::set_meta(&change, SCHEMA, to)?;
+    }
+    change
+        .commit()
+        .map_err(LedgerError::commit("migrate ledger"))
 }
 
 /// A connection that reads beside the writer.

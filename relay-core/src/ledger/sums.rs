@@ -8,7 +8,9 @@
 //! of their own kind.
 
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
-use rusqlite::{Connection, Row, params_from_iter};
+use rusqlite::{Connection, Row, Rows, params_from_iter};
+
+use super::tables::{self, Table};
 
 /// A table whose rows carry such a sum.
 #[derive(Clone, Copy, Debug)]
@@ -120,15 +122,50 @@ pub(super) fn fill(conn: &Connection) -> rusqlite::Result<()> {
         "INSERT INTO named SELECT 0, no, name, NULL FROM node;
          INSERT INTO named SELECT 1, no, name, NULL FROM lane;",
     )?;
-    for table in SUMMED {
-        let mut query = conn.prepare(&format!("SELECT * FROM {} WHERE sum IS NULL", table.name))?;
-        let width = query.column_count() - 1;
-        let rows = query.query_map([], |row| (0..width).map(|at| row.get(at)).collect())?;
-        let rows: Vec<Vec<Value>> = rows.collect::<Result<_, _>>()?;
-        for row in rows {
-            let values: Vec<ValueRef<'_>> = row.iter().map(ValueRef::from).collect();
-            set(conn, *table, &values)?;
-        }
+    for table in tables::summed() {
+        fill_table(conn, &table)?;
     }
     Ok(())
+}
+
+/// Rows in memory at once.
+const BATCH: usize = 512;
+
+fn fill_table(conn: &Connection, table: &Table) -> rusqlite::Result<()> {
+    let Some(summed) = SUMMED.iter().find(|summed| summed.name == table.name) else {
+        return Ok(());
+    };
+    let (name, key) = (table.name, table.key.join(", "));
+    let marks: Vec<String> = (1..=table.key.len()).map(|n| format!("?{n}")).collect();
+    let marks = marks.join(", ");
+    let from = format!("SELECT *, {key} FROM {name}");
+    let to = format!("ORDER BY {key} LIMIT {BATCH}");
+    let mut first = conn.prepare(&format!("{from} {to}"))?;
+    let mut next = conn.prepare(&format!("{from} WHERE ({key}) > ({marks}) {to}"))?;
+    // Behind the columns, the last of which is the sum, stands the key once more.
+    let width = first.column_count() - table.key.len();
+    let mut after: Option<Vec<Value>> = None;
+    loop {
+        let rows = match &after {
+            None => rows_of(first.query([])?)?,
+            Some(after) => rows_of(next.query(params_from_iter(after))?)?,
+        };
+        for row in &rows {
+            let values: Vec<ValueRef<'_>> = row[..width - 1].iter().map(ValueRef::from).collect();
+            set(conn, *summed, &values)?;
+        }
+        match rows.last() {
+            Some(last) if rows.len() == BATCH => after = Some(last[width..].to_vec()),
+            Some(_) | None => return Ok(()),
+        }
+    }
+}
+
+fn rows_of(mut rows: Rows<'_>) -> rusqlite::Result<Vec<Vec<Value>>> {
+    let mut all = Vec::new();
+    while let Some(row) = rows.next()? {
+        let width = row.as_ref().column_count();
+        all.push((0..width).map(|at| row.get(at)).collect::<Result<_, _>>()?);
+    }
+    Ok(all)
 }

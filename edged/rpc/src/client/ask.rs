@@ -7,8 +7,9 @@ use super::{Client, ClientError};
 use crate::{
     BlockedView, ConfigCheck, ConfigShow, CountersView, DeliveryView, InboxList, InboxView,
     InboxWait, KeyView, LaneList, LaneView, Page, PeerDetail, PeerInspect, PeerList, PeerView,
-    RelayConfigView, RelayList, RelayStatus, RelayWhy, ReloadView, Request, Response,
-    SegmentDetail, SegmentInspect, SegmentList, SegmentView, StatusReport, VersionView, WhyReport,
+    QuarantineList, QuarantineView, RelayConfigView, RelayList, RelayStatus, RelayWhy, ReloadView,
+    Request, Response, SegmentDetail, SegmentInspect, SegmentList, SegmentView, StatusReport,
+    VersionView, WhyReport,
 };
 
 impl Client {
@@ -145,6 +146,21 @@ impl Client {
     pub fn why_all(&mut self) -> Result<Page<BlockedView>, ClientError> {
         let Response::Blocked(page) = self.call(&Request::RelayWhyAll)? else {
             return Err(self.off_script("what blocks"));
+        };
+        Ok(page)
+    }
+
+    /// A page of what was damaged, newest first.
+    ///
+    /// # Errors
+    /// As [`Client::list`].
+    pub fn quarantine(
+        &mut self,
+        which: &QuarantineList,
+    ) -> Result<Page<QuarantineView>, ClientError> {
+        let request = Request::QuarantineList(which.clone());
+        let Response::Quarantine(page) = self.call(&request)? else {
+            return Err(self.off_script("a page of quarantine"));
         };
         Ok(page)
     }

@@ -39,7 +39,12 @@ pub(super) async fn report(
     } else {
         None
     };
-    Ok(StatusReport { status, books })
+    let keeping = super::keeping::report(clerk, &node, now).await?;
+    Ok(StatusReport {
+        status,
+        books,
+        keeping,
+    })
 }
 
 /// A page of peers, by id.
