@@ -45,6 +45,9 @@ const SPACE: Space = Space {
     inbox: 0,
     inbox_ceiling: u64::MAX,
     disk_full: false,
+    clear: u64::MAX,
+    longest: 0,
+    unit: u64::MAX,
 };
 
 /// Counts what is asked of the system's allocator while told to.

@@ -5,6 +5,8 @@
 //! and asks both the same questions. The rest is one test for each promise of
 //! semantics 2, 4 and 9; kills are in `ledger_crash.rs`.
 
+#[path = "ledger/ceiling.rs"]
+mod ceiling;
 #[path = "ledger/disk.rs"]
 mod disk;
 #[path = "ledger/expired.rs"]

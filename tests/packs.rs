@@ -184,6 +184,69 @@ fn two_full_nodes_that_owe_each_other_dig_themselves_out() {
     );
 }
 
+#[test]
+fn two_full_nodes_that_owe_each_other_long_segments_dig_themselves_out() {
+    const CEILING: u64 = 64 * MIB;
+    let mut pair = Pair::new(NODE, 13);
+    pair.configure("[storage]\nmax_bytes = \"64MiB\"\n");
+    let (alpha, beta) = (
+        pair.alpha.start().process().quic(),
+        pair.beta.start().process().quic(),
+    );
+    let done = AtomicBool::new(false);
+
+    let (peaks, put, taken) = std::thread::scope(|scope| {
+        let sampler = scope.spawn(|| sample(&pair, &done));
+        let ended = Ended(&done);
+        // Nobody is reached yet: each is as full of its own as it lets itself become.
+        let put = [(&pair.alpha, "beta"), (&pair.beta, "alpha")].map(|(from, to)| fill(from, to));
+        let consumers = [&pair.beta, &pair.alpha].map(|node| scope.spawn(|| consume(node, &done)));
+        pair.to_beta.aim(beta);
+        pair.to_alpha.aim(alpha);
+        for (node, put) in [&pair.alpha, &pair.beta].into_iter().zip(&put) {
+            let books = node.wait_at_rest(2 * PATIENCE);
+            assert_eq!(books.deadletter, 0, "{books:?}");
+            assert!(books.acked >= put.len() as u64, "{books:?}");
+        }
+        drop(ended);
+        let taken = consumers.map(|consumer| consumer.join().expect("it takes to the end"));
+        (sampler.join().expect("folders can be read"), put, taken)
+    });
+
+    let count = put.each_ref().map(Vec::len);
+    say(&format!(
+        "  {count:?} segments, most space: {peaks:?} of {CEILING} B"
+    ));
+    assert_eq!(taken, put, "each was taken once, byte for byte");
+    assert!(peaks.iter().all(|peak| *peak <= CEILING), "{peaks:?}");
+}
+
+/// Puts the longest segments there may be, then ever shorter ones, until none is taken.
+fn fill(from: &Node, to: &str) -> Digests {
+    let mut client = from.client();
+    let options = PutOptions::to_peer(to);
+    let mut put = Vec::new();
+    let mut seed = u64::from(to.as_bytes()[0]) << 32;
+    for length in [16 * MIB, 12 * MIB, 8 * MIB, 5 * MIB, 2 * MIB, MIB / 16] {
+        loop {
+            seed += 1;
+            let body = Body { seed, length };
+            match client.put(&options, &body.bytes()) {
+                Ok(_) => put.push(body.digest()),
+                Err(ClientError::Refused(why)) => {
+                    assert_eq!(why.code, "storage_full", "{why}");
+                    assert!(why.hint.contains("acks"), "what would free it: {why:?}");
+                    break;
+                }
+                Err(error) => panic!("{body:?}: {error}"),
+            }
+        }
+    }
+    assert!(!put.is_empty(), "{:?}", from.status().storage);
+    put.sort_unstable();
+    put
+}
+
 /// Says that it is done when it is dropped.
 struct Ended<'a>(&'a AtomicBool);
 

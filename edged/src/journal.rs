@@ -11,7 +11,7 @@
 //! ends; the daemon then ends too, and the next start decides from disk.
 
 mod group;
-mod overgrown;
+mod word;
 mod worker;
 
 use std::sync::mpsc::{Sender, channel};
@@ -32,6 +32,15 @@ pub use group::Fate;
 
 /// The books: columns per peer and lane.
 pub type Books = Vec<(NodeNo, LaneNo, Book, i64)>;
+
+/// What room is taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A put, which leaves way for arrivals.
+    Put,
+    /// Something that arrives.
+    Arrival,
+}
 
 /// What the journal does.
 enum Job {
@@ -54,6 +63,8 @@ enum Job {
     Books(oneshot::Sender<Books>),
     Reserve {
         bytes: u64,
+        length: u64,
+        what: Purpose,
         answer: oneshot::Sender<bool>,
     },
     Unreserve(u64),
@@ -173,10 +184,16 @@ impl Journal {
         self.ask(Job::Books).await
     }
 
-    /// Sets room aside for a file that is about to be written; `false` when the
-    /// ceiling leaves none, or the journal has ended.
-    pub async fn reserve(&self, bytes: u64) -> bool {
-        let asked = self.ask(|answer| Job::Reserve { bytes, answer }).await;
+    /// Sets room aside for a file that is about to be written, and will be `length` bytes
+    /// long with it; `false` when the ceiling leaves none, or the journal has ended.
+    pub async fn reserve(&self, bytes: u64, length: u64, what: Purpose) -> bool {
+        let job = |answer| Job::Reserve {
+            bytes,
+            length,
+            what,
+            answer,
+        };
+        let asked = self.ask(job).await;
         asked.unwrap_or(false)
     }
 

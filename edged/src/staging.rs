@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use relay_core::id::StagedId;
 
-use crate::journal::Journal;
+use crate::journal::{Journal, Purpose};
 
 pub use partial::{Moved, PartialFile};
 pub use relay_core::ledger::Staged;
@@ -75,14 +75,27 @@ impl Staging {
         StagedId(self.next.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// An empty file with room for `length` bytes, to be filled by
-    /// [`StagedFile::write`]; more room is taken as it grows.
+    /// An empty file for a put of `length` bytes, to be filled by [`StagedFile::write`];
+    /// more room is taken as it grows.
     ///
     /// # Errors
-    /// [`QuotaExceeded`](std::io::ErrorKind::QuotaExceeded) when the ceiling leaves no
-    /// room, and what the file system said.
+    /// [`QuotaExceeded`](std::io::ErrorKind::QuotaExceeded) when the ceiling leaves puts
+    /// no room, and what the file system said.
     pub async fn create(&self, length: u64) -> std::io::Result<StagedFile> {
-        let mut room = Room::of(self.journal.clone());
+        self.create_in(Room::of(self.journal.clone(), Purpose::Put), length)
+            .await
+    }
+
+    /// The same for something that arrives: it may use all of the ceiling.
+    ///
+    /// # Errors
+    /// As for [`Staging::create`].
+    pub async fn receive(&self, length: u64) -> std::io::Result<StagedFile> {
+        self.create_in(Room::of(self.journal.clone(), Purpose::Arrival), length)
+            .await
+    }
+
+    async fn create_in(&self, mut room: Room, length: u64) -> std::io::Result<StagedFile> {
         room.cover(length).await?;
         let name = format!("{:08x}-{:012x}.seg", self.run, self.fresh().0);
         let path = self.folder.join(&name);
@@ -107,10 +120,9 @@ impl Staging {
         let own = !self.is_journaled(name);
         // A leftover is removed at the next start all the same.
         if std::fs::remove_file(path).is_ok() && own {
-            drop(Room {
-                journal: self.journal.clone(),
-                taken: length,
-            });
+            let mut room = Room::of(self.journal.clone(), Purpose::Arrival);
+            room.taken = length;
+            drop(room);
         }
     }
 }
@@ -196,12 +208,17 @@ impl Drop for StagedFile {
 #[derive(Debug)]
 struct Room {
     journal: Option<Journal>,
+    what: Purpose,
     taken: u64,
 }
 
 impl Room {
-    const fn of(journal: Option<Journal>) -> Self {
-        Self { journal, taken: 0 }
+    const fn of(journal: Option<Journal>, what: Purpose) -> Self {
+        Self {
+            journal,
+            what,
+            taken: 0,
+        }
     }
 
     /// Takes what is missing to `length` bytes.
@@ -215,8 +232,17 @@ impl Room {
         } else {
             missing.max(STEP)
         };
-        if !journal.reserve(wanted).await {
-            let why = format!("no room for {wanted} B under the ceiling");
+        if !journal
+            .reserve(wanted, self.taken + wanted, self.what)
+            .await
+        {
+            let why = match self.what {
+                Purpose::Put => {
+                    "no room for {} B under the ceiling beside an arrival as long as the longest segment kept here"
+                }
+                Purpose::Arrival => "no room for {} B under the ceiling",
+            };
+            let why = why.replace("{}", &wanted.to_string());
             return Err(std::io::Error::new(std::io::ErrorKind::QuotaExceeded, why));
         }
         self.taken += wanted;

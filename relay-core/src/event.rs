@@ -191,6 +191,35 @@ pub struct Space {
     pub inbox_ceiling: u64,
     /// Whether the disk itself is full, however far below its ceiling the node is.
     pub disk_full: bool,
+    /// What one more file could take if everything settled went.
+    pub clear: u64,
+    /// The longest segment that has a file of its own and may not go; 0: none has.
+    pub longest: u64,
+    /// The length of a log file: what is longer gets a file of its own.
+    pub unit: u64,
+}
+
+impl Space {
+    /// Whether a put of `length` leaves room for an arrival as long as the longest kept
+    /// here, itself included, while `under_way` bytes of other puts are being written.
+    ///
+    /// So of two full nodes that owe each other, the one with the longer segments can take
+    /// any of the other's: whatever they are, one of the two directions moves.
+    #[must_use]
+    pub const fn leaves_way(&self, length: u64, under_way: u64) -> bool {
+        let clear = self.clear.saturating_sub(under_way);
+        if length > self.unit {
+            let longest = if length > self.longest {
+                length
+            } else {
+                self.longest
+            };
+            clear >= length.saturating_add(longest)
+        } else {
+            // A short one may be the first of a new log file.
+            self.longest == 0 || clear >= self.longest.saturating_add(self.unit)
+        }
+    }
 }
 
 /// Why a send came to nothing.
@@ -332,4 +361,50 @@ pub struct Deadline {
     pub at: Mono,
     /// Why.
     pub why: Why,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A node that takes what it may of these puts, and nothing leaves.
+    fn filled(ceiling: u64, puts: &[u64]) -> Space {
+        let mut space = Space {
+            clear: ceiling,
+            ceiling,
+            unit: 4,
+            ..Space::default()
+        };
+        for length in puts {
+            if *length > space.ceiling / 4 || !space.leaves_way(*length, 0) {
+                continue;
+            }
+            if *length > space.unit {
+                space.clear -= length;
+                space.longest = space.longest.max(*length);
+            } else {
+                // Each begins a log file, at worst.
+                space.clear = space.clear.saturating_sub(space.unit);
+            }
+        }
+        space
+    }
+
+    proptest! {
+        #[test]
+        fn of_two_full_nodes_one_can_take_any_long_segment_of_the_other(
+            ceilings in [64u64..400, 64u64..400],
+            puts in [
+                proptest::collection::vec(1u64..100, 1..80),
+                proptest::collection::vec(1u64..100, 1..80),
+            ],
+        ) {
+            let [a, b] = [0, 1].map(|n| filled(ceilings[n], &puts[n]));
+
+            let moves = |from: Space, to: Space| from.longest <= to.clear;
+            prop_assert!(moves(a, b) || moves(b, a), "{a:?} {b:?}");
+        }
+    }
 }

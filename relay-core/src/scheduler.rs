@@ -255,6 +255,7 @@ impl Scheduler {
             space: Space {
                 ceiling: u64::MAX,
                 inbox_ceiling: u64::MAX,
+                clear: u64::MAX,
                 ..Space::default()
             },
             rung: Rung::default(),

@@ -443,6 +443,10 @@ impl Disk {
             inbox: self.inbox,
             inbox_ceiling: self.ceiling / 2,
             disk_full: self.full,
+            clear: self.ceiling.saturating_sub(taken),
+            // Here nothing has a file of its own.
+            longest: 0,
+            unit: u64::MAX,
         }
     }
 

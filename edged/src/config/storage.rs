@@ -59,10 +59,11 @@ impl Storage {
             LEAST_STORAGE..=MOST_STORAGE,
         )?;
         let quarter = ByteCount(max_bytes.0 / 4);
+        let reserve = ByteCount(max_bytes.0 / 16).min(ByteCount::mib(16));
         let storage = Self {
             durability: s.parsed("durability", Durability::Synced)?,
             max_bytes,
-            reserve: s.bytes("reserve", ByteCount::mib(16), ByteCount::mib(1)..=quarter)?,
+            reserve: s.bytes("reserve", reserve, ByteCount::mib(1)..=quarter)?,
             keep_acked: s.duration("keep_acked", DAY, Duration::ZERO..=YEAR)?,
             keep_acked_rows: s.count("keep_acked_rows", 100_000, 0..=100_000_000)?,
             keep_deadletter_bytes: s.bytes(

@@ -14,11 +14,10 @@ use relay_core::id::{StagedId, Ticket};
 use relay_core::ledger::{Ledger, LedgerError};
 use relay_core::time::Mono;
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{info, warn};
 
 use super::group::{answer_with, is_arrival, placed};
-use super::overgrown::Word;
-use super::{Fate, Job, Report};
+use super::word::Word;
+use super::{Fate, Job, Purpose, Report};
 use crate::clock;
 use crate::staging::Staged;
 
@@ -31,9 +30,6 @@ const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
 /// How often a full disk is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-
-/// How often the log says that it is.
-const SAY_EVERY: Duration = Duration::from_secs(60);
 
 /// What the thread does after a round.
 enum Next {
@@ -49,9 +45,7 @@ pub(super) struct Worker {
     tends: bool,
     /// When the reserve was last looked after.
     looked: Mono,
-    /// When the log last said that the disk is full, while it is.
-    said: Option<Mono>,
-    /// What it said of SQLite's log that somebody else holds.
+    /// What the log said of the disk.
     word: Word,
     ledger: Ledger,
     inbox: Receiver<Job>,
@@ -75,7 +69,6 @@ impl Worker {
             looked: clock::now().mono,
             fills: false,
             tends: true,
-            said: None,
             word: Word::default(),
             ledger,
             inbox,
@@ -159,7 +152,7 @@ impl Worker {
         if was != self.ledger.disk_is_full() {
             self.tell_space();
         }
-        self.say_full();
+        self.say();
         Ok(())
     }
 
@@ -189,24 +182,11 @@ impl Worker {
         }
     }
 
-    /// Tells the log, once a minute at most while the disk is full, and once when it is not;
-    /// likewise of SQLite's log.
-    fn say_full(&mut self) {
+    /// Tells the log what is wrong with the disk, if anything is.
+    fn say(&mut self) {
         let now = clock::now().mono;
-        self.word.say(self.ledger.overgrown(), now);
-        match (self.ledger.disk_is_full(), self.said) {
-            (true, said) if said.is_none_or(|at| now.since(at) >= SAY_EVERY) => {
-                warn!(
-                    "The disk is full: nothing that brings bytes is taken, acks and deletes go on"
-                );
-                self.said = Some(now);
-            }
-            (false, Some(_)) => {
-                info!("The disk has room again");
-                self.said = None;
-            }
-            (true, Some(_)) | (_, None) => {}
-        }
+        let (full, held) = (self.ledger.disk_is_full(), self.ledger.overgrown());
+        self.word.say(full, held, now);
     }
 
     /// Everything that waits: one group, then what needs the ledger alone.
@@ -228,7 +208,14 @@ impl Worker {
                     self.commit(&mut items, &mut bytes)?;
                     self.alone(other)?;
                 }
-                Job::Reserve { bytes, answer } => self.reserve(bytes, answer)?,
+                Job::Reserve {
+                    bytes,
+                    length,
+                    what,
+                    answer,
+                } => {
+                    self.reserve((bytes, length), what, answer)?;
+                }
                 Job::Unreserve(bytes) => {
                     self.ledger.unreserve(bytes);
                     self.tell_space();
@@ -307,7 +294,7 @@ impl Worker {
         if arrived {
             self.stored.send_modify(|groups| *groups += 1);
         }
-        self.say_full();
+        self.say();
         self.fills = self.patient(|ledger| ledger.relieve(now))?.unwrap_or(false);
         self.sweep()
     }
@@ -315,7 +302,7 @@ impl Worker {
     /// Lets a moment pass in which others may free room; `error` if nobody waits for it.
     fn wait_for_room(&mut self, error: LedgerError) -> Result<(), LedgerError> {
         self.cut_log()?;
-        self.say_full();
+        self.say();
         match self.inbox.recv_timeout(LOOK_EVERY) {
             Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return Err(error),
             Ok(job) => self.waiting.push_back(job),
@@ -332,9 +319,20 @@ impl Worker {
     }
 
     /// Room for a file; whoever asked may have gone, and then it is given back.
-    fn reserve(&mut self, bytes: u64, answer: oneshot::Sender<bool>) -> Result<(), LedgerError> {
-        let room = self.patient(|ledger| ledger.reserve(bytes, clock::now().unix))?;
-        let room = room.unwrap_or(false);
+    fn reserve(
+        &mut self,
+        (bytes, length): (u64, u64),
+        what: Purpose,
+        answer: oneshot::Sender<bool>,
+    ) -> Result<(), LedgerError> {
+        let now = clock::now().unix;
+        let room = self.patient(|ledger| match what {
+            Purpose::Put => ledger.reserve_put(bytes, length, now),
+            Purpose::Arrival => ledger.reserve(bytes, now),
+        });
+        let room = room?.unwrap_or(false);
+        // Before anybody acts on it: the next put is held to what this one leaves.
+        self.tell_space();
         if answer.send(room).is_err() && room {
             self.ledger.unreserve(bytes);
         }

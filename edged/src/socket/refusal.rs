@@ -99,7 +99,11 @@ fn storage_full(space: &Space) -> RpcError {
     let (used, ceiling) = (ByteCount(space.used), ByteCount(space.ceiling));
     let stops = match Rung::of(space) {
         Rung::BulkRefused => "puts of class 6 and 7 stop at 80%, the others at 90%",
-        Rung::Open | Rung::PutsRefused | Rung::Full => "puts stop at 90%",
+        Rung::PutsRefused | Rung::Full => "puts stop at 90%",
+        Rung::Open => {
+            "this put would pass 90%, or leave no room for an arrival as long as the longest \
+             segment kept here"
+        }
     };
     RpcError::new(
         ErrorKind::Refused,

@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 
 use super::{Room, Staging, blocking};
 use crate::clock;
+use crate::journal::Purpose;
 
 /// What is known of partial files beside what lies in them. Its lock is held for a
 /// look-up, never across an `.await`.
@@ -83,7 +84,7 @@ impl Staging {
     /// # Errors
     /// As for [`Staging::create`].
     pub async fn begin_partial(&self, no: PartialNo, length: u64) -> std::io::Result<PartialFile> {
-        let mut room = Room::of(self.journal.clone());
+        let mut room = Room::of(self.journal.clone(), Purpose::Arrival);
         room.cover(length).await?;
         let path = self.folder.join(no.file_name());
         let mut open = File::options();

@@ -223,7 +223,7 @@ impl Offered<'_> {
     async fn in_file(&self, recv: &mut RecvStream) -> Result<Event, Trouble> {
         let staging = &self.line.shared.staging;
         let mut left = self.header.body_len;
-        let mut file = staging.create(left).await.map_err(Trouble::Disk)?;
+        let mut file = staging.receive(left).await.map_err(Trouble::Disk)?;
         // One chunk is written while the next is read.
         let _room = self.line.room.take(2 * CHUNK).await?;
         let mut chunk = next(recv, &mut left).await?;

@@ -6,7 +6,7 @@
 
 mod recount;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::Connection;
 
@@ -41,6 +41,8 @@ pub(super) struct Counters {
     lengths: BTreeMap<i64, u64>,
     /// The sum of those that nothing pins.
     settled_payloads: u64,
+    /// Those that something pins, by length.
+    pinned: BTreeSet<(u64, i64)>,
 }
 
 const BOOK: i64 = 1;
@@ -182,6 +184,15 @@ impl Counters {
             let length = self.lengths.get(&key[1]).copied().unwrap_or(0);
             self.settled_payloads -= if before == Some(0) { length } else { 0 };
             self.settled_payloads += if value == 0 { length } else { 0 };
+            self.weigh(key[1], length, value > 0);
+        }
+    }
+
+    fn weigh(&mut self, pack: i64, length: u64, pinned: bool) {
+        if pinned && length > 0 {
+            self.pinned.insert((length, pack));
+        } else {
+            self.pinned.remove(&(length, pack));
         }
     }
 
@@ -221,11 +232,17 @@ impl Counters {
         self.settled_payloads
     }
 
+    /// The length of the longest payload file that something pins; 0: of none.
+    pub(super) fn longest_pinned(&self) -> u64 {
+        self.pinned.last().map_or(0, |(length, _)| *length)
+    }
+
     /// Forgets a payload file that is gone.
     pub(super) fn forget_payload(&mut self, pack: PackNo) {
         let pins = self.values.remove(&pins_key(Home::Payload(pack)));
         let length = self.lengths.remove(&(pack.0 as i64)).unwrap_or(0);
         self.settled_payloads -= if pins == Some(0) { length } else { 0 };
+        self.weigh(pack.0 as i64, length, false);
     }
 
     /// Forgets how long a payload file was: it is gone, and what pinned it stays.
@@ -233,6 +250,7 @@ impl Counters {
         let settled = self.pins(Home::Payload(pack)) == 0;
         let length = self.lengths.remove(&(pack.0 as i64)).unwrap_or(0);
         self.settled_payloads -= if settled { length } else { 0 };
+        self.weigh(pack.0 as i64, length, false);
     }
 
     /// Makes a payload file of `length` bytes known, whatever pins it.
@@ -242,6 +260,7 @@ impl Counters {
         if self.lengths.insert(key[1], length).is_none() {
             self.values.insert(key, pins);
             self.settled_payloads += if pins == 0 { length } else { 0 };
+            self.weigh(key[1], length, pins > 0);
         }
     }
 
@@ -370,12 +389,16 @@ mod tests {
         counters.merge(&pins(2));
         counters.note_payload(PackNo(7), 100);
         assert_eq!(counters.settled_payloads(), 0, "two rows keep it");
+        assert_eq!(counters.longest_pinned(), 100);
         counters.merge(&pins(-2));
         assert_eq!(counters.settled_payloads(), 100, "none does");
+        assert_eq!(counters.longest_pinned(), 0);
         counters.merge(&pins(1));
         assert_eq!(counters.settled_payloads(), 0, "one does again");
+        assert_eq!(counters.longest_pinned(), 100);
         counters.merge(&pins(-1));
         counters.forget_payload(PackNo(7));
         assert_eq!(counters.settled_payloads(), 0, "it is gone");
+        assert_eq!(counters.longest_pinned(), 0);
     }
 }

@@ -104,19 +104,20 @@ impl Ledger {
             .saturating_sub(self.counters.pinned_logs())
             .saturating_sub(u64::from(self.log.current().is_some() && !current_pinned));
         let filling = if self.log.is_filling() { file } else { 0 };
-        let loose = self.unallocated().saturating_sub(self.slack())
+        let whole = self.unallocated().saturating_sub(self.slack())
             + (self.log.free_count() + settled) * file
-            + filling
-            + self.log.left()
             + self.counters.settled_payloads();
         // One file is kept to copy forward into.
-        let loose = loose.saturating_sub(file);
+        let loose = (whole + filling + self.log.left()).saturating_sub(file);
         Space {
             used: self.options.max_bytes.saturating_sub(loose),
             ceiling: self.options.max_bytes,
             inbox: self.counters.inbox_bytes(),
             inbox_ceiling: self.options.inbox_max_bytes,
             disk_full: self.disk_is_full(),
+            clear: whole.saturating_sub(file),
+            longest: self.counters.longest_pinned(),
+            unit: file,
         }
     }
 
@@ -267,6 +268,21 @@ impl Ledger {
             self.reserved += bytes;
         }
         Ok(room)
+    }
+
+    /// [`Ledger::reserve`] for a put that is `length` bytes long so far: it is refused, too,
+    /// where it would not [leave way](Space::leaves_way) for arrivals.
+    ///
+    /// # Errors
+    /// As for [`Ledger::reserve`].
+    pub fn reserve_put(&mut self, bytes: u64, length: u64, now: Unix) -> LedgerResult<bool> {
+        let space = self.measured_space();
+        let before = length.saturating_sub(bytes);
+        let whole = Space {
+            clear: space.clear.saturating_add(before),
+            ..space
+        };
+        Ok(whole.leaves_way(length, 0) && self.reserve(bytes, now)?)
     }
 
     /// Gives back what [`Ledger::reserve`] set aside and no commit has used.

@@ -12,12 +12,12 @@ use smallvec::SmallVec;
 use crate::aim::{Place, To};
 use crate::change::{Book, Change, Depth, Due, OwedRow, Part};
 use crate::delivery::{Attempt, Move, State, StateName};
-use crate::event::Refusal;
+use crate::event::{Refusal, Space};
 use crate::id::{BootEpoch, LaneName, LaneNo, NodeNo, PackNo};
 use crate::limits;
 use crate::meter::Meter;
 use crate::peer::{Parcel, Peer, Phase, rest_of};
-use crate::segment::PackInfo;
+use crate::segment::{Class, PackInfo};
 use crate::success::first_standbys;
 use crate::time::{Now, Unix};
 
@@ -59,10 +59,32 @@ pub(super) struct Owing {
 }
 
 impl Scheduler {
-    /// The lane and the peers of a put, if it may come in.
+    /// The lane and the peers of a put that is announced, if it may come in.
+    pub(super) fn bind_announced(
+        &mut self,
+        length: u64,
+        lane: &LaneName,
+        to: &To,
+    ) -> Result<Bound, Refusal> {
+        self.bind(length, length, lane, to)
+    }
+
+    /// The lane and the peers of a put whose bytes are here, if it may come in: for a long
+    /// one room has been taken.
     pub(super) fn bind_put(
         &mut self,
         length: u64,
+        lane: &LaneName,
+        to: &To,
+    ) -> Result<Bound, Refusal> {
+        let brings = if length > self.space.unit { 0 } else { length };
+        self.bind(length, brings, lane, to)
+    }
+
+    fn bind(
+        &mut self,
+        length: u64,
+        brings: u64,
         lane: &LaneName,
         to: &To,
     ) -> Result<Bound, Refusal> {
@@ -80,7 +102,7 @@ impl Scheduler {
             return Err(Refusal::TooLarge { length, max });
         }
         let (peers, need, local) = self.aim(lane, to)?;
-        if !Rung::of(&self.space).takes(self.settings.lanes[lane].class) {
+        if !self.has_room(brings, self.settings.lanes[lane].class) {
             return Err(Refusal::StorageFull(self.space));
         }
         let lane = self.lane_number(lane).ok_or(Refusal::TooManyNames)?;
@@ -90,6 +112,16 @@ impl Scheduler {
             need,
             local,
         })
+    }
+
+    /// Whether a put that brings so many bytes finds the room that puts may use.
+    fn has_room(&self, brings: u64, class: Class) -> bool {
+        let under_way = self.puts.under_way();
+        let after = Space {
+            used: self.space.used.saturating_add(brings + under_way),
+            ..self.space
+        };
+        Rung::of(&after).takes(class) && self.space.leaves_way(brings, under_way)
     }
 
     /// To whom a put goes, how many of them must have it, and whether it stays here,

@@ -27,6 +27,15 @@ pub(super) struct Puts {
     busy: BTreeMap<KeyName, VecDeque<Put>>,
     /// Puts being divided into packs, by question.
     divided: BTreeMap<u64, Put>,
+    /// Bytes of puts whose rows are on their way to disk.
+    under_way: u64,
+}
+
+impl Puts {
+    /// Bytes that are being written, and that no word of how full the node is counts yet.
+    pub(super) const fn under_way(&self) -> u64 {
+        self.under_way
+    }
 }
 
 /// A put whose rows are on their way to disk.
@@ -34,13 +43,14 @@ pub(super) struct Puts {
 pub(super) struct Stored {
     put: PutId,
     staged: SmallVec<[StagedId; 1]>,
+    bytes: u64,
     key: Option<KeyName>,
     owing: SmallVec<[Owing; 1]>,
 }
 
 impl Scheduler {
     pub(super) fn on_announced(&mut self, put: PutId, length: u64, lane: &LaneName, to: &To) {
-        let answer = match self.bind_put(length, lane, to) {
+        let answer = match self.bind_announced(length, lane, to) {
             Ok(_) => Effect::Admit(put),
             Err(why) => Effect::Refuse(put, why),
         };
@@ -121,6 +131,7 @@ impl Scheduler {
     }
 
     pub(super) fn on_put_stored(&mut self, now: Now, stored: Stored) {
+        self.puts.under_way -= stored.bytes;
         self.effects.push_back(Effect::Accept(stored.put));
         self.owing_stored(now, &stored.owing);
         if let Some(name) = &stored.key {
@@ -129,6 +140,7 @@ impl Scheduler {
     }
 
     pub(super) fn on_put_refused(&mut self, stored: Stored) {
+        self.puts.under_way -= stored.bytes;
         self.owing_refused(&stored.owing);
         let why = Refusal::StorageFull(self.space);
         self.refuse(stored.put, &stored.staged, why);
@@ -201,8 +213,16 @@ impl Scheduler {
             let from = *from;
             Change::Spooled(SpooledRow { segment, from })
         }));
+        // Room for a long one has been taken before its bytes came.
+        let bytes = if put.shape.bytes > self.space.unit {
+            0
+        } else {
+            put.shape.bytes
+        };
+        self.puts.under_way += bytes;
         let stored = Stored {
             put: put.put,
+            bytes,
             staged: parts.iter().map(|(staged, _)| *staged).collect(),
             key: name,
             owing,

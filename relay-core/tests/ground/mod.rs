@@ -19,6 +19,9 @@ pub(crate) const SPACE: Space = Space {
     inbox: 0,
     inbox_ceiling: 1 << 29,
     disk_full: false,
+    clear: 1 << 30,
+    longest: 0,
+    unit: 4 << 20,
 };
 
 /// Lanes `control`, `alarm`, `default` and `bulk`, no limits, two attempts, rests of a second;

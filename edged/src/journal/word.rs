@@ -1,4 +1,5 @@
-//! SQLite's log is held beyond its bound by somebody else: the log says so, and who it is.
+//! What the log says of the disk: that it is full, and that somebody else holds SQLite's
+//! log beyond its bound, and who it is.
 //!
 //! Whoever reads the database holds a lock on a byte of its `-shm` file, and the kernel
 //! lists the locks of all processes. The file itself must not be opened for that: closing it
@@ -19,34 +20,47 @@ const SAY_EVERY: Duration = Duration::from_secs(60);
 /// Bytes of the `-shm` file that readers lock (`WAL_READ_LOCK` in SQLite's `wal.c`).
 const READERS: std::ops::RangeInclusive<u64> = 123..=127;
 
-/// What was said of it.
+/// What was said, and when, while it is so.
 #[derive(Debug, Default)]
 pub(super) struct Word {
-    said: Option<Mono>,
+    full: Option<Mono>,
+    held: Option<Mono>,
 }
 
 impl Word {
-    /// Tells the log, once a minute at most while it is so, and once when it is not.
-    pub(super) fn say(&mut self, found: Option<Overgrown>, now: Mono) {
-        match (found, self.said) {
-            (Some(_), Some(at)) if now.since(at) < SAY_EVERY => {}
-            (Some(log), _) => {
-                self.said = Some(now);
-                let holders = holders(&log.path);
+    /// Tells the log of each, once a minute at most while it is so, and once when it is not.
+    pub(super) fn say(&mut self, full: bool, held: Option<Overgrown>, now: Mono) {
+        let due = |said: Option<Mono>| said.is_none_or(|at| now.since(at) >= SAY_EVERY);
+        match (full, self.full) {
+            (true, said) if due(said) => {
+                warn!(
+                    "The disk is full: nothing that brings bytes is taken, acks and deletes go on"
+                );
+                self.full = Some(now);
+            }
+            (false, Some(_)) => {
+                info!("The disk has room again");
+                self.full = None;
+            }
+            (true, _) | (false, None) => {}
+        }
+        match (held, self.held) {
+            (Some(log), said) if due(said) => {
+                self.held = Some(now);
                 warn!(
                     path = %log.path.display(),
                     bytes = log.bytes,
                     bound = log.bound,
-                    %holders,
+                    holders = %holders(&log.path),
                     "SQLite's log cannot be cut: another process holds a snapshot of the \
                      database open; it counts under max_bytes until that process is done"
                 );
             }
             (None, Some(_)) => {
                 info!("SQLite's log is within its bound again");
-                self.said = None;
+                self.held = None;
             }
-            (None, None) => {}
+            (Some(_), _) | (None, None) => {}
         }
     }
 }
