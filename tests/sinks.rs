@@ -230,7 +230,7 @@ fn an_arrival_that_finds_no_room_keeps_none_waiting_that_does() {
     let large = put.expect("it is put").ids;
     wait_for("the sink to say so", PATIENCE, || {
         let words = pair.beta.process().words();
-        words.contains("No space left").then_some(())
+        words.contains("no storage space").then_some(())
     });
 
     let small: Vec<Vec<u8>> = (0..20u8).map(|n| vec![n; 100]).collect();

@@ -20,7 +20,7 @@ use edged_rpc::InboxView;
 use relay_core::id::SegmentId;
 use relay_core::ledger::{InboxFilter, InboxItem};
 use relay_core::repeats::Repeats;
-use relay_core::sink::{self, Fate, Tried, Tries, UNABLE};
+use relay_core::sink::{Fate, Next, Row, Tried, Tries, UNABLE};
 use relay_core::time::Mono;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -96,6 +96,7 @@ pub(crate) async fn run(desk: Desk, stop: CancellationToken) {
         in_hand: BTreeSet::new(),
         renew: Mono(0),
         tries: Tries::default(),
+        row: Row::default(),
         unable: 0,
         rests: Mono(0),
         repeats: Repeats::default(),
@@ -123,6 +124,7 @@ struct Sink {
     /// When the leases of what is in hand are renewed.
     renew: Mono,
     tries: Tries,
+    row: Row,
     /// How often in a row it could not work, and until when it rests for that.
     unable: u32,
     rests: Mono,
@@ -245,8 +247,10 @@ impl Sink {
             let journal = &self.desk.journal;
             journal.settle(confirmed, journal::Fate::Confirm).await?;
         }
-        if sink::rests(&came_to) {
-            self.rest();
+        match self.row.after(&came_to) {
+            Next::GoesOn => {}
+            Next::Pauses(pause) => self.rests = clock::now().mono + pause,
+            Next::Rests => self.rest(),
         }
         Ok(())
     }

@@ -54,10 +54,12 @@ impl Breaker {
     /// The peer cannot take more. A full or failing disk, or one that goes down,
     /// takes nothing until it says so with an ack; one that is only too slow for
     /// us takes half of what it had.
-    pub fn hold_back(&mut self, why: BusyWhy, flying: usize) {
+    pub fn hold_back(&mut self, why: BusyWhy, flying: usize, wanted: usize) {
         let held = match why {
-            BusyWhy::StorageFull | BusyWhy::InboxFull | BusyWhy::Draining | BusyWhy::Io => 1,
-            BusyWhy::IngestQuota | BusyWhy::Unsettled => (flying / 2).max(1),
+            BusyWhy::StorageFull | BusyWhy::InboxFull | BusyWhy::Draining | BusyWhy::Io => {
+                wanted + 1
+            }
+            BusyWhy::IngestQuota | BusyWhy::Unsettled => (flying / 2).max(wanted + 1),
         };
         self.trust = match self.trust {
             Trust::Full => Trust::Upto(held),
@@ -131,10 +133,10 @@ mod tests {
     #[test]
     fn a_full_peer_is_probed_and_a_slow_one_halved() {
         let mut full = Breaker::default();
-        full.hold_back(BusyWhy::StorageFull, 300);
+        full.hold_back(BusyWhy::StorageFull, 300, 0);
         let mut slow = Breaker::default();
-        slow.hold_back(BusyWhy::IngestQuota, 300);
-        slow.hold_back(BusyWhy::IngestQuota, 299);
+        slow.hold_back(BusyWhy::IngestQuota, 300, 2);
+        slow.hold_back(BusyWhy::IngestQuota, 299, 2);
 
         assert_eq!(full.bound(), Some(1));
         assert_eq!(slow.bound(), Some(149));

@@ -4,8 +4,8 @@
 //! A sink is a consumer like any other: it leases, does something, confirms. What a peer
 //! wrote is data to it: names are made of the segment's id alone. A try that fails counts
 //! against the segment, and after [`TRIES`] it is parked as refused so that the others go
-//! on. What finds no room, or cannot be read just now, rests for itself and is not counted;
-//! where the sink itself cannot work, or takes nothing of what it is given, everything waits.
+//! on. What finds no room, or cannot be read just now, rests for itself and is not counted,
+//! and after many of these in a row the sink pauses; where it cannot work, everything waits.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,8 +25,13 @@ pub const UNABLE: Backoff = Backoff {
     first: Duration::from_secs(1),
     longest: Duration::from_secs(60),
 };
-/// How long an arrival rests for which there was no room.
-pub const LATER: Duration = Duration::from_secs(30);
+/// How long an arrival rests for which there was no room: longer than a sink rests, so
+/// that others have their turn.
+pub const LATER: Duration = Duration::from_secs(2 * 60);
+/// Arrivals in a row that found no room, or could not be read, before a sink pauses.
+pub const IN_A_ROW: u32 = 64;
+/// How long it pauses.
+pub const PAUSE: Duration = Duration::from_secs(1);
 /// Arrivals whose tries are remembered; what is forgotten is only tried more often.
 pub const REMEMBERED: usize = 10_000;
 
@@ -85,12 +90,39 @@ impl Tries {
     }
 }
 
-/// Whether the sink rests after arrivals that were handed on together came to this.
-#[must_use]
-pub fn rests(came_to: &[Tried]) -> bool {
-    let waits = |tried: &Tried| *tried == Tried::Waits;
-    // One alone rests for itself, and keeps nobody else waiting.
-    came_to.contains(&Tried::Unable) || came_to.len() > 1 && came_to.iter().all(waits)
+/// What a sink does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// It goes on.
+    GoesOn,
+    /// It pauses: neither those that wait nor those behind them shall cost a core.
+    Pauses(Duration),
+    /// It rests, longer each time.
+    Rests,
+}
+
+/// How many arrivals in a row had to wait.
+#[derive(Debug, Default)]
+pub struct Row(u32);
+
+impl Row {
+    /// What the sink does after these.
+    pub fn after(&mut self, came_to: &[Tried]) -> Next {
+        for tried in came_to {
+            match tried {
+                Tried::Waits => self.0 += 1,
+                Tried::Done | Tried::Failed | Tried::Unable => self.0 = 0,
+            }
+        }
+        if came_to.contains(&Tried::Unable) {
+            return Next::Rests;
+        }
+        if self.0 < IN_A_ROW {
+            return Next::GoesOn;
+        }
+        self.0 = 0;
+        Next::Pauses(PAUSE)
+    }
 }
 
 /// The names of the files of one arrival: its bytes, and the words that came with it.
@@ -169,16 +201,22 @@ mod tests {
     }
 
     #[test]
-    fn what_finds_no_room_rests_alone_and_the_sink_only_if_nothing_finds_any() {
+    fn what_finds_no_room_rests_alone_and_many_of_these_make_the_sink_pause() {
         let mut tries = Tries::default();
         for _ in 0..3 * TRIES {
             assert_eq!(tries.after(ID, Tried::Waits, 0), Fate::Again(LATER));
         }
+        assert!(LATER > UNABLE.longest, "others have their turn");
 
-        assert!(!rests(&[]) && !rests(&[Tried::Done, Tried::Failed]));
-        assert!(!rests(&[Tried::Waits, Tried::Done]) && !rests(&[Tried::Waits]));
-        assert!(rests(&[Tried::Waits, Tried::Waits]));
-        assert!(rests(&[Tried::Done, Tried::Unable]));
+        let mut row = Row::default();
+        let waits = [Tried::Waits; IN_A_ROW as usize];
+        assert_eq!(row.after(&[]), Next::GoesOn);
+        assert_eq!(row.after(&waits[1..]), Next::GoesOn);
+        assert_eq!(row.after(&waits[..1]), Next::Pauses(PAUSE));
+        assert_eq!(row.after(&waits[1..]), Next::GoesOn);
+        assert_eq!(row.after(&[Tried::Done, Tried::Waits]), Next::GoesOn);
+        assert_eq!(row.after(&waits[2..]), Next::GoesOn);
+        assert_eq!(row.after(&[Tried::Done, Tried::Unable]), Next::Rests);
     }
 
     #[test]

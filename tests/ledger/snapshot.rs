@@ -129,3 +129,25 @@ fn log_of(disk: &Disk) -> u64 {
     let log = disk.dir.path().join("ledger.db-wal");
     std::fs::metadata(log).map_or(0, |file| file.len())
 }
+
+#[test]
+fn a_log_that_another_holds_just_below_its_bound_is_waited_for_once() {
+    let mut disk = small();
+    let bound = 2 * disk.options.log_file_bytes;
+    let outsider = Outsider::of(&disk);
+    let mut put = 0;
+    while !disk.ledger.log_is_held() {
+        disk.put(b"one more", State::Scheduled);
+        put += 1;
+        assert!(put < 10_000, "the log is {} B", log_of(&disk));
+    }
+    assert!(log_of(&disk) <= bound, "{} B", log_of(&disk));
+
+    for _ in 0..20 {
+        disk.put(b"one more", State::Scheduled);
+        assert!(disk.ledger.log_is_held(), "it would be waited for again");
+    }
+    drop(outsider);
+    disk.ledger.tend_log().expect("it looks");
+    assert!(!disk.ledger.log_is_held());
+}

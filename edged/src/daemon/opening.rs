@@ -43,15 +43,16 @@ pub(crate) fn ledger_options(config: &Config) -> anyhow::Result<Options> {
 /// Opens the ledger, and tells what that took.
 pub(super) fn open(config: &Config) -> anyhow::Result<(Ledger, Snapshot)> {
     let options = ledger_options(config)?;
-    let mut away = Gap::First;
+    let mut away = None;
     let opened = patiently(TELL, still_opening, || {
         Ledger::open_at(&config.node.state_dir, options, |last| {
             let (gap, now) = clock::start(last);
-            away = gap;
+            // Asked twice, it has just been said how late it is.
+            away.get_or_insert(gap);
             (now, Some(clock::stamp(now)))
         })
     })?;
-    tell_gap(away);
+    tell_gap(away.unwrap_or(Gap::First));
     tell_care(opened.0.care());
     Ok(opened)
 }

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::stat::Mode;
+use nix::sys::statvfs::fstatvfs;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use relay_core::sink::{self, Tried};
 use serde::Serialize;
@@ -21,6 +22,9 @@ use super::pieces::{Bad, Pieces};
 use super::{Arrival, Ended, unable};
 use crate::desk::Desk;
 use crate::folder::Folder;
+
+/// Left free of the disk, for the words of an arrival and for whoever uses it, too.
+const SPARE: u64 = 256 << 10;
 
 /// A folder into which arrivals go.
 pub(super) struct Dir {
@@ -112,6 +116,16 @@ impl Dir {
     }
 }
 
+/// Looks before it writes: what fills a disk that others use, too, does not fit it either.
+fn has_room(folder: &Folder, length: u64) -> io::Result<()> {
+    let disk = fstatvfs(folder)?;
+    let free = disk.blocks_available().saturating_mul(disk.fragment_size());
+    if free < length.saturating_add(SPARE) {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
+    Ok(())
+}
+
 /// Whether a shorter one might have fitted.
 fn is_for_room(error: &io::Error) -> bool {
     matches!(
@@ -139,6 +153,8 @@ async fn store(desk: &Desk, folder: &Arc<Folder>, (item, view): &Arrival) -> Res
         item: &'a edged_rpc::InboxView,
     }
     let [bin, json] = sink::file_names(item.id);
+    let (place, length) = (Arc::clone(folder), item.length);
+    blocking(move || has_room(&place, length)).await?;
     let mut pieces = Pieces::of(desk, item).await.map_err(Trouble::Bytes)?;
     let mut part = Part::create(Arc::clone(folder), bin).await?;
     while let Some(piece) = pieces.next(desk).await.map_err(Trouble::Bytes)? {

@@ -65,6 +65,17 @@ impl Care {
         *self == beside
     }
 
+    /// Takes over what a look before this one did.
+    pub(super) fn merge(&mut self, other: Self) {
+        self.mended += other.mended;
+        self.reindexed |= other.reindexed;
+        self.set_aside.extend(other.set_aside);
+        self.salvaged = other.salvaged.or(self.salvaged.take());
+        self.quarantined.extend(other.quarantined);
+        self.migrated = other.migrated.or(self.migrated.take());
+        self.unnamed = other.unnamed;
+    }
+
     /// Whether there may be packs whose rows are gone.
     pub(super) fn lost_packs(&self) -> bool {
         self.salvaged.is_some() || self.quarantined.iter().any(|entry| entry.what == "pack")

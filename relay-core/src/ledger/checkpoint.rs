@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::schema::{BUSY, PAGE};
-use super::{DATABASE, Ledger, LedgerResult, Options};
+use super::{DATABASE, Ledger, LedgerError, LedgerResult, Options};
 
 /// A frame of the log: a page and its header.
 const FRAME: u64 = PAGE + 24;
@@ -83,6 +83,15 @@ impl Ledger {
         self.sqlite_log.held.is_some()
     }
 
+    /// At a start: a log that a kill left beyond its bound is cut, if nobody holds it.
+    pub(super) fn cut_log(&mut self) -> LedgerResult<()> {
+        let frames = self.sqlite_log.frames;
+        if frames * FRAME > bound(&self.options) && !self.checkpoint("TRUNCATE", GLANCE)? {
+            self.sqlite_log.held = Some(frames);
+        }
+        Ok(())
+    }
+
     /// Begins a log that was held anew if nobody holds it any more, and gives back what it
     /// took.
     ///
@@ -103,12 +112,8 @@ impl Ledger {
     pub(super) fn make_wal_room(&mut self, pages: u64) -> LedgerResult<()> {
         let bound = bound(&self.options);
         if self.disk_is_full() && self.sqlite_log.frames > 0 {
-            // What the log has taken of the disk is written over; what finds no room in the
-            // database stays in it.
-            match self.checkpoint("PASSIVE", Duration::ZERO) {
-                Err(error) if !error.is_full() => return Err(error),
-                Ok(_) | Err(_) => {}
-            }
+            // What the log has taken of the disk is written over.
+            self.checkpoint("PASSIVE", Duration::ZERO)?;
         }
         let Log { frames, held } = self.sqlite_log;
         if frames == 0 || (frames + pages) * FRAME <= bound {
@@ -137,7 +142,13 @@ impl Ledger {
             Ok((busy, frames, row.get::<_, i64>(2)?))
         });
         self.conn.busy_timeout(BUSY)?;
-        let (busy, frames, copied) = answer?;
+        let (busy, frames, copied) = match answer {
+            // What finds no room in the database stays in the log.
+            Err(error) if self.disk_is_full() && LedgerError::is_disk_full(&error) => {
+                return Ok(false);
+            }
+            other => other?,
+        };
         let done = busy == 0 && frames == copied;
         if done {
             self.sqlite_log.frames = 0;
@@ -151,7 +162,8 @@ impl Ledger {
         let frames = query.query_row([], |row| row.get::<_, i64>(1))? as u64;
         drop(query);
         self.sqlite_log.frames = frames;
-        if frames * FRAME <= bound(&self.options) {
+        // Shorter than it was: it has begun anew.
+        if self.sqlite_log.held.is_some_and(|then| frames < then) {
             self.sqlite_log.held = None;
         }
         Ok(())

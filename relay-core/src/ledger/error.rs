@@ -156,7 +156,7 @@ impl LedgerError {
         }
     }
 
-    fn is_disk_full(error: &rusqlite::Error) -> bool {
+    pub(super) fn is_disk_full(error: &rusqlite::Error) -> bool {
         error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
     }
 

@@ -88,17 +88,23 @@ pub fn look(dir: &Path, options: &Options) -> LedgerResult<Checked> {
 pub fn repair(dir: &Path, options: &Options, now: Unix) -> LedgerResult<Checked> {
     care::remove_copy(dir)?;
     let (conn, care) = care::open(Ground::of(dir), options)?;
+    let mut checked = checked(&conn, dir, care)?;
+    let lost_packs = checked.care.lost_packs() || quarantine::has_new_packs(&conn)?;
+    for orphan in &checked.orphans {
+        if lost_packs {
+            checked.care.set_aside.push(aside::take(dir, orphan)?);
+        } else {
+            aside::remove(orphan)?;
+        }
+    }
+    // Last, since until then a repair that is cut short begins anew.
     let work = conn.unchecked_transaction()?;
     quarantine::date(&work, now)?;
-    for record in care.records(now) {
+    for record in checked.care.records(now) {
         audit::append(&work, &record)?;
     }
     work.commit()
         .map_err(LedgerError::commit("commit repair"))?;
-    let checked = checked(&conn, dir, care)?;
-    for orphan in &checked.orphans {
-        aside::remove(orphan)?;
-    }
     Ok(checked)
 }
 

@@ -3,7 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use rusqlite::config::DbConfig;
+
 use super::bodies::Bodies;
+use super::care::Care;
 use super::check::Trouble;
 use super::counters::Counters;
 use super::error::LedgerError;
@@ -19,6 +22,13 @@ use crate::age::Stamp;
 use crate::change::Snapshot;
 use crate::id::{PackNo, ReceiptNo};
 use crate::time::{Now, Unix};
+
+/// What a start has done so far, which a second look does not do again.
+#[derive(Default)]
+struct Done {
+    care: Care,
+    rescued: u64,
+}
 
 impl Ledger {
     /// Opens the ledger in `dir`, or makes one: migrates, recovers (semantics 4),
@@ -49,13 +59,15 @@ impl Ledger {
         mut clock: impl FnMut(Option<Stamp>) -> (Now, Option<Stamp>),
     ) -> LedgerResult<(Self, Snapshot)> {
         fs::create_dir_all(dir).map_err(LedgerError::io("create", dir))?;
-        match Self::raise(dir, options.clone(), &mut clock).map_err(Trouble::from) {
+        let mut done = Done::default();
+        let raised = Self::raise(dir, options.clone(), &mut clock, &mut done);
+        match raised.map_err(Trouble::from) {
             Ok(opened) => Ok(opened),
             Err(Trouble::Other(error)) => Err(error),
             // Where only a part was looked at, the rest turns out as it is read.
             Err(Trouble::Damage(_)) => {
                 care::leave_word(dir);
-                Self::raise(dir, options, &mut clock)
+                Self::raise(dir, options, &mut clock, &mut done)
             }
         }
     }
@@ -64,10 +76,13 @@ impl Ledger {
         dir: &Path,
         options: Options,
         clock: &mut impl FnMut(Option<Stamp>) -> (Now, Option<Stamp>),
+        done: &mut Done,
     ) -> LedgerResult<(Self, Snapshot)> {
         care::remove_copy(dir)?;
         let reserve = reserve::ReserveFile::open(dir, options.reserve)?;
         let (mut conn, mut care) = care::open(care::Ground::of(dir), &options)?;
+        // What turns out to be damaged now stays as it was found.
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         let id = identity(&conn, &options)?;
         let mut counters = Counters::load(&conn)?;
         let payload = dir.join("payload");
@@ -75,12 +90,14 @@ impl Ledger {
         let (now, stamp) = clock(age::read(&conn)?);
         quarantine::date(&conn, now.unix)?;
         let recovered = recovery::run(&mut conn, &mut counters, now, stamp, &care)?;
+        done.care.merge(care);
+        done.rescued += recovered.rescued;
         let log = LogFiles::open(&dir.join("log"), &conn, id, options.log_file_bytes)?;
         files::sync_names(dir)?;
         let (partials, begun, unsound) = Partials::load(&conn, &payloads)?;
         let mut ledger = Self {
             set_aside: aside::bounded(dir, options.max_bytes / 4)?,
-            care,
+            care: Care::default(),
             bodies: Bodies::new(dir),
             dir: dir.to_path_buf(),
             id,
@@ -111,11 +128,15 @@ impl Ledger {
         };
         ledger.placed_upto = ledger.last_pack;
         ledger.measure()?;
+        ledger.cut_log()?;
         ledger.fit_set_aside()?;
         let snapshot = Snapshot {
             partials: begun,
-            ..ledger.snapshot(recovered.rescued)?
+            ..ledger.snapshot(done.rescued)?
         };
+        ledger.care = std::mem::take(&mut done.care);
+        let checkpoints = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+        ledger.conn.set_db_config(checkpoints, false)?;
         Ok((ledger, snapshot))
     }
 

@@ -5,6 +5,7 @@
 //! the row. A file that no row names is what a crash left, and goes at open; unless rows
 //! of packs were damaged.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use super::care::Care;
 use super::counters::Counters;
 use super::error::LedgerError;
 use super::files::sync_dir;
-use super::{LedgerResult, aside, partial};
+use super::{LedgerResult, aside, partial, quarantine};
 use crate::id::PackNo;
 
 /// The folder and what it holds.
@@ -34,6 +35,7 @@ impl Payloads {
         care: &mut Care,
     ) -> LedgerResult<Self> {
         fs::create_dir_all(dir).map_err(LedgerError::io("create", dir))?;
+        let lost_packs = care.lost_packs() || quarantine::has_new_packs(conn)?;
         let mut bytes = 0;
         for entry in fs::read_dir(dir).map_err(LedgerError::io("list", dir))? {
             let entry = entry.map_err(LedgerError::io("list", dir))?;
@@ -54,9 +56,11 @@ impl Payloads {
                 bytes += length;
             } else if partial::names(conn, &entry.file_name().to_string_lossy())? {
                 continue;
-            } else if care.lost_packs() {
+            } else if lost_packs {
                 let store = dir.parent().unwrap_or(dir);
                 care.set_aside.push(aside::take(store, &path)?);
+            } else if is_named_after_all(conn, &entry.file_name())? {
+                return Err(LedgerError::Unreadable("an index of packs"));
             } else {
                 fs::remove_file(&path).map_err(LedgerError::io("remove", &path))?;
             }
@@ -119,4 +123,10 @@ impl Payloads {
         // What stays is found unnamed at the next open.
         let _ = fs::remove_file(self.dir.join(name));
     }
+}
+
+/// Whether a row names the file and its index does not say so.
+fn is_named_after_all(conn: &Connection, name: &OsStr) -> LedgerResult<bool> {
+    let mut query = conn.prepare_cached("SELECT 1 FROM pack NOT INDEXED WHERE name = ?1")?;
+    Ok(query.exists([name.to_string_lossy()])?)
 }

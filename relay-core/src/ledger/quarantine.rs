@@ -60,6 +60,13 @@ pub(super) fn write(conn: &Connection, found: &[Quarantined]) -> rusqlite::Resul
     Ok(())
 }
 
+/// Whether rows of packs were taken out since entries were last dated: by this start, or
+/// by one that was cut short before it looked after their files.
+pub(super) fn has_new_packs(conn: &Connection) -> rusqlite::Result<bool> {
+    let mut query = conn.prepare("SELECT 1 FROM quarantine WHERE what = 'pack' AND at = 0")?;
+    query.exists([])
+}
+
 /// Gives rows without a moment this one.
 pub(super) fn date(conn: &Connection, at: Unix) -> rusqlite::Result<()> {
     let undated: Vec<(i64, Quarantined)> = {

@@ -342,7 +342,8 @@ impl Scheduler {
             }
         };
         let rest = question.shape().bytes.saturating_sub(from);
-        self.take_in_body(now, question.peer, rest);
+        let charged = self.take_in_body(now, question.peer, rest);
+        self.partials.charged(partial, charged);
         self.effects.push_back(Effect::Want {
             link,
             sent,

@@ -4,7 +4,8 @@
 //! pack in the middle of the stream it shares, and the body of a large segment that the
 //! peer wants, for which it has reserved the room (semantics 10). Were that held back
 //! too, several large segments under a peer's ingest quota would take turns at putting
-//! each other off, and none would end.
+//! each other off, and none would end. What has not begun stays where it is in its outbox:
+//! nothing is spent on it.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::delivery::Outcome;
 use crate::event::BusyWhy;
 use crate::id::{LinkId, NodeNo};
 use crate::peer::{Parcel, Peer, Phase};
-use crate::queue::Key;
+use crate::queue::{Key, Lane};
 use crate::time::{Mono, Now};
 
 /// The longest a peer may ask us to wait.
@@ -37,7 +38,9 @@ impl Scheduler {
         let peer = self.peer_mut(no);
         peer.last_heard = now.mono;
         peer.busy = Some((now.mono + wait, why));
-        peer.breaker.hold_back(why, peer.flying());
+        let parcels = peer.parcels.iter().filter(|(other, _)| **other != key);
+        let wanted = parcels.filter(|(_, p)| p.wanted && p.is_flying()).count();
+        peer.breaker.hold_back(why, peer.flying(), wanted);
         let phase = peer.parcels.get(&key).map(|parcel| &parcel.phase);
         if let Some(Phase::Outbox | Phase::Offered | Phase::Leaving | Phase::Sent) = phase {
             self.give_back(now, no, key, Outcome::Deferred);
@@ -49,18 +52,32 @@ impl Scheduler {
         peer.busy.filter(|(until, _)| now.mono < *until)
     }
 
-    /// Returns to its queue what has not begun to go to a peer that is busy.
-    pub(super) fn give_back_busy(&mut self, now: Now, no: NodeNo) {
-        let peer = &self.peers[&no];
+    /// While `no` is busy: in each of its outboxes, what has begun comes first.
+    pub(super) fn begun_first(&mut self, now: Now, no: NodeNo) {
+        let Some(peer) = self.peers.get_mut(&no) else {
+            return;
+        };
         if Self::busy_until(now, peer).is_none() {
             return;
         }
-        let outboxes = peer.lanes.values().flat_map(|lane| &lane.outbox);
-        let waits = |key: &&Key| !has_begun(&peer.parcels[key]);
-        let back: Vec<_> = outboxes.filter(waits).copied().collect();
-        for key in back {
-            self.give_back(now, no, key, Outcome::Deferred);
+        let Peer { lanes, parcels, .. } = peer;
+        for (_, lane) in lanes.iter_mut() {
+            let begun = |key: &Key| has_begun(&parcels[key]);
+            let at = lane.outbox.iter().position(begun);
+            let first = at
+                .filter(|at| *at > 0)
+                .and_then(|at| lane.outbox.remove(at));
+            first
+                .into_iter()
+                .for_each(|key| lane.outbox.push_front(key));
         }
+    }
+
+    /// Whether the first of an outbox may go to `peer`, busy as it may be.
+    pub(super) fn may_begin(now: Now, peer: &Peer, lane: &Lane) -> bool {
+        let front = lane.outbox.front();
+        Self::busy_until(now, peer).is_none()
+            || front.is_some_and(|key| has_begun(&peer.parcels[key]))
     }
 }
 

@@ -93,11 +93,14 @@ impl Scheduler {
         }
     }
 
-    /// The rest of a large segment, so many bytes, is wanted.
-    pub(super) fn take_in_body(&mut self, now: Now, peer: NodeNo, bytes: u64) {
-        if let Some(intake) = self.intake_of(now, peer) {
+    /// The rest of a large segment, so many bytes, is wanted; what of the quota that took.
+    pub(super) fn take_in_body(&mut self, now: Now, peer: NodeNo, bytes: u64) -> u64 {
+        let limited = !self.settings.bounds.ingest.bytes.is_unlimited();
+        if let Some(intake) = self.intake_of(now, peer).filter(|_| limited) {
             intake.take(now.mono, 0, bytes);
+            return bytes;
         }
+        0
     }
 
     /// So many of those bytes do not come: it was cut off, and what is kept of it is

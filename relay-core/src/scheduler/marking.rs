@@ -26,7 +26,6 @@ impl Scheduler {
             if busy_over {
                 self.peer_mut(*no).busy = None;
             }
-            self.give_back_busy(now, *no);
             self.page_more(*no);
             self.mark(now, *no);
         }

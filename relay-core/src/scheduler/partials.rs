@@ -29,6 +29,8 @@ struct Beginning {
     row: PartialRow,
     /// Bytes the shell holds.
     held: u64,
+    /// Of its peer's quota, taken for what is still to come.
+    charged: u64,
     /// Whether it has one of its peer's places: only then is it kept when cut off.
     kept: bool,
     /// Whether it takes room on the disk.
@@ -78,6 +80,7 @@ impl Partials {
             partials.insert(Beginning {
                 row: row.clone(),
                 held,
+                charged: 0,
                 kept: true,
                 filed: true,
                 stage: Stage::Waiting(until),
@@ -144,6 +147,12 @@ impl Partials {
         self.of_peer(wanted.peer).find(same).map(|b| b.row.no)
     }
 
+    /// So much of its peer's quota was taken for what is to come of it.
+    pub(super) fn charged(&mut self, no: Option<PartialNo>, bytes: u64) {
+        let of = no.and_then(|no| self.all.get_mut(&no));
+        of.into_iter().for_each(|of| of.charged = bytes);
+    }
+
     /// Whether the shell may be writing what was wanted under this name.
     pub(super) fn is_arriving(&self, link: LinkId, sent: Sent) -> bool {
         self.arriving.contains_key(&(link, sent))
@@ -158,7 +167,7 @@ impl Partials {
     pub(super) fn check(&self, limits: &Limits) {
         for peer in self.of.keys() {
             let most = limits.partials.max(1);
-            assert!(self.places(*peer) <= most, "a peer has {most} places");
+            assert!(self.places(*peer) <= most, "at most {most}");
         }
         for (no, beginning) in &self.all {
             let timed = match beginning.stage {
@@ -220,6 +229,7 @@ impl Scheduler {
         self.arrive(Beginning {
             row,
             held: 0,
+            charged: 0,
             kept,
             filed,
             stage,
@@ -229,8 +239,8 @@ impl Scheduler {
 
     fn arrive(&mut self, beginning: Beginning) {
         if let Stage::Arriving(link, sent) = beginning.stage {
-            let no = beginning.row.no;
-            self.partials.arriving.insert((link, sent), no);
+            let arriving = &mut self.partials.arriving;
+            arriving.insert((link, sent), beginning.row.no);
             self.partials.insert(beginning);
         }
     }
@@ -240,8 +250,7 @@ impl Scheduler {
         loop {
             let taken = self.partials.room(peer);
             let fits = taken == 0 || taken + length <= self.space.ceiling / SHARE;
-            let place = self.partials.places(peer) < self.settings.limits.partials;
-            if fits && place {
+            if fits && self.partials.places(peer) < self.settings.limits.partials {
                 break;
             }
             match self.partials.oldest(peer) {
@@ -288,18 +297,19 @@ impl Scheduler {
     /// No more of it arrives: it waits to be offered again, or goes.
     pub(super) fn on_kept(&mut self, now: Now, no: PartialNo, bytes: u64) {
         let (most, share) = (self.settings.limits.partials, self.space.ceiling / SHARE);
-        let Some(beginning) = self.partials.all.get(&no) else {
+        let Some(beginning) = self.partials.all.get_mut(&no) else {
             return self.effects.push_back(Effect::Forget(no));
         };
         let Stage::Arriving(link, sent) = beginning.stage else {
             return;
         };
-        let (peer, length) = (beginning.row.peer, beginning.row.length);
-        let (held, journaled) = (beginning.held, beginning.row.bytes);
-        if bytes > 0 {
-            // Of nothing kept nobody knows how much was sent.
-            self.give_back_body(now, peer, length.saturating_sub(bytes.max(held)));
-        }
+        let row = &beginning.row;
+        let (peer, length, journaled) = (row.peer, row.length, row.bytes);
+        let missing = length.saturating_sub(bytes.max(beginning.held));
+        let charged = std::mem::take(&mut beginning.charged);
+        // Of nothing kept nobody knows how much was sent.
+        let unused = if bytes > 0 { charged.min(missing) } else { 0 };
+        self.give_back_body(now, peer, unused);
         let beginning = &self.partials.all[&no];
         let fits = beginning.filed || self.partials.room(peer).saturating_add(length) <= share;
         let place = beginning.kept || self.partials.places(peer) < most && fits;
@@ -331,18 +341,19 @@ impl Scheduler {
         let Some(no) = self.partials.arriving.get(&(link, sent)).copied() else {
             return;
         };
-        let held = self.partials.all[&no].held;
+        let beginning = self.partials.all.get_mut(&no).expect("it arrives");
+        let (peer, held) = (beginning.row.peer, beginning.held);
+        // Nothing of it was sent.
+        let charged = std::mem::take(&mut beginning.charged);
+        self.give_back_body(now, peer, charged);
         self.on_kept(now, no, held);
     }
 
     /// A link is down and all its tasks have ended: what was wanted on it and never
     /// begun stands as it stood before.
     pub(super) fn let_go_link(&mut self, now: Now, link: LinkId) {
-        let on_it = self.partials.arriving.keys();
-        let names: Vec<Sent> = on_it
-            .filter(|(l, _)| *l == link)
-            .map(|(_, sent)| *sent)
-            .collect();
+        let on_it = |(on, sent): &(LinkId, Sent)| (*on == link).then_some(*sent);
+        let names: Vec<Sent> = self.partials.arriving.keys().filter_map(on_it).collect();
         for sent in names {
             self.let_go_partial(now, link, sent);
         }
@@ -371,10 +382,8 @@ impl Scheduler {
 
     /// Those that have waited long enough go.
     pub(super) fn expire_partials(&mut self, now: Now) {
-        while let Some((until, no)) = self.partials.waiting.first().copied() {
-            if until > now.mono {
-                break;
-            }
+        let over = |(until, _): &(Mono, PartialNo)| *until <= now.mono;
+        while let Some((_, no)) = self.partials.waiting.first().copied().filter(over) {
             self.drop_partial(no);
         }
     }
@@ -382,10 +391,9 @@ impl Scheduler {
     /// While the node runs full and local puts stop, what has waited longest goes, one at a
     /// time.
     pub(super) fn relieve(&mut self) {
-        if Rung::of(&self.space) < Rung::PutsRefused {
-            return;
-        }
-        if let Some((_, no)) = self.partials.waiting.first().copied() {
+        let first = self.partials.waiting.first().copied();
+        let runs_full = Rung::of(&self.space) >= Rung::PutsRefused;
+        if let Some((_, no)) = first.filter(|_| runs_full) {
             self.drop_partial(no);
         }
     }

@@ -40,9 +40,13 @@ impl Scheduler {
         if idle || !self.may_go_on(now, no) {
             return false;
         }
+        self.begun_first(now, no);
+        let peer = &self.peers[&no];
         let open = |class| !self.is_clogged(peer, class);
         let lanes = peer.lanes.iter().map(|(lane, l)| (*lane, l));
-        let lanes = lanes.filter(|(lane, l)| self.may_pass(now, peer, *lane, l));
+        let lanes = lanes.filter(|(lane, l)| {
+            Self::may_begin(now, peer, l) && self.may_pass(now, peer, *lane, l)
+        });
         let longest = self.longest_wait(peer);
         let Some(lane) = peer.turns.next(lanes, open, longest, now.mono) else {
             return false;

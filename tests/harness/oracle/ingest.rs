@@ -27,10 +27,21 @@ pub(super) struct Intakes {
     offered: BTreeMap<(LinkId, Sent), u64>,
     /// Those that were wanted.
     wanted: BTreeSet<(LinkId, Sent)>,
-    /// Of these, which beginning each is, from where it was wanted and how long it is.
-    parts: BTreeMap<PartialNo, ((LinkId, Sent), usize, u64, u64)>,
+    /// Of these, which beginning each is.
+    parts: BTreeMap<PartialNo, Begun>,
     /// What comes with this step.
     came: Option<Came>,
+}
+
+/// A body that was wanted.
+#[derive(Debug)]
+struct Begun {
+    name: (LinkId, Sent),
+    peer: usize,
+    from: u64,
+    length: u64,
+    /// What of the quota it took.
+    charged: u64,
 }
 
 #[derive(Debug)]
@@ -97,7 +108,7 @@ impl Oracle {
             let members = arrival.ids.len() + arrival.refused.len();
             let name = (*link, arrival.heading.sent);
             if intakes.wanted.remove(&name) {
-                intakes.parts.retain(|_, part| part.0 != name);
+                intakes.parts.retain(|_, part| part.name != name);
                 return;
             }
             (link, &arrival.heading, members, arrival.shape.bytes)
@@ -128,30 +139,33 @@ impl Oracle {
     }
 
     /// What of a body did not come is given back: all beyond what the shell says it
-    /// has, or without a word of that, beyond where it was to begin.
+    /// has, or without a word of that, all of it.
     fn cut_off(&mut self, n: usize, input: &Input) {
         let now = self.now;
         let intakes = &mut self.watches[n].intakes;
         let mut over = Vec::new();
         if let Input::Kept { partial, bytes } = input {
             let part = intakes.parts.remove(partial);
-            over.extend(part.map(|part| (part, *bytes)));
+            over.extend(part.map(|part| {
+                let missing = part.length.saturating_sub(part.from.max(*bytes));
+                let known = if *bytes > 0 { missing } else { 0 };
+                (part.peer, part.charged.min(known))
+            }));
         } else if let Input::OfferLost { link, sent, .. } = input {
             let name = (*link, *sent);
-            let ended = intakes.parts.extract_if(.., |_, part| part.0 == name);
-            over.extend(ended.map(|(_, part)| (part, part.2)));
+            let ended = intakes.parts.extract_if(.., |_, part| part.name == name);
+            over.extend(ended.map(|(_, part)| (part.peer, part.charged)));
         } else if let Input::LinkDown {
             link: Some(link), ..
         } = input
         {
-            let ended = intakes.parts.extract_if(.., |_, part| part.0.0 == *link);
-            over.extend(ended.map(|(_, part)| (part, part.2)));
+            let ended = intakes.parts.extract_if(.., |_, part| part.name.0 == *link);
+            over.extend(ended.map(|(_, part)| (part.peer, part.charged)));
         }
-        for ((_, peer, from, length), bytes) in over {
-            let intake = intakes.of.get_mut(&peer).filter(|_| bytes > 0);
+        for (peer, back) in over {
+            let intake = intakes.of.get_mut(&peer).filter(|_| back > 0);
             if let Some(intake) = intake {
-                let missing = length.saturating_sub(bytes.max(from));
-                intake.bytes.give_back(now, missing);
+                intake.bytes.give_back(now, back);
                 self.tally.count("ingest quota: given back");
             }
         }
@@ -218,8 +232,17 @@ impl Oracle {
         intakes.wanted.insert(name);
         let length = intakes.offered.get(&name).copied().unwrap_or(0);
         let peer = watch.up[&name.0];
-        let part = partial.map(|no| (no, (name, peer, from, length)));
-        intakes.parts.extend(part);
+        let limited = intakes.limits.bytes != Rate::UNLIMITED;
+        let rest = length.saturating_sub(from);
+        let charged = if limited { rest } else { 0 };
+        let begun = Begun {
+            name,
+            peer,
+            from,
+            length,
+            charged,
+        };
+        intakes.parts.extend(partial.map(|no| (no, begun)));
         let Some(intake) = intakes.of.get_mut(&peer) else {
             return;
         };
@@ -228,7 +251,7 @@ impl Oracle {
             opens <= now,
             "[window] n{n} wants {name:?} beyond the quota"
         );
-        intake.bytes.add(now, length.saturating_sub(from));
+        intake.bytes.add(now, rest);
     }
 
     /// Whatever came with this step and was not put off was taken in.
