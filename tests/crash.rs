@@ -52,11 +52,14 @@ fn retention_killed_at_any_moment_loses_nothing_that_was_promised() {
 
     for round in 0..kills_wanted() {
         let lines = dice.between(1, 600);
-        swept += run_and_kill(&folder, lines, &mut facts);
+        let later = Duration::from_micros(dice.between(0, 10_000));
+        swept += run_and_kill(&folder, lines, later, &mut facts);
         // Looking takes arrivals and begins an epoch: the folder goes on without that.
         let copy = root.path().join("copy");
         harness::files::copy_all(&folder, &copy);
-        facts.hold(&copy, &format!("kill {round}"));
+        let what = format!("kill {round}");
+        facts.hold(&copy, &what);
+        counters_say_what_rows_do(&copy, &what);
         fs::remove_dir_all(&copy).expect("it goes");
     }
 
@@ -83,8 +86,49 @@ fn child_that_sweeps() {
     }
 }
 
+/// What the numbers in rows stand for.
+const STATES: [StateName; 5] = [
+    StateName::Scheduled,
+    StateName::Inflight,
+    StateName::Failed,
+    StateName::Acked,
+    StateName::Deadletter,
+];
+
+/// Depths are counted as groups come and go; rows are what is there.
+fn counters_say_what_rows_do(folder: &Path, what: &str) {
+    let (ledger, _) = Ledger::open(folder, forgetful(), NOW).expect("it opens");
+    let depths = ledger.depths().into_iter();
+    let counted: BTreeMap<Stream, [u64; 3]> = depths
+        .map(|(peer, lane, state, depth)| {
+            (
+                (peer, lane, state),
+                [depth.parcels, depth.count, depth.bytes],
+            )
+        })
+        .filter(|(_, depth)| *depth != [0; 3])
+        .collect();
+    let conn = Connection::open(folder.join("ledger.db")).expect("the database");
+    let mut query = conn
+        .prepare(
+            "SELECT peer, lane, state, count(*), sum(count), sum(bytes) FROM owed GROUP BY 1, 2, 3",
+        )
+        .expect("a question");
+    let number = |row: &rusqlite::Row<'_>, at| row.get::<_, i64>(at).map(|n| n as u64);
+    let rows = query.query_map([], |row| {
+        let state = STATES[usize::from(row.get::<_, u8>(2)?)];
+        let depth = [number(row, 3)?, number(row, 4)?, number(row, 5)?];
+        Ok(((NodeNo(row.get(0)?), LaneNo(row.get(1)?), state), depth))
+    });
+    let there: BTreeMap<Stream, [u64; 3]> = rows
+        .expect("an answer")
+        .collect::<Result<_, _>>()
+        .expect("rows");
+    assert_eq!(counted, there, "{what}");
+}
+
 /// How much was swept.
-fn run_and_kill(folder: &Path, lines: u64, facts: &mut Facts) -> u64 {
+fn run_and_kill(folder: &Path, lines: u64, later: Duration, facts: &mut Facts) -> u64 {
     let mut child = kills::child("child_that_sweeps", folder);
     let mut said = BufReader::new(child.stdout.take().expect("a pipe")).lines();
     let mut swept = 0;
@@ -101,14 +145,16 @@ fn run_and_kill(folder: &Path, lines: u64, facts: &mut Facts) -> u64 {
         };
         hear(&line);
     }
-    child.kill().expect("it can be killed");
+    // Not at once: it would always die just after it had said something.
+    kills::kill_after(child, later);
     // What it said before it died counts as well; a cut last line does not.
     let rest: Vec<String> = said.map_while(Result::ok).collect();
     rest.iter().for_each(|line| hear(line));
-    child.wait().expect("it has ended");
     swept
 }
 
+/// Whose, in which lane, in which state.
+type Stream = (NodeNo, LaneNo, StateName);
 /// What is done to a database, by name.
 type Harm = (&'static str, fn(&Path));
 
@@ -199,7 +245,7 @@ struct Left {
     /// Entries in quarantine, and deliveries in them.
     quarantined: (u64, u64),
     /// Deliveries and bytes, by peer, lane and state.
-    depths: BTreeMap<(NodeNo, LaneNo, StateName), (u64, u64)>,
+    depths: BTreeMap<Stream, (u64, u64)>,
     books: BTreeMap<(NodeNo, LaneNo, Book), i64>,
     /// Packs whose bytes can be read.
     packs: u64,

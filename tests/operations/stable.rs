@@ -46,6 +46,7 @@ static VOLATILE: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"[\d.]+ MiB of 64 MiB hold", "57.9 MiB of 64 MiB hold"),
         (r"(beta +dialing .* inflight)   .*", "$1"),
         (r"(/var/spool/edged) +working", "$1         working"),
+        (r"(dir:/var/lib/readings) +working", "$1    working"),
         // Counters of the last minute are rows, too.
         (r"(rebuilt from |rows=)\d\d\b", "${1}37"),
         (r"(peer_down +beta +)\d\d  \d\d MiB", "${1}30  30 MiB"),

@@ -69,6 +69,7 @@ impl Stage {
             (alpha.home.state(), "/var/lib/edged"),
             (&site.path().join("moved"), NEW_STATE),
             (&site.path().join("spool"), "/var/spool/edged"),
+            (&site.path().join("out"), "/var/lib/readings"),
             (&report, "report.csv"),
         ]);
         Self {
