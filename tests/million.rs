@@ -215,14 +215,15 @@ fn memory(node: &Node) -> Memory {
 
 /// The least of several looks, since a thread that has just ended still counts.
 fn settled_memory(node: &Node) -> Memory {
-    let look = || {
-        std::thread::sleep(Duration::from_millis(20));
-        memory(node)
-    };
-    let looks = (0..10).map(|_| look());
-    looks
-        .min_by_key(|memory| memory.resident)
-        .expect("ten looks")
+    let (mut least, mut looks) = (memory(node), 0);
+    wait_for("some looks", PATIENCE, || {
+        let now = memory(node);
+        if now.resident < least.resident {
+            least = now;
+        }
+        looks += 1;
+        (looks == 40).then_some(least)
+    })
 }
 
 /// What was seen of a daemon while work was done: the most of each.
@@ -301,16 +302,15 @@ impl Drop for Ended<'_> {
 
 fn look(node: &Node, seen: &Seen, done: &AtomicBool) {
     let wal = node.home.state().join("ledger.db-wal");
-    while !done.load(Ordering::Relaxed) {
+    wait_for("the work to be done", 2 * LONG, || {
         let length = std::fs::metadata(&wal).map_or(0, |file| file.len());
         let memory = memory(node);
         seen.wal.fetch_max(length, Ordering::Relaxed);
         seen.resident.fetch_max(memory.resident, Ordering::Relaxed);
         seen.own.fetch_max(memory.own, Ordering::Relaxed);
         seen.looks.fetch_add(1, Ordering::Relaxed);
-        // A look now and then.
-        std::thread::sleep(Duration::from_millis(2));
-    }
+        done.load(Ordering::Relaxed).then_some(())
+    });
 }
 
 /// An answer was given: a question may find nothing any more, or come while much is asked.

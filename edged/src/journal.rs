@@ -184,8 +184,8 @@ impl Journal {
         self.ask(Job::Books).await
     }
 
-    /// Sets room aside for a file that is about to be written, and will be `length` bytes
-    /// long with it; `false` when the ceiling leaves none, or the journal has ended.
+    /// Sets room aside for a file that is about to be written, and is to be `length` bytes
+    /// long so far; `false` when the ceiling leaves none, or the journal has ended.
     pub async fn reserve(&self, bytes: u64, length: u64, what: Purpose) -> bool {
         let job = |answer| Job::Reserve {
             bytes,

@@ -232,10 +232,7 @@ impl Room {
         } else {
             missing.max(STEP)
         };
-        if !journal
-            .reserve(wanted, self.taken + wanted, self.what)
-            .await
-        {
+        if !journal.reserve(wanted, length, self.what).await {
             let why = match self.what {
                 Purpose::Put => {
                     "no room for {} B under the ceiling beside an arrival as long as the longest segment kept here"

@@ -200,25 +200,20 @@ pub struct Space {
 }
 
 impl Space {
-    /// Whether a put of `length` leaves room for an arrival as long as the longest kept
-    /// here, itself included, while `under_way` bytes of other puts are being written.
+    /// Whether a put of `length`, of which `brings` has no room yet, leaves some for an
+    /// arrival as long as the longest kept here, itself included.
     ///
     /// So of two full nodes that owe each other, the one with the longer segments can take
     /// any of the other's: whatever they are, one of the two directions moves.
     #[must_use]
-    pub const fn leaves_way(&self, length: u64, under_way: u64) -> bool {
-        let clear = self.clear.saturating_sub(under_way);
-        if length > self.unit {
-            let longest = if length > self.longest {
-                length
-            } else {
-                self.longest
-            };
-            clear >= length.saturating_add(longest)
+    pub fn leaves_way(&self, length: u64, brings: u64) -> bool {
+        let (longest, takes) = if length > self.unit {
+            (self.longest.max(length), brings)
         } else {
             // A short one may be the first of a new log file.
-            self.longest == 0 || clear >= self.longest.saturating_add(self.unit)
-        }
+            (self.longest, brings.max(self.unit))
+        };
+        longest == 0 || self.clear >= longest.saturating_add(takes)
     }
 }
 
@@ -378,7 +373,7 @@ mod tests {
             ..Space::default()
         };
         for length in puts {
-            if *length > space.ceiling / 4 || !space.leaves_way(*length, 0) {
+            if *length > space.ceiling / 4 || !space.leaves_way(*length, *length) {
                 continue;
             }
             if *length > space.unit {

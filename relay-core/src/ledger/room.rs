@@ -276,13 +276,8 @@ impl Ledger {
     /// # Errors
     /// As for [`Ledger::reserve`].
     pub fn reserve_put(&mut self, bytes: u64, length: u64, now: Unix) -> LedgerResult<bool> {
-        let space = self.measured_space();
-        let before = length.saturating_sub(bytes);
-        let whole = Space {
-            clear: space.clear.saturating_add(before),
-            ..space
-        };
-        Ok(whole.leaves_way(length, 0) && self.reserve(bytes, now)?)
+        let way = self.measured_space().leaves_way(length, bytes);
+        Ok(way && self.reserve(bytes, now)?)
     }
 
     /// Gives back what [`Ledger::reserve`] set aside and no commit has used.

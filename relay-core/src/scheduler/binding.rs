@@ -102,7 +102,7 @@ impl Scheduler {
             return Err(Refusal::TooLarge { length, max });
         }
         let (peers, need, local) = self.aim(lane, to)?;
-        if !self.has_room(brings, self.settings.lanes[lane].class) {
+        if !self.has_room(length, brings, self.settings.lanes[lane].class) {
             return Err(Refusal::StorageFull(self.space));
         }
         let lane = self.lane_number(lane).ok_or(Refusal::TooManyNames)?;
@@ -114,14 +114,15 @@ impl Scheduler {
         })
     }
 
-    /// Whether a put that brings so many bytes finds the room that puts may use.
-    fn has_room(&self, brings: u64, class: Class) -> bool {
-        let under_way = self.puts.under_way();
+    /// Whether a put of `length`, of which `brings` has no room yet, finds the room that
+    /// puts may use.
+    fn has_room(&self, length: u64, brings: u64, class: Class) -> bool {
+        let takes = brings.saturating_add(self.puts.under_way());
         let after = Space {
-            used: self.space.used.saturating_add(brings + under_way),
+            used: self.space.used.saturating_add(takes),
             ..self.space
         };
-        Rung::of(&after).takes(class) && self.space.leaves_way(brings, under_way)
+        Rung::of(&after).takes(class) && self.space.leaves_way(length, takes)
     }
 
     /// To whom a put goes, how many of them must have it, and whether it stays here,
