@@ -311,7 +311,8 @@ async fn an_offer_that_is_not_wanted_moves_no_bytes() {
             .await;
         assert_eq!(heard, PackNo(no));
     }
-    assert!(beta.unheard().is_empty());
+    let left = beta.unheard();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[tokio::test]

@@ -140,10 +140,12 @@ impl Node {
             .expect("the event comes in time")
     }
 
-    /// What was heard and not yet looked at.
+    /// What was heard and not yet looked at, but for what the wire carried: that is told
+    /// once in a while, whatever happens.
     pub(crate) fn unheard(&mut self) -> Vec<Input> {
         std::iter::from_fn(|| self.events.try_recv().ok())
             .map(|event| event.input)
+            .filter(|input| !matches!(input, Input::SentOnWire { .. }))
             .collect()
     }
 

@@ -73,11 +73,13 @@ impl Scheduler {
         }
     }
 
-    /// Whether the first of an outbox may go to `peer`, busy as it may be.
-    pub(super) fn may_begin(now: Now, peer: &Peer, lane: &Lane) -> bool {
-        let front = lane.outbox.front();
-        Self::busy_until(now, peer).is_none()
-            || front.is_some_and(|key| has_begun(&peer.parcels[key]))
+    /// Whether anything in an outbox may go to `peer`, busy as it may be.
+    pub(super) fn may_move(now: Now, peer: &Peer, lane: &Lane) -> bool {
+        let mut outbox = lane.outbox.iter();
+        match Self::busy_until(now, peer) {
+            None => !lane.outbox.is_empty(),
+            Some(_) => outbox.any(|key| has_begun(&peer.parcels[key])),
+        }
     }
 }
 

@@ -184,9 +184,11 @@ impl Scheduler {
 
     /// When the buckets will admit what `peer` has in its outboxes; `None` if
     /// they do now or nothing is there.
-    pub(super) fn tokens_at(&self, peer: &Peer) -> Option<Mono> {
+    pub(super) fn tokens_at(&self, now: Now, peer: &Peer) -> Option<Mono> {
         let opens = self.bucket.opens().max(peer.bucket.opens())?;
-        let may = |lane: &Lane| !lane.outbox.is_empty() && !self.is_clogged(peer, lane.rule.class);
+        let may = |lane: &Lane| {
+            Self::may_move(now, peer, lane) && !self.is_clogged(peer, lane.rule.class)
+        };
         peer.lanes.values().any(may).then_some(opens)
     }
 

@@ -44,9 +44,8 @@ impl Scheduler {
         let peer = &self.peers[&no];
         let open = |class| !self.is_clogged(peer, class);
         let lanes = peer.lanes.iter().map(|(lane, l)| (*lane, l));
-        let lanes = lanes.filter(|(lane, l)| {
-            Self::may_begin(now, peer, l) && self.may_pass(now, peer, *lane, l)
-        });
+        let lanes = lanes
+            .filter(|(lane, l)| Self::may_move(now, peer, l) && self.may_pass(now, peer, *lane, l));
         let longest = self.longest_wait(peer);
         let Some(lane) = peer.turns.next(lanes, open, longest, now.mono) else {
             return false;

@@ -146,7 +146,7 @@ impl Scheduler {
                 }
             });
         }
-        if let Some(at) = self.tokens_at(peer) {
+        if let Some(at) = self.tokens_at(now, peer) {
             offer(at, Why::Tokens);
         }
         first

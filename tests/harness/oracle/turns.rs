@@ -36,6 +36,8 @@ pub(super) struct Turns {
     before: BTreeMap<Due, Class>,
     /// Offered, no answer yet.
     offered: BTreeSet<Due>,
+    /// Of what is in the outbox: the peer has some of it, or room for it.
+    begun: BTreeSet<Due>,
     /// Bytes and chunks sent and not taken.
     unsent: BTreeMap<Due, (Class, u64, u64)>,
     /// When each class of a peer had its last turn, or began to have work.
@@ -141,7 +143,10 @@ impl Oracle {
                 let due = turns.marks.extract_if(.., |(at, _)| *at <= *ticket);
                 enter.extend(due.map(|(_, due)| due));
             }
-            Input::Wanted { due, .. } if watch.turns.offered.remove(due) => enter.push(*due),
+            Input::Wanted { due, .. } if watch.turns.offered.remove(due) => {
+                watch.turns.begun.insert(*due);
+                enter.push(*due);
+            }
             Input::Taken { due, bytes, .. } => {
                 if let Some((_, held, chunks)) = watch.turns.unsent.get_mut(due) {
                     *held = held.saturating_sub(*bytes);
@@ -202,6 +207,7 @@ impl Oracle {
         let since = turns.since.insert((due.peer, class), now).unwrap_or(now);
         turns.sent.push((due, class, since));
         if bytes > 0 {
+            turns.begun.insert(due);
             let held = turns.unsent.entry(due).or_insert((class, 0, 0));
             (held.1, held.2) = (held.1 + bytes, held.2 + 1);
         }
@@ -262,6 +268,7 @@ impl Oracle {
         } else {
             turns.marks.retain(|(_, due)| *due != row.due);
             turns.outbox.remove(&row.due);
+            turns.begun.remove(&row.due);
             turns.offered.remove(&row.due);
             turns.unsent.remove(&row.due);
         }
@@ -270,7 +277,12 @@ impl Oracle {
     /// Whoever was sent to last in this step had the turn: nobody was before it.
     pub(super) fn judge_turns(&mut self, n: usize) {
         let longest = self.limits.max_starvation.as_micros() as u64;
-        let turns = &self.watches[n].turns;
+        let watch = &self.watches[n];
+        let turns = &watch.turns;
+        let is_busy = |no: &NodeNo| {
+            let until = watch.peers.get(no).and_then(|peer| watch.busy.get(peer));
+            until.is_some_and(|until| *until > self.now)
+        };
         let mut seen = BTreeSet::new();
         for (due, class, since) in turns.sent.iter().rev() {
             if !seen.insert(due.peer) {
@@ -279,6 +291,7 @@ impl Oracle {
             let starved = self.now.saturating_sub(*since) >= longest;
             for (other, theirs) in &turns.outbox {
                 let both = other.peer == due.peer && turns.before.contains_key(other);
+                let both = both && (turns.begun.contains(other) || !is_busy(&due.peer));
                 let (bytes, chunks) = turns.unsent(other.peer, *theirs);
                 let open = bytes < self.limits.unsent_bytes
                     && chunks < u64::from(self.limits.unsent_chunks);
