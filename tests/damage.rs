@@ -219,7 +219,7 @@ fn what_a_start_did_not_look_at_is_met_later_and_ends_no_start() {
     let masters: Vec<Master> = (0..4).map(|n| Master::new(n / 2, n % 2 == 0)).collect();
     run(
         &masters,
-        wanted.parse().unwrap_or(400),
+        wanted.parse().unwrap_or(1_500) / 5,
         drawn(&masters),
         judge_in_part,
     );
