@@ -96,7 +96,7 @@ impl Ledger {
     /// took.
     ///
     /// # Errors
-    /// [`LedgerError`](super::LedgerError) as for [`Ledger::commit`].
+    /// [`LedgerError`] as for [`Ledger::commit`].
     pub fn tend_log(&mut self) -> LedgerResult<()> {
         self.alive()?;
         if self.log_is_held() {

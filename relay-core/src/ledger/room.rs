@@ -259,7 +259,7 @@ impl Ledger {
     /// by [`Ledger::unreserve`].
     ///
     /// # Errors
-    /// [`LedgerError`](super::LedgerError) as for [`Ledger::commit`].
+    /// [`LedgerError`] as for [`Ledger::commit`].
     pub fn reserve(&mut self, bytes: u64, now: Unix) -> LedgerResult<bool> {
         self.alive()?;
         let result = self.make_free_room(bytes, now);
