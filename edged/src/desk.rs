@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use relay_core::change::{OwedRow, Shelved};
 use relay_core::event::{Caller, Done, Input, Order, OrderRefused};
 use relay_core::id::{BootEpoch, PutId, SegmentId};
-use relay_core::limits::{MAX_SEGMENT, PUT_IN_MEMORY};
+use relay_core::limits::{MAX_SEGMENT, put_in_memory};
 use relay_core::scheduler::Picture;
 use relay_core::time::Now;
 use relay_core::why::{Blocked, Why};
@@ -133,7 +133,7 @@ impl Desk {
     /// others.
     #[must_use]
     pub fn in_memory(&self) -> u64 {
-        PUT_IN_MEMORY.min(self.config.storage.log_file().0 / 4)
+        put_in_memory(self.config.storage.log_file().0)
     }
 
     /// A name for one put, never used twice in this run.

@@ -195,11 +195,18 @@ pub struct Space {
     pub clear: u64,
     /// The longest segment that has a file of its own and may not go; 0: none has.
     pub longest: u64,
-    /// The length of a log file: what is longer gets a file of its own.
+    /// The length of a log file.
     pub unit: u64,
 }
 
 impl Space {
+    /// Whether a segment of `length` lies in a file of its own, for which room is taken
+    /// before its bytes come.
+    #[must_use]
+    pub fn has_own_file(&self, length: u64) -> bool {
+        length > crate::limits::put_in_memory(self.unit)
+    }
+
     /// Whether a put of `length`, of which `brings` has no room yet, leaves some for an
     /// arrival as long as the longest kept here, itself included.
     ///
@@ -207,7 +214,7 @@ impl Space {
     /// any of the other's: whatever they are, one of the two directions moves.
     #[must_use]
     pub fn leaves_way(&self, length: u64, brings: u64) -> bool {
-        let (longest, takes) = if length > self.unit {
+        let (longest, takes) = if self.has_own_file(length) {
             (self.longest.max(length), brings)
         } else {
             // A short one may be the first of a new log file.
@@ -369,14 +376,18 @@ mod tests {
         let mut space = Space {
             clear: ceiling,
             ceiling,
-            unit: 4,
+            unit: 16,
             ..Space::default()
         };
         for length in puts {
             if *length > space.ceiling / 4 || !space.leaves_way(*length, *length) {
                 continue;
             }
-            if *length > space.unit {
+            if space.has_own_file(*length) {
+                // What is admitted when it is announced is accepted when it is here.
+                space.clear -= length;
+                assert!(space.leaves_way(*length, 0), "{space:?} {length}");
+                space.clear += length;
                 space.clear -= length;
                 space.longest = space.longest.max(*length);
             } else {

@@ -22,6 +22,18 @@ pub const PACK_MEMBERS: u32 = 1024;
 pub const PACK_ID_SPAN_MS: u64 = 1_000;
 /// A put above this goes to a file of its own while it arrives (semantics 9).
 pub const PUT_IN_MEMORY: u64 = 4 << 20;
+
+/// The longest put that is taken in memory where log files have this length: a record
+/// must leave a file room for others.
+#[must_use]
+pub const fn put_in_memory(log_file: u64) -> u64 {
+    let share = log_file / 4;
+    if share < PUT_IN_MEMORY {
+        share
+    } else {
+        PUT_IN_MEMORY
+    }
+}
 /// An arrival above this goes to a partial file (semantics 10).
 pub const ARRIVAL_IN_MEMORY: u64 = 1 << 20;
 /// Relays a segment may pass (semantics 6).

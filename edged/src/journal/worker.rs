@@ -335,6 +335,7 @@ impl Worker {
         self.tell_space();
         if answer.send(room).is_err() && room {
             self.ledger.unreserve(bytes);
+            self.tell_space();
         }
         Ok(())
     }

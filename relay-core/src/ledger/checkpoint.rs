@@ -86,9 +86,18 @@ impl Ledger {
     /// At a start: a log that a kill left beyond its bound is cut, if nobody holds it.
     pub(super) fn cut_log(&mut self) -> LedgerResult<()> {
         let frames = self.sqlite_log.frames;
-        if frames * FRAME > bound(&self.options) && !self.checkpoint("TRUNCATE", GLANCE)? {
-            self.sqlite_log.held = Some(frames);
+        if frames * FRAME <= bound(&self.options) {
+            return Ok(());
         }
+        let cut = match self.checkpoint("TRUNCATE", GLANCE) {
+            // What is owed may be delivered all the same, and make room.
+            Err(error) if error.is_full() => {
+                self.on_no_room(&error)?;
+                false
+            }
+            other => other?,
+        };
+        self.sqlite_log.held = (!cut).then_some(frames);
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use super::bodies::{Bodies, Loaded};
 use super::care::{self, Care, Ground};
 use super::error::{LedgerError, ReadError};
 use super::place::{PACK, PackRow, Place, read_pack};
-use super::{DATABASE, LedgerResult, Options, audit, partial, quarantine, salvage};
+use super::{DATABASE, LedgerResult, Options, audit, partial, payload, quarantine, salvage};
 use crate::audit::AuditRecord;
 use crate::id::{NodeNo, PackNo};
 use crate::segment::Digest;
@@ -87,6 +87,8 @@ pub fn look(dir: &Path, options: &Options) -> LedgerResult<Checked> {
 /// As for [`look`].
 pub fn repair(dir: &Path, options: &Options, now: Unix) -> LedgerResult<Checked> {
     care::remove_copy(dir)?;
+    // However long the database is, all of it is looked at.
+    care::leave_word(dir);
     let (conn, care) = care::open(Ground::of(dir), options)?;
     let mut checked = checked(&conn, dir, care)?;
     let lost_packs = checked.care.lost_packs() || quarantine::has_new_packs(&conn)?;
@@ -208,7 +210,8 @@ fn orphans(conn: &Connection, dir: &Path) -> LedgerResult<Vec<PathBuf>> {
         let name = entry.file_name().to_string_lossy().into_owned();
         let named = conn
             .prepare_cached("SELECT 1 FROM pack WHERE name = ?1")?
-            .exists([&name])?;
+            .exists([&name])?
+            || payload::is_named_after_all(conn, entry.file_name().as_ref())?;
         if !named && !partial::names(conn, &name)? {
             orphans.push(entry.path());
         }

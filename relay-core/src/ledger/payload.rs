@@ -126,7 +126,7 @@ impl Payloads {
 }
 
 /// Whether a row names the file and its index does not say so.
-fn is_named_after_all(conn: &Connection, name: &OsStr) -> LedgerResult<bool> {
+pub(super) fn is_named_after_all(conn: &Connection, name: &OsStr) -> LedgerResult<bool> {
     let mut query = conn.prepare_cached("SELECT 1 FROM pack NOT INDEXED WHERE name = ?1")?;
     Ok(query.exists([name.to_string_lossy()])?)
 }

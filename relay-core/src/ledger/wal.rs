@@ -85,6 +85,12 @@ pub(super) fn mend(path: &Path) -> io::Result<Looked> {
                 let was_whole = next.is_some_and(|next| follows(next, stored(&frame), big_endian));
                 let behind = commits(&file, no, Some(salts))?;
                 looked.is_damaged = behind > u64::from(!was_whole);
+                if own == salts && !looked.is_damaged {
+                    // SQLite forgets what is torn and writes over a part of it: the rest
+                    // must not look like damage to the start after this one.
+                    file.set_len(HEADER + no * FRAME as u64)?;
+                    file.sync_all()?;
+                }
                 break;
             }
         }

@@ -77,7 +77,11 @@ impl Scheduler {
         lane: &LaneName,
         to: &To,
     ) -> Result<Bound, Refusal> {
-        let brings = if length > self.space.unit { 0 } else { length };
+        let brings = if self.space.has_own_file(length) {
+            0
+        } else {
+            length
+        };
         self.bind(length, brings, lane, to)
     }
 

@@ -214,7 +214,7 @@ impl Scheduler {
             Change::Spooled(SpooledRow { segment, from })
         }));
         // Room for a long one has been taken before its bytes came.
-        let bytes = if put.shape.bytes > self.space.unit {
+        let bytes = if self.space.has_own_file(put.shape.bytes) {
             0
         } else {
             put.shape.bytes
