@@ -381,7 +381,11 @@ fn topics_and_labels_that_are_paths_or_escapes_never_arrive() {
         mallory.stream(&all, true, PATIENCE);
         closed(&mallory, "metadata of member 0");
     }
-    let mallory = scene.intrude();
+    // Known to the victim by then, which reads nothing of what is closed before.
+    let mut mallory = scene.intrude();
+    let sound = pack(&[b"here I am"]);
+    let header = mallory.header(&sound);
+    stored(&mallory.send(&header, &sound));
     mallory.close(b"\x1b[31mred\x1b]0;owned\x07\r\nERROR: fine");
 
     let log = wait_for("its last words", PATIENCE, || {

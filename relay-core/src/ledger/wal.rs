@@ -79,10 +79,10 @@ pub(super) fn mend(path: &Path) -> io::Result<Looked> {
         match mend_frame(&mut frame, found, salts, next, big_endian) {
             Some(right) => sum = right,
             None => {
-                // What the next frame goes on from was written whole. Until its commit is
-                // there, a group may reach the disk in any order, and a frame SQLite writes
-                // twice in it has its sum put right only then.
-                let was_whole = next.is_some_and(|next| follows(next, stored(&frame), big_endian));
+                // Where all that follows it is as it was written, up to a commit, so was
+                // this one. A group that was not synced reaches the disk in any order, and
+                // hardly ever but for one frame of it.
+                let was_whole = is_whole(&file, no + 1, stored(&frame), (salts, big_endian))?;
                 let behind = commits(&file, no, Some(salts))?;
                 looked.is_damaged = behind > u64::from(!was_whole);
                 if own == salts && !looked.is_damaged {
@@ -111,6 +111,29 @@ fn read_frame(file: &File, no: u64, frame: &mut [u8]) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Whether the frames from `from` on go on from `sum` and from each other, up to a commit.
+fn is_whole(
+    file: &File,
+    from: u64,
+    mut sum: Sum,
+    (salts, big_endian): ([u32; 2], bool),
+) -> io::Result<bool> {
+    let mut frame = vec![0u8; FRAME];
+    for no in from.. {
+        if !read_frame(file, no, &mut frame)?
+            || [word(&frame, 2), word(&frame, 3)] != salts
+            || !follows(&frame, sum, big_endian)
+        {
+            return Ok(false);
+        }
+        if word(&frame, 1) > 0 {
+            return Ok(true);
+        }
+        sum = stored(&frame);
+    }
+    Ok(false)
 }
 
 /// Whole frames from `from` on that end a commit. Without salts, those of the first frame hold.
