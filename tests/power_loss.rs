@@ -74,6 +74,11 @@ fn cut_off(cuts: u64, seed: u64, durability: &str) -> (Vec<String>, usize) {
         let (cache, facts) = round.at(at as usize);
         std::fs::create_dir(&next).expect("room for a folder");
         cache.lose(&mut Dice::new(seed), &next);
+        if let Some(keep) = env::var_os("EDGED_POWER_KEEP") {
+            let keep = Path::new(&keep).join(format!("start-{}", no + 1));
+            std::fs::create_dir_all(&keep).expect("room for a folder");
+            cache.lose(&mut Dice::new(seed), &keep);
+        }
         durable += facts.durable();
         let (steps, lost) = (recorded.len(), failed.len());
         say(&format!(

@@ -275,29 +275,32 @@ pub(super) fn migrated(
     Ok((conn, migrated))
 }
 
-/// Every step from the schema that is there to the newest.
+/// Every step from the schema that is there to the newest, or none of them.
 fn steps(conn: &mut Connection) -> LedgerResult<()> {
     let found = found(conn)?;
-    for (n, migration) in (0i64..).zip(MIGRATIONS).skip(found as usize) {
-        step(conn, n + 1, migration)?;
+    if found == NEWEST {
+        return Ok(());
     }
-    Ok(())
-}
-
-/// Takes the schema to number `to`, or leaves it as it was.
-fn step(conn: &mut Connection, to: i64, migration: &str) -> LedgerResult<()> {
     let change = conn.transaction()?;
-    change.execute_batch(migration)?;
-    if to == SUMS_SINCE {
-        super::sums::fill(&change)?;
-    }
-    change.pragma_update(None, "user_version", to)?;
-    if to >= SUMS_SINCE {
-        super::set_meta(&change, SCHEMA, to)?;
+    for (n, migration) in (0i64..).zip(MIGRATIONS).skip(found as usize) {
+        step(&change, n + 1, migration)?;
     }
     change
         .commit()
         .map_err(LedgerError::commit("migrate ledger"))
+}
+
+/// Takes the schema to number `to`.
+fn step(change: &Connection, to: i64, migration: &str) -> LedgerResult<()> {
+    change.execute_batch(migration)?;
+    if to == SUMS_SINCE {
+        super::sums::fill(change)?;
+    }
+    change.pragma_update(None, "user_version", to)?;
+    if to >= SUMS_SINCE {
+        super::set_meta(change, SCHEMA, to)?;
+    }
+    Ok(())
 }
 
 /// A connection that reads beside the writer.

@@ -6,8 +6,8 @@
 //! without a word. The checksum is linear in the words it covers, so where *one* word
 //! differs it says which and by how much: the word is put right in place. What that does
 //! not explain is torn, unless two commits lie behind it, of which the first was
-//! synced before the second began: then the log is damaged, and
-//! [`super::salvage`] takes what can be read.
+//! synced before the second began, or one word is wrong and it cannot be said which:
+//! then the log is damaged, and [`super::salvage`] takes what can be read.
 //!
 //! ```text
 //! header  magic | version | page size | sequence | salt 2 | checksum 2      (32-bit words)
@@ -27,6 +27,8 @@ pub(super) const HEADER: u64 = 32;
 pub(super) const FRAME_HEADER: u64 = 24;
 const FRAME: usize = FRAME_HEADER as usize + PAGE as usize;
 const MAGIC: u32 = 0x377f_0682;
+/// Words of a frame that its checksum covers.
+const WORDS: usize = 2 + PAGE as usize / 4;
 
 /// What a look at the log came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,10 +81,11 @@ pub(super) fn mend(path: &Path) -> io::Result<Looked> {
         match mend_frame(&mut frame, found, salts, next, big_endian) {
             Some(right) => sum = right,
             None => {
-                // Where all that follows it is as it was written, up to a commit, so was
-                // this one. A group that was not synced reaches the disk in any order, and
-                // hardly ever but for one frame of it.
-                let was_whole = is_whole(&file, no + 1, stored(&frame), (salts, big_endian))?;
+                // A group that was not synced reaches the disk in any order, also with all
+                // of it but a part of one page. That is never off by one word alone; where
+                // this one is, and all that follows as it was written, it had been whole.
+                let was_whole = is_off_by_a_word(&frame, found)
+                    && is_whole(&file, no + 1, stored(&frame), (salts, big_endian))?;
                 let behind = commits(&file, no, Some(salts))?;
                 looked.is_damaged = behind > u64::from(!was_whole);
                 if own == salts && !looked.is_damaged {
@@ -199,8 +202,7 @@ fn mend_frame(
         return None;
     }
     let found_follows = next.is_some_and(|next| follows(next, found, big_endian));
-    let words = 2 + PAGE as usize / 4;
-    let culprits = culprits(words, difference(stored, found));
+    let culprits = culprits(WORDS, difference(stored, found));
     // The words covered are the first two of the frame, then those of its page.
     let place = |at: usize| if at < 2 { at } else { at + 4 };
     let one_byte = |(at, by): &(usize, u32)| {
@@ -230,6 +232,12 @@ fn mend_frame(
         }
         Some(_) | None => None,
     }
+}
+
+/// Whether one word accounts for a checksum that should be `found`.
+fn is_off_by_a_word(frame: &[u8], found: Sum) -> bool {
+    let stored = stored(frame);
+    explains(stored, found, &culprits(WORDS, difference(stored, found)))
 }
 
 /// Whether one word accounts for the difference, of the checksum or of what it covers.

@@ -146,7 +146,7 @@ impl Told<'_> {
             (_, of_file) => {
                 let about = of_file.or_else(|| self.inside(&call.bytes));
                 let untold = UNTOLD.contains(&name) && about.is_some();
-                assert!(!untold, "no step tells of {name} of {}", call.file);
+                assert!(!untold, "no step tells of {call:?}");
                 None
             }
         };
