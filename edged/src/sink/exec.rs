@@ -324,13 +324,24 @@ mod tests {
             (tried, found.as_str()),
             (Tried::Failed, "ended after 0.3 s")
         );
-        let child = site.said("child");
-        let stat = fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
+        let stat = format!("/proc/{}/stat", site.said("child").trim());
+        let gone = async {
+            while !is_gone(&stat) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let gone = tokio::time::timeout(LONG, gone).await;
+        assert!(gone.is_ok(), "{:?}", fs::read_to_string(stat));
+    }
+
+    /// A process that was killed is there for a moment more, until it has been scheduled.
+    fn is_gone(stat: &str) -> bool {
+        let stat = fs::read_to_string(stat).unwrap_or_default();
         let state = stat
             .rsplit(") ")
             .next()
             .and_then(|rest| rest.chars().next());
-        assert!(matches!(state, None | Some('Z')), "{stat}");
+        matches!(state, None | Some('Z' | 'X'))
     }
 
     #[tokio::test]
