@@ -73,8 +73,9 @@ pub(crate) fn open_in_part(dir: &Path, entropy: u64) -> LedgerResult<(Ledger, Sn
     Ledger::open(dir, options, NOW)
 }
 
-/// Fills the ledger in `dir` as `seed` says. It is still open when it is handed back.
-pub(crate) fn make(dir: &Path, seed: u64) -> (Ledger, Truth) {
+/// Fills the ledger in `dir` with so many groups, as `seed` says. It is still open when it
+/// is handed back.
+pub(crate) fn make(dir: &Path, seed: u64, groups: u64) -> (Ledger, Truth) {
     let mut dice = Dice::new(seed);
     let (mut ledger, _) = open(dir, 7).expect("it opens");
     let mut truth = Truth {
@@ -82,13 +83,13 @@ pub(crate) fn make(dir: &Path, seed: u64) -> (Ledger, Truth) {
         ..Truth::default()
     };
     commit(&mut ledger, names(), &mut BTreeMap::new());
-    for round in 0..24 {
+    for round in 0..groups {
         let mut staged = BTreeMap::new();
         let mut changes = Vec::new();
         for _ in 0..dice.between(1, 4) {
             changes.extend(put(&mut dice, &mut truth, &mut staged));
         }
-        if round % 6 == 5 {
+        if round % 6 == 1 {
             changes.extend(large(&mut truth, dir, &mut staged));
         }
         changes.extend(beside(round, dir, &mut truth));
@@ -286,7 +287,7 @@ fn in_state(row: OwedRow, state: State) -> OwedRow {
 fn large(truth: &mut Truth, dir: &Path, staged: &mut BTreeMap<StagedId, Staged>) -> Vec<Change> {
     let no = PackNo(truth.next);
     truth.next += 1;
-    let body = vec![no.0 as u8; 20_000];
+    let body = vec![no.0 as u8; 5_000];
     let id = SegmentId::v7(NOW.0, u128::from(no.0) << 20);
     let table = single_table(id, Digest::of(&body), body.len() as u64, b"");
     let name = format!("{no}.seg");

@@ -186,7 +186,7 @@ fn examined(ground: Ground<'_>, options: &Options, care: &mut Care) -> Result<Co
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     version(&conn, ground.store)?;
     let conn = migrated(conn, ground, options, care)?;
-    check::same_schema(&conn, schema::NEWEST)?;
+    check::same_schema(&conn)?;
     if downgrade::is_copy(&conn)? {
         return Err(Trouble::Damage(
             "it is a copy kept before a migration".into(),

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode};
@@ -115,18 +116,30 @@ pub(super) fn header(path: &Path) -> Result<(), Trouble> {
     }
 }
 
-/// Compares every table and index with what this release writes at `version`.
-pub(super) fn same_schema(conn: &Connection, version: i64) -> Result<(), Trouble> {
-    let fresh = Connection::open_in_memory()?;
-    schema::apply(&fresh, version)?;
-    if texts(&fresh)? == texts(conn)? {
+/// Compares every table and index with what this release writes.
+pub(super) fn same_schema(conn: &Connection) -> Result<(), Trouble> {
+    // What this release writes is worked out once: it takes longer than the rest of a look.
+    static OURS: OnceLock<Texts> = OnceLock::new();
+    let ours = match OURS.get() {
+        Some(ours) => ours,
+        None => {
+            let fresh = Connection::open_in_memory()?;
+            schema::apply(&fresh, schema::NEWEST)?;
+            let found = texts(&fresh)?;
+            OURS.get_or_init(|| found)
+        }
+    };
+    if *ours == texts(conn)? {
         Ok(())
     } else {
         Err(Trouble::Damage("its tables are not ours".into()))
     }
 }
 
-fn texts(conn: &Connection) -> rusqlite::Result<Vec<[Option<String>; 4]>> {
+/// Type, name, table and statement of each.
+type Texts = Vec<[Option<String>; 4]>;
+
+fn texts(conn: &Connection) -> rusqlite::Result<Texts> {
     let mut query = conn
         .prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name, sql")?;
     let rows = query.query_map([], |row| {
