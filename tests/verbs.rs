@@ -9,6 +9,8 @@
 mod kills;
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use edgectl::Exit;
 use edged_rpc::{PutOptions, State};
@@ -334,13 +336,16 @@ fn every_verb_knows_what_is_not_there_and_says_so_without_a_daemon() {
     assert_eq!(wrong, Vec::<String>::new());
 }
 
-#[test]
-fn members_of_the_group_may_read_and_put_and_nothing_more() {
+/// A daemon whose socket group is that of `nobody`, and the uid of that user; `None` where
+/// nobody else can be acted as.
+fn open_to_nobody() -> Option<(Site, Node, u32)> {
     if !nix::unistd::geteuid().is_root() {
-        return say("  skipped: only root can act as another user");
+        say("  skipped: only root can act as another user");
+        return None;
     }
     let Ok(Some(nobody)) = nix::unistd::User::from_name("nobody") else {
-        return say("  skipped: this host has no user nobody");
+        say("  skipped: this host has no user nobody");
+        return None;
     };
     let group = nix::unistd::Group::from_gid(nobody.gid).ok().flatten();
     let group = group.expect("the user's group has a name").name;
@@ -359,7 +364,49 @@ fn members_of_the_group_may_read_and_put_and_nothing_more() {
             std::fs::set_permissions(folder, open).expect("ours");
         }
     }
-    let uid = nobody.uid.as_raw();
+    Some((site, alpha, nobody.uid.as_raw()))
+}
+
+#[test]
+fn a_user_that_connects_too_often_is_refused_by_name_and_others_are_served() {
+    let Some((_site, alpha, nobody)) = open_to_nobody() else {
+        return;
+    };
+    let (socket, over) = (alpha.home.socket(), AtomicBool::new(false));
+    let ask = |line: &str| CTL.ask_as(nobody, socket, line);
+
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    // A full queue of callers is no refusal.
+                    let _ = UnixStream::connect(socket);
+                }
+            });
+        }
+        let refused = wait_for("a refusal", PATIENCE, || {
+            // One that is hung up on has heard nothing.
+            let said = CTL.ask(socket, "relay status");
+            said.err.contains("1000 times a second").then_some(said)
+        });
+        let served = (0..5).map(|_| ask("relay status")).collect::<Vec<_>>();
+        over.store(true, Ordering::Relaxed);
+        assert_eq!(refused.exit, Exit::Refused, "{refused:?}");
+        for said in served {
+            assert_eq!(said.exit, Exit::Done, "{said:?}");
+        }
+    });
+
+    wait_for("it to be let in again", PATIENCE, || {
+        (CTL.ask(socket, "relay status").exit == Exit::Done).then_some(())
+    });
+}
+
+#[test]
+fn members_of_the_group_may_read_and_put_and_nothing_more() {
+    let Some((_site, alpha, uid)) = open_to_nobody() else {
+        return;
+    };
     let put = alpha.client().put(&PutOptions::to_peer("beta"), b"x");
     let id = put.expect("put").segment_id.to_string();
     let ask = |line: &str| CTL.ask_as(uid, alpha.home.socket(), line);
