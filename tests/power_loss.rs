@@ -29,10 +29,17 @@ const GROUPS: u64 = 70;
 const FOLDER: &str = "EDGED_POWER_FOLDER";
 const SEED: &str = "EDGED_POWER_SEED";
 const DURABILITY: &str = "EDGED_POWER_DURABILITY";
+/// Says that its disk fails.
+const FAULTY: &str = "EDGED_POWER_FAULTY";
+/// Processes whose disk fails.
+const FAULTS: u64 = 12;
+
+fn number(name: &str) -> Option<u64> {
+    env::var(name).ok().and_then(|text| text.parse().ok())
+}
 
 #[test]
 fn whatever_was_called_durable_survives_a_power_cut() {
-    let number = |name| env::var(name).ok().and_then(|text| text.parse().ok());
     let cuts = number("EDGED_POWER_CUTS").unwrap_or(CUTS);
 
     let (failed, durable) = cut_off(cuts, number(SEED).unwrap_or(41), "synced");
@@ -89,6 +96,51 @@ fn cut_off(cuts: u64, seed: u64, durability: &str) -> (Vec<String>, usize) {
     (failed, durable)
 }
 
+/// A disk fails to sync, once or for as long as the process runs, or the process is killed
+/// as it syncs; the next one finds in memory what the disk does not have, and goes by it.
+/// Then the power goes.
+#[test]
+fn a_sync_that_failed_or_never_was_is_not_trusted_by_the_next_start() {
+    let faults = number("EDGED_POWER_FAULTS").unwrap_or(FAULTS);
+    let mut dice = Dice::new(number(SEED).unwrap_or(51));
+    let root = memory();
+    let start = root.path().join("start");
+    std::fs::create_dir(&start).expect("room for a folder");
+    let (mut failed, mut met) = (Vec::new(), 0);
+
+    for no in 0..faults {
+        let which = dice.between(1, 150);
+        let fault = match no % 3 {
+            0 => format!("error=EIO:when={which}"),
+            1 => format!("error=EIO:when={which}+"),
+            _ => format!("signal=SIGKILL:when={which}"),
+        };
+        let fault = format!("inject=fsync,fdatasync:{fault}");
+        let [first, then] = [dice.draw(), dice.draw()];
+        let (mut recorded, second) = record_in_turn(&start, (first, &fault), then);
+        let at = recorded
+            .iter()
+            .position(|step| matches!(step, Step::FailedSync { .. }));
+        let at = at.unwrap_or(recorded.len());
+        met += u64::from(!recorded.contains(&Step::Said("ended".to_owned())));
+        recorded.extend(second);
+        let round = Round {
+            no,
+            start: &start,
+            heard: &Facts::default(),
+            steps: &recorded,
+        };
+        let mut points = round.points(&mut dice);
+        points.retain(|(cut, _)| *cut > at);
+        failed.extend(round.judge(&points, root.path()));
+    }
+
+    failed.iter().take(20).for_each(|line| say(line));
+    say(&format!("  {met} of {faults} faults met"));
+    assert!(met > faults / 2, "{met} of {faults} faults met");
+    assert_eq!(failed.len(), 0, "{} cuts lost something", failed.len());
+}
+
 /// Not a test of its own: what the other one runs as a process to be recorded.
 #[test]
 fn child_that_works_on_a_ledger() {
@@ -101,9 +153,14 @@ fn child_that_works_on_a_ledger() {
     }
     let seed = seed.parse().expect("a number");
     let mut out = |line: String| writeln!(std::io::stdout(), "{line}").expect("it is recorded");
-    let mut work = Workload::open(Path::new(&folder), options, seed, &mut out).expect("it opens");
-    for _ in 0..GROUPS {
-        work.step(&mut out).expect("it commits");
+    let worked = Workload::open(Path::new(&folder), options, seed, &mut out)
+        .and_then(|mut work| (0..GROUPS).try_for_each(|_| work.step(&mut out)));
+    match worked {
+        Err(error) if env::var_os(FAULTY).is_some() => out(format!("failed {error}")),
+        other => {
+            other.expect("it works");
+            out("ended".to_owned());
+        }
     }
 }
 
@@ -200,10 +257,38 @@ fn record(folder: &Path, seed: u64, durability: &str) -> Vec<Step> {
     let work = memory();
     let state = work.path().join("state");
     harness::files::copy_all(folder, &state);
+    let mut child = traced(&work, &state, &[]);
+    child
+        .env(SEED, seed.to_string())
+        .env(DURABILITY, durability);
+    run(&work, &state, &mut child)
+}
+
+/// Runs two children in a copy of `folder`, one after the other; the first meets a fault.
+fn record_in_turn(folder: &Path, first: (u64, &str), then: u64) -> (Vec<Step>, Vec<Step>) {
+    let work = memory();
+    let state = work.path().join("state");
+    harness::files::copy_all(folder, &state);
+    let mut faulty = traced(&work, &state, &["-e", first.1]);
+    faulty
+        .env(SEED, first.0.to_string())
+        .env(FAULTY, "it may fail");
+    let faulty = run(&work, &state, &mut faulty);
+    let mut sound = traced(&work, &state, &[]);
+    (
+        faulty,
+        run(&work, &state, sound.env(SEED, then.to_string())),
+    )
+}
+
+/// The child under strace.
+fn traced(work: &TempDir, state: &Path, options: &[&str]) -> Command {
     let trace = work.path().join("strace").display().to_string();
     let tracer = Recording::tracer_of_files(&trace);
-    let done = Command::new(tracer[0])
+    let mut child = Command::new(tracer[0]);
+    child
         .args(&tracer[1..])
+        .args(options)
         .arg(env::current_exe().expect("this program"))
         .args([
             "--exact",
@@ -211,15 +296,17 @@ fn record(folder: &Path, seed: u64, durability: &str) -> Vec<Step> {
             "--nocapture",
             "-q",
         ])
-        .env(FOLDER, &state)
-        .env(SEED, seed.to_string())
-        .env(DURABILITY, durability)
-        .output()
-        .expect("strace runs");
+        .env(FOLDER, state);
+    child
+}
+
+fn run(work: &TempDir, state: &Path, child: &mut Command) -> Vec<Step> {
+    let done = child.output().expect("strace runs");
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
-    assert!(done.status.success(), "the child: {said}");
-    let recording = Recording::read(&std::fs::read(&trace).expect("strace wrote it"));
-    steps(&recording, &state)
+    let is_faulty = child.get_envs().any(|(name, _)| name == FAULTY);
+    assert!(done.status.success() || is_faulty, "the child: {said}");
+    let trace = std::fs::read(work.path().join("strace")).expect("strace wrote it");
+    steps(&Recording::read(&trace), state)
 }
 
 /// A folder in memory, if the machine has such: thousands of files are written and synced.

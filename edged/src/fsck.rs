@@ -69,6 +69,9 @@ fn text(checked: &Checked, repair: bool) -> String {
     if care.reindexed {
         lines.push(format!("indexes: {done}built anew"));
     }
+    if care.recounted {
+        lines.push(format!("books: {done}made to agree with the rows"));
+    }
     for path in &care.set_aside {
         lines.push(format!(
             "not a file of ours: {} {done}set aside",
@@ -135,6 +138,7 @@ fn document(checked: &Checked, repair: bool) -> Value {
     let Care {
         mended,
         reindexed,
+        recounted,
         set_aside,
         salvaged,
         quarantined,
@@ -157,6 +161,7 @@ fn document(checked: &Checked, repair: bool) -> Value {
         })),
         "wal_words_mended": mended,
         "reindexed": reindexed,
+        "recounted": recounted,
         "set_aside": set_aside,
         "salvaged": salvaged.as_ref().map(|done| json!({
             "why": done.why,

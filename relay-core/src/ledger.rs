@@ -75,6 +75,7 @@ mod spooled;
 mod sums;
 mod sweep;
 mod tables;
+mod unnamed;
 mod unsettled;
 mod wal;
 mod walk;
@@ -293,7 +294,7 @@ impl Ledger {
                 LedgerError::Unstaged(_) | LedgerError::StagedLength { .. } | LedgerError::Poisoned
             );
             self.poisoned |= !clean;
-            if matches!(error, LedgerError::Sql(error) if check::is_damage(error)) {
+            if error.doubts_disk() {
                 care::leave_word(&self.dir);
             }
         }

@@ -7,7 +7,8 @@
 //! file (512 B) is as it stood at some moment since the file's last sync, and so is the
 //! file's length; each name of a folder is as it stood at some moment since the folder's
 //! last sync. A file's sync says nothing of its name. That is less than any journaling
-//! file system keeps, and all that POSIX promises.
+//! file system keeps, and all that POSIX promises. A sync that failed has lost what it was
+//! to keep, though it still reads as if it were there.
 //!
 //! What lies under `-shm` is memory that SQLite makes anew, and is never kept.
 
@@ -114,6 +115,12 @@ impl Cache {
                 }
                 None => panic!("{} is synced and is not there", path.display()),
             },
+            Step::FailedSync { path } => {
+                // A folder's names may still come by themselves.
+                if let Some(Node::File(content)) = self.find(path).map(|n| &mut self.nodes[n]) {
+                    content.fail_sync();
+                }
+            }
             Step::Folder { path } => {
                 let node = self.add(Node::Folder(Names::default()));
                 self.name(path, Some(node));
@@ -261,6 +268,19 @@ mod tests {
         let cache = after(&[open("a"), write("a", 0, b"x"), sync("a"), sync(""), remove]);
 
         assert_eq!(found(&cache, "a"), [None, Some(b"x".to_vec())]);
+    }
+
+    #[test]
+    fn what_a_failed_sync_lost_comes_with_no_later_one_but_where_it_is_written_again() {
+        let failed = Step::FailedSync { path: "a".into() };
+        let lost = [write("a", 0, &[1; 8192]), failed, write("a", 4100, &[2])];
+        let before = [open("a"), sync("a"), sync("")];
+
+        let cache = after(&[&before[..], &lost, &[sync("a")]].concat());
+
+        let mut wanted = [[0; 4096], [1; 4096]].concat();
+        wanted[4100] = 2;
+        assert_eq!(found(&cache, "a"), [Some(wanted)]);
     }
 
     #[test]

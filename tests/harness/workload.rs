@@ -90,14 +90,19 @@ impl Workload {
         let waiting = page
             .expect("a page")
             .into_iter()
-            .map(|paged| paged.row.due.pack);
+            .map(|paged| paged.row.due.pack)
+            .collect::<Vec<_>>();
+        // It goes by what it has found: that must stay.
+        for no in &waiting {
+            say(format!("durable {no}"));
+        }
         let epoch = snapshot.epoch.0;
         let staging = Staging::new(&folder.join("payload"), epoch);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build();
         let mut work = Self {
-            waiting: waiting.collect(),
+            waiting,
             next: snapshot.last_pack.0 + 1,
             group: 0,
             full: false,

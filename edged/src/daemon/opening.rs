@@ -59,10 +59,11 @@ pub(super) fn open(config: &Config) -> anyhow::Result<(Ledger, Snapshot)> {
 
 /// What was damaged, and what became of it.
 fn tell_care(care: &Care) {
-    if care.mended > 0 || care.reindexed {
+    if care.mended > 0 || care.reindexed || care.recounted {
         warn!(
             words = care.mended,
             indexes = care.reindexed,
+            books = care.recounted,
             "Damage in the ledger was put right"
         );
     }

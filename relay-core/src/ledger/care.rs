@@ -10,7 +10,8 @@
 //! ```
 //!
 //! A database up to [`Options::check_whole`] is checked whole at each start, a larger one only
-//! in its small tables, unless an earlier run met damage and left word of it.
+//! in its small tables, unless an earlier run met damage or an error of the disk and left
+//! word of it.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -25,12 +26,11 @@ use super::quarantine::Quarantined;
 use super::salvage::{self, Salvaged};
 use super::tables::Table;
 use super::{
-    DATABASE, Durability, LedgerResult, Options, aside, checkpoint, downgrade, held, log,
-    reconcile, restore, schema, wal,
+    DATABASE, Durability, LedgerResult, Options, aside, checkpoint, downgrade, identity, reconcile,
+    restore, schema, unnamed, wal,
 };
-use crate::id::PackNo;
 
-/// The file that says an earlier run met damage.
+/// The file that says an earlier run met damage, or an error of the disk.
 const DUE: &str = "check-due";
 
 /// What opening had to do about damage.
@@ -40,6 +40,8 @@ pub struct Care {
     pub mended: u64,
     /// Whether indexes were built anew.
     pub reindexed: bool,
+    /// Whether what is counted was at odds with the rows, and was counted anew.
+    pub recounted: bool,
     /// What was no file of ours, where it lies now.
     pub set_aside: Vec<PathBuf>,
     /// What a salvage came to, if there was one.
@@ -69,6 +71,7 @@ impl Care {
     pub(super) fn merge(&mut self, other: Self) {
         self.mended += other.mended;
         self.reindexed |= other.reindexed;
+        self.recounted |= other.recounted;
         self.set_aside.extend(other.set_aside);
         self.salvaged = other.salvaged.or(self.salvaged.take());
         self.quarantined.extend(other.quarantined);
@@ -157,8 +160,20 @@ fn done(ground: Ground<'_>, conn: Connection, care: Care) -> LedgerResult<(Conne
 
 /// Leaves word that the next start has to look at everything.
 pub(super) fn leave_word(dir: &Path) {
-    // The disk may be what is ill; then that start meets the damage as this one did.
+    // The disk may be what is ill; then that start meets the damage as this one did. After a
+    // failed sync it need not outlive the memory that still reads what the disk has lost.
     let _ = File::create(dir.join(DUE));
+}
+
+/// After an error of the disk memory may hold what the disk does not, and no sync brings it
+/// there (<https://wiki.postgresql.org/wiki/Fsync_Errors>): all that the log holds is written
+/// once more, into the database.
+fn write_again(conn: &Connection) -> LedgerResult<()> {
+    match conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+        // What is owed may be delivered all the same, and make room.
+        Err(error) if LedgerError::is_disk_full(&error) => Ok(()),
+        other => Ok(other?),
+    }
 }
 
 /// The database, if it is what we wrote or could be made so in place.
@@ -170,8 +185,10 @@ fn examined(ground: Ground<'_>, options: &Options, care: &mut Care) -> Result<Co
     if length == 0 && holds_segments(ground.store) {
         return Err(Trouble::Damage("it is missing".into()));
     }
-    // What the very first transaction of a ledger left is for SQLite to finish.
-    if length > 0 && !journal.exists() {
+    // What the very first transactions of a ledger left is for SQLite to finish: its mode is
+    // not yet ours.
+    let is_begun = length <= schema::PAGE && !holds_segments(ground.store);
+    if length > 0 && !journal.exists() && !is_begun {
         check::header(&path)?;
     }
     let wal_path = dir.join(format!("{DATABASE}-wal"));
@@ -193,7 +210,7 @@ fn examined(ground: Ground<'_>, options: &Options, care: &mut Care) -> Result<Co
         ));
     }
     rows(&conn, ground, options, care)?;
-    care.unnamed = unnamed(&conn, ground.store)?;
+    care.unnamed = unnamed::count(&conn, ground.store)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     Ok(conn)
 }
@@ -233,9 +250,8 @@ fn rows(
     care: &mut Care,
 ) -> Result<(), Trouble> {
     let pages: i64 = conn.query_row("PRAGMA page_count", [], |row| row.get(0))?;
-    let whole = pages as u64 * schema::PAGE <= options.check_whole
-        || ground.store.join(DUE).exists()
-        || !ground.moves;
+    let is_due = ground.store.join(DUE).exists();
+    let whole = pages as u64 * schema::PAGE <= options.check_whole || is_due || !ground.moves;
     if whole {
         care.reindexed |= check::trees(conn)?;
     }
@@ -243,7 +259,14 @@ fn rows(
     if bad.iter().any(|bad| bad.table.name == "meta") || is_headless(conn, ground.store)? {
         return Err(Trouble::Damage("what it says of itself is damaged".into()));
     }
-    care.quarantined.extend(take_out(conn, bad, options)?);
+    if is_due && ground.moves {
+        write_again(conn)?;
+    }
+    // A start goes by what is counted; who has a reason to doubt it counts.
+    let is_astray = (is_due || !ground.moves) && !reconcile::agree(conn)?;
+    care.recounted |= is_astray;
+    care.quarantined
+        .extend(take_out(conn, bad, is_astray, options)?);
     Ok(())
 }
 
@@ -262,14 +285,22 @@ fn is_headless(conn: &Connection, store: &Path) -> LedgerResult<bool> {
     Ok((packs || holds_segments(store)) && super::meta(conn, "ledger")?.is_none())
 }
 
-/// Takes what is bad out of the way of the rest, in one transaction.
-fn take_out(conn: &Connection, bad: Vec<Bad>, options: &Options) -> LedgerResult<Vec<Quarantined>> {
+/// Takes what is bad out of the way of the rest, in one transaction; makes the rest agree if
+/// it is astray.
+fn take_out(
+    conn: &Connection,
+    bad: Vec<Bad>,
+    is_astray: bool,
+    options: &Options,
+) -> LedgerResult<Vec<Quarantined>> {
     let change = conn.unchecked_transaction()?;
     let head = restore::audit_head(&change)?;
-    if bad.is_empty() && head.is_none() {
+    if bad.is_empty() && head.is_none() && !is_astray {
         return Ok(Vec::new());
     }
-    let lost_counters = bad.iter().any(|bad| bad.table.name == "counter");
+    let is_lost = |name| bad.iter().any(|bad| bad.table.name == name);
+    let (lost_counters, lost_packs) = (is_lost("counter"), is_lost("pack"));
+    let lost_receipts = is_lost("receipt");
     let mut found = Vec::new();
     for Bad { table, key, entry } in bad {
         let named: Vec<String> = (1..)
@@ -284,6 +315,12 @@ fn take_out(conn: &Connection, bad: Vec<Bad>, options: &Options) -> LedgerResult
             restore::member_gone(&change, &entry)?;
         }
         found.push(entry);
+    }
+    if lost_packs {
+        identity::stand_clear(&change, "last_pack", identity::PACKS)?;
+    }
+    if lost_receipts {
+        identity::stand_clear(&change, "last_receipt", identity::RECEIPTS)?;
     }
     found.extend(head);
     found.extend(restore::names(&change, &options.node)?);
@@ -320,42 +357,6 @@ fn version(conn: &Connection, store: &Path) -> Result<(), Trouble> {
         None if found == schema::NEWEST => Ok(()),
         None => Err(Trouble::Damage("its schema has no number".into())),
     }
-}
-
-/// Counts what the log holds behind the last record that a row names.
-fn unnamed(conn: &Connection, store: &Path) -> LedgerResult<u64> {
-    let (pack, newest): (Option<i64>, Option<i64>) = conn.query_row(
-        "SELECT (SELECT max(no) FROM pack), (SELECT max(generation) FROM log_file)",
-        [],
-        |row| Ok((row.get(0)?, row.get(1)?)),
-    )?;
-    let noted = super::meta(conn, "last_pack")?;
-    let pack = PackNo(pack.max(noted).unwrap_or(0) as u64);
-    let newest = newest.unwrap_or(0) as u64;
-    let held = held::load(conn)?;
-    let end = match held.iter().max_by_key(|(_, held)| held.generation) {
-        Some((no, held)) => held.end(conn, *no)?,
-        None => None,
-    };
-    let folder = store.join("log");
-    let mut found = 0;
-    for no in log::numbers_in(&folder).unwrap_or_default() {
-        // What cannot be opened says nothing here; who reads it will be told.
-        let Ok(file) = File::open(log::path(&folder, no)) else {
-            continue;
-        };
-        found += match log::generation(&file) {
-            Some(generation) if generation == newest => {
-                let at = end.map_or(log::FIRST_RECORD, |end| end as u64 + log::RECORD as u64);
-                log::records_above(&file, generation, at, pack)
-            }
-            Some(generation) if generation > newest => {
-                log::records_above(&file, generation, log::FIRST_RECORD, pack)
-            }
-            Some(_) | None => 0,
-        };
-    }
-    Ok(found)
 }
 
 /// Whether segments lie here that a database should name.

@@ -159,7 +159,11 @@ pub(super) fn has_sums(conn: &Connection) -> rusqlite::Result<bool> {
 pub(super) fn trees(conn: &Connection) -> Result<bool, Trouble> {
     let found = complaints(conn)?;
     let Some(first) = found.first() else {
-        return Ok(false);
+        let is_unreadable = !indexes_read(conn)?;
+        if is_unreadable {
+            conn.execute_batch("REINDEX")?;
+        }
+        return Ok(is_unreadable);
     };
     let about_index = |words: &String| {
         [
@@ -187,6 +191,33 @@ fn complaints(conn: &Connection) -> rusqlite::Result<Vec<String>> {
     let rows = query.query_map([], |row| row.get::<_, String>(0))?;
     let all: Vec<String> = rows.collect::<Result<_, _>>()?;
     Ok(all.into_iter().filter(|words| words != "ok").collect())
+}
+
+/// Whether every entry of every index can be read: SQLite's own check finds each by its
+/// key, and does not mind what is wrong with the entry's own header.
+fn indexes_read(conn: &Connection) -> rusqlite::Result<bool> {
+    let mut query = conn.prepare(
+        "SELECT name, tbl_name, sql FROM sqlite_schema WHERE type = 'index' AND sql NOT NULL",
+    )?;
+    let indexes = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    for index in indexes {
+        let (name, table, sql): (String, String, String) = index?;
+        let mut columns = conn.prepare_cached("SELECT name FROM pragma_index_info(?1)")?;
+        let columns = columns.query_map([&name], |row| {
+            Ok(format!("total(length({}))", row.get::<_, String>(0)?))
+        })?;
+        let columns: Vec<String> = columns.collect::<Result<_, _>>()?;
+        let part = sql.find("WHERE").map_or("", |at| &sql[at..]);
+        let all = format!(
+            "SELECT {} FROM {table} INDEXED BY {name} {part}",
+            columns.join(", ")
+        );
+        match conn.query_row(&all, [], |_| Ok(())) {
+            Err(error) if is_damage(&error) => return Ok(false),
+            read => read?,
+        }
+    }
+    Ok(true)
 }
 
 /// A row that is not as it was written.

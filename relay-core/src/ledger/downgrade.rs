@@ -110,7 +110,7 @@ fn written(conn: &Connection, found: i64, keep: Keep<'_>) -> LedgerResult<PathBu
     let copy = schema::connect(&new)?;
     // Nobody else has it: so it needs no index of its log on the disk, which may be full.
     copy.pragma_update_and_check(None, "locking_mode", "EXCLUSIVE", |_| Ok(()))?;
-    copy.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    schema::write_ahead(&copy)?;
     if check::has_sums(&copy)? {
         super::set_meta(&copy, MARK, 1)?;
     } else {

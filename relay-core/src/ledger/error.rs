@@ -160,6 +160,21 @@ impl LedgerError {
         error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
     }
 
+    /// Whether what is read may not be what the disk holds, or ever will.
+    pub(super) fn doubts_disk(&self) -> bool {
+        match self {
+            Self::OutcomeUnknown { .. } => true,
+            Self::Io { .. } | Self::Sql(_) => !self.is_full(),
+            Self::TooNew { .. }
+            | Self::NoRoomToMigrate { .. }
+            | Self::OtherNode { .. }
+            | Self::Unreadable(_)
+            | Self::Unstaged(_)
+            | Self::StagedLength { .. }
+            | Self::Poisoned => false,
+        }
+    }
+
     /// Whether the disk or the ceiling is full, and nothing else is wrong.
     #[must_use]
     pub fn is_full(&self) -> bool {

@@ -380,9 +380,12 @@ impl LogFiles {
     }
 }
 
-/// Makes the names in `dir` durable, and its own where it may be looked into: whatever is
-/// synced in a folder is lost with the folder's name.
+/// Makes the names in `dir` and its folders durable, and its own where that may be: what is
+/// synced is lost with its name, and a run that was killed may not have come to this.
 pub(super) fn sync_names(dir: &Path) -> LedgerResult<()> {
+    for folder in [dir.join("log"), dir.join("payload")] {
+        sync_dir(&folder)?;
+    }
     sync_dir(dir)?;
     match dir.parent().map(File::open) {
         Some(Ok(parent)) => parent.sync_all().map_err(LedgerError::io("sync", dir)),

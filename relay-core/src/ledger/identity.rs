@@ -49,3 +49,17 @@ pub(super) fn greatest(conn: &Connection, noted: &str, of_rows: &str) -> LedgerR
     let rows: Option<i64> = conn.query_row(of_rows, [], |row| row.get(0))?;
     Ok(rows.unwrap_or(0).max(meta(conn, noted)?.unwrap_or(0)) as u64)
 }
+
+/// Numbers of packs that rows still tell of, their own or others'.
+pub(super) const PACKS: &str = "SELECT max(no) FROM (SELECT no FROM pack UNION SELECT pack FROM owed UNION SELECT pack FROM mark)";
+/// Numbers of receipts.
+pub(super) const RECEIPTS: &str = "SELECT max(no) FROM receipt";
+/// How far above every old one new numbers begin: more than any group that was lost.
+const GAP: i64 = 1 << 20;
+
+/// Rows are gone whose numbers nobody knows: the next are clear of them, since who has
+/// heard of one takes another of its number for the same.
+pub(super) fn stand_clear(conn: &Connection, noted: &str, of_rows: &str) -> LedgerResult<()> {
+    let known = greatest(conn, noted, of_rows)? as i64;
+    Ok(set_meta(conn, noted, known.saturating_add(GAP))?)
+}

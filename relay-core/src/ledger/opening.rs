@@ -63,7 +63,12 @@ impl Ledger {
         let raised = Self::raise(dir, options.clone(), &mut clock, &mut done);
         match raised.map_err(Trouble::from) {
             Ok(opened) => Ok(opened),
-            Err(Trouble::Other(error)) => Err(error),
+            Err(Trouble::Other(error)) => {
+                if error.doubts_disk() {
+                    care::leave_word(dir);
+                }
+                Err(error)
+            }
             // Where only a part was looked at, the rest turns out as it is read.
             Err(Trouble::Damage(_)) => {
                 care::leave_word(dir);

@@ -19,6 +19,30 @@ use crate::id::{LaneNo, NodeNo, PackNo};
 
 type Stream = (NodeNo, LaneNo);
 
+/// Whether rows, what was counted of them, and the books say the same. Each can be sound,
+/// and of another moment than the others: a copy made while it was written to.
+pub(super) fn agree(conn: &Connection) -> LedgerResult<bool> {
+    let counters = Counters::load(conn)?;
+    let mut query = conn.prepare(
+        "SELECT peer, lane, state, count(*), sum(count), sum(bytes) FROM owed
+         GROUP BY peer, lane, state",
+    )?;
+    let rows = query.query_map([], |row| {
+        let stream = (NodeNo(row.get(0)?), LaneNo(row.get(1)?), row.get(2)?);
+        Ok((stream, [row.get(3)?, row.get(4)?, row.get(5)?]))
+    })?;
+    let there = rows.collect::<rusqlite::Result<BTreeMap<(NodeNo, LaneNo, u8), [i64; 3]>>>()?;
+    let counted = counters
+        .depths()
+        .into_iter()
+        .filter_map(|(peer, lane, state, depth)| {
+            let depth = [depth.parcels, depth.count, depth.bytes].map(|n| n as i64);
+            (depth != [0; 3]).then_some(((peer, lane, state as u8), depth))
+        });
+    let add_up = |sums: &Sums| sums.missing() == 0 && sums.of(Book::Deadletter) == sums.parked;
+    Ok(counted.eq(there) && streams(&counters).values().all(add_up))
+}
+
 /// Makes the tables agree after `found` was taken out of them; answers all that is in
 /// quarantine for it. `lost_counters` says that books may have gone too.
 pub(super) fn reconcile(
@@ -178,13 +202,38 @@ struct Sums {
     parked: i64,
 }
 
+impl Sums {
+    fn of(&self, book: Book) -> i64 {
+        self.books.get(&book).copied().unwrap_or(0)
+    }
+
+    /// What is put and stands nowhere.
+    fn missing(&self) -> i64 {
+        let over = BOOKS
+            .iter()
+            .filter(|book| !matches!(book, Book::Put | Book::Deadletter));
+        let known = over.map(|book| self.of(*book)).sum::<i64>() + self.waiting + self.parked;
+        self.of(Book::Put) - known
+    }
+}
+
 /// Enters as quarantined what the books miss, and says what of it is known.
 fn balance(
     conn: &Connection,
     lost: Vec<Quarantined>,
     lost_counters: bool,
 ) -> LedgerResult<Vec<Quarantined>> {
-    let counters = Counters::load(conn)?;
+    let mut found = Vec::new();
+    let mut lost = lost;
+    for (stream, sums) in streams(&Counters::load(conn)?) {
+        let missing = settle(conn, stream, &sums, lost_counters)?;
+        name_lost(stream, missing, &mut lost, &mut found);
+    }
+    Ok(found)
+}
+
+/// What is counted of each stream.
+fn streams(counters: &Counters) -> BTreeMap<Stream, Sums> {
     let mut streams: BTreeMap<Stream, Sums> = BTreeMap::new();
     for (peer, lane, book, value) in counters.books() {
         let sums = streams.entry((peer, lane)).or_default();
@@ -200,13 +249,7 @@ fn balance(
             StateName::Acked => {}
         }
     }
-    let mut found = Vec::new();
-    let mut lost = lost;
-    for (stream, sums) in streams {
-        let missing = settle(conn, stream, &sums, lost_counters)?;
-        name_lost(stream, missing, &mut lost, &mut found);
-    }
-    Ok(found)
+    streams
 }
 
 /// Writes the books of a stream so that they add up; answers what is quarantined for it.
@@ -216,17 +259,13 @@ fn settle(
     sums: &Sums,
     lost_counters: bool,
 ) -> rusqlite::Result<u64> {
-    let of = |book| sums.books.get(&book).copied().unwrap_or(0);
+    let of = |book| sums.of(book);
     let set = |book, value| super::counters::set_book(conn, stream, book, value);
     set(Book::Deadletter, sums.parked)?;
-    let over = BOOKS
-        .iter()
-        .filter(|book| !matches!(book, Book::Put | Book::Deadletter));
-    let known = sums.waiting + sums.parked + over.map(|book| of(*book)).sum::<i64>();
-    let missing = of(Book::Put) - known;
+    let missing = sums.missing();
     let has_acked = sums.books.contains_key(&Book::Acked);
     if lost_counters && !sums.books.contains_key(&Book::Put) {
-        set(Book::Put, known)?;
+        set(Book::Put, -missing)?;
         return Ok(0);
     }
     if missing >= 0 {

@@ -25,8 +25,8 @@ use super::place::{PACK, Place, read_pack};
 use super::quarantine::Quarantined;
 use super::tables::{self, Table};
 use super::{
-    DATABASE, Durability, LedgerResult, Options, aside, downgrade, meta, partial, reconcile,
-    restore, schema, set_meta,
+    DATABASE, Durability, LedgerResult, Options, aside, downgrade, identity, meta, partial,
+    reconcile, restore, schema, set_meta,
 };
 use crate::id::NodeNo;
 use cells::Cell;
@@ -50,8 +50,6 @@ pub struct Salvaged {
 
 /// The database in the making.
 const NEW: &str = "ledger.new";
-/// How far above every old one new numbers begin: more than any group that was lost.
-const GAP: i64 = 1 << 20;
 
 /// Builds a database from what lies there and puts it in the place of the old one.
 pub(super) fn salvage(
@@ -228,25 +226,17 @@ fn renumber(conn: &Connection, options: &Options) -> LedgerResult<()> {
     downgrade::unmark(conn)?;
     set_meta(conn, "ledger", options.entropy as i64)?;
     set_meta(conn, schema::SCHEMA, schema::NEWEST)?;
-    let rows = [
-        (
-            "last_pack",
-            "SELECT max(no) FROM (SELECT no FROM pack UNION SELECT pack FROM owed UNION SELECT pack FROM mark)",
-        ),
-        ("last_receipt", "SELECT max(no) FROM receipt"),
-        (
-            "epoch",
-            "SELECT max(epoch) FROM (SELECT epoch FROM owed UNION SELECT epoch FROM attempt)",
-        ),
-    ];
-    for (name, sql) in rows {
-        let highest: Option<i64> = conn.query_row(sql, [], |row| row.get(0))?;
-        let noted = meta(conn, name)?;
-        let known = highest.unwrap_or(0).max(noted.unwrap_or(0));
-        let is_sure = name == "epoch" && noted.is_some();
-        set_meta(conn, name, if is_sure { known } else { known + GAP })?;
+    identity::stand_clear(conn, "last_pack", identity::PACKS)?;
+    identity::stand_clear(conn, "last_receipt", identity::RECEIPTS)?;
+    const EPOCHS: &str =
+        "SELECT max(epoch) FROM (SELECT epoch FROM owed UNION SELECT epoch FROM attempt)";
+    match meta(conn, "epoch")? {
+        Some(_) => {
+            let known = identity::greatest(conn, "epoch", EPOCHS)?;
+            Ok(set_meta(conn, "epoch", known as i64)?)
+        }
+        None => identity::stand_clear(conn, "epoch", EPOCHS),
     }
-    Ok(())
 }
 
 /// Packs whose place holds another's record went before the damage: their rows are of a

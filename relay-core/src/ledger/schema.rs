@@ -4,6 +4,7 @@
 //! release is refused; nothing is guessed. Numbers that are unsigned in Rust lie
 //! here as the signed integer of the same bits.
 
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -243,7 +244,7 @@ pub(super) fn migrated(
     // These two only take before the first table.
     conn.pragma_update(None, "page_size", PAGE as i64)?;
     conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
-    conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    write_ahead(&conn)?;
     conn.pragma_update(
         None,
         "synchronous",
@@ -273,6 +274,22 @@ pub(super) fn migrated(
         other => other,
     })?;
     Ok((conn, migrated))
+}
+
+/// Puts it into WAL mode. What keeps SQLite from that may be no error of its pragma, which
+/// answers with the mode that stays (<https://www.sqlite.org/pragma.html#pragma_journal_mode>),
+/// or one that comes after the answer.
+pub(super) fn write_ahead(conn: &Connection) -> LedgerResult<()> {
+    let mut change = conn.prepare("PRAGMA journal_mode = WAL")?;
+    let answers = change.query_map([], |row| row.get(0))?;
+    let answers = answers.collect::<rusqlite::Result<Vec<String>>>()?;
+    let mode = answers.concat();
+    if mode == "wal" {
+        return Ok(());
+    }
+    let path = conn.path().unwrap_or_default();
+    let stays = io::Error::other(format!("SQLite stays with journal mode {mode:?}"));
+    Err(LedgerError::io("write", Path::new(path))(stays))
 }
 
 /// Every step from the schema that is there to the newest, or none of them.

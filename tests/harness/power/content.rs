@@ -6,12 +6,16 @@ use crate::seeds::Dice;
 
 /// What a disk writes all of, or nothing.
 const SECTOR: u64 = 512;
+/// What the kernel keeps clean or dirty.
+const PAGE: usize = 4096;
 
 /// The bytes of a file as last synced, and what was done to it since.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Content {
     synced: Vec<u8>,
     since: Vec<Change>,
+    /// What a process reads, once that is more than the disk will ever have: a sync failed.
+    seen: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Debug)]
@@ -25,22 +29,48 @@ impl Content {
         Self {
             synced: bytes,
             since: Vec::new(),
+            seen: None,
         }
     }
 
     pub(super) fn write(&mut self, at: u64, bytes: &[u8]) {
-        let bytes = bytes.to_vec();
+        let (mut at, mut bytes) = (at, bytes.to_vec());
+        if let Some(seen) = &mut self.seen {
+            let (from, to) = (at as usize, at as usize + bytes.len());
+            seen.resize(seen.len().max(to), 0);
+            seen[from..to].copy_from_slice(&bytes);
+            // The page becomes dirty whole, with what was lost of it.
+            let whole = from / PAGE * PAGE..seen.len().min(to.next_multiple_of(PAGE));
+            (at, bytes) = (whole.start as u64, seen[whole].to_vec());
+        }
         self.since.push(Change::Write { at, bytes });
     }
 
     pub(super) fn set_length(&mut self, to: u64) {
+        if let Some(seen) = &mut self.seen {
+            seen.resize(to as usize, 0);
+        }
         self.since.push(Change::Length(to));
     }
 
     pub(super) fn sync(&mut self) {
-        let all = self.since.len();
-        self.synced = self.at(|_| all, all);
+        self.synced = self.whole();
         self.since.clear();
+    }
+
+    /// A sync fails: what was written since the last one is read as before, and no later
+    /// sync brings it to the disk (<https://wiki.postgresql.org/wiki/Fsync_Errors>).
+    pub(super) fn fail_sync(&mut self) {
+        if self.seen.is_none() {
+            self.seen = Some(self.whole());
+        }
+        self.since.clear();
+    }
+
+    /// As a process that wrote all of it reads it.
+    fn whole(&self) -> Vec<u8> {
+        let all = self.since.len();
+        self.at(|_| all, all)
     }
 
     /// The bytes after a power cut.

@@ -36,6 +36,11 @@ pub enum Step {
         /// Which.
         path: PathBuf,
     },
+    /// A sync of a file failed.
+    FailedSync {
+        /// Which.
+        path: PathBuf,
+    },
     /// A folder was made.
     Folder {
         /// Which.
@@ -73,9 +78,16 @@ pub fn steps(recording: &Recording, folder: &Path) -> Vec<Step> {
         at: BTreeMap::new(),
         steps: Vec::new(),
     };
-    let done = recording.calls.iter().filter(|call| call.result >= 0);
+    let done = recording
+        .calls
+        .iter()
+        .filter(|call| call.result >= 0 || is_sync(&call.name));
     done.for_each(|call| told.tell(call));
     told.steps
+}
+
+fn is_sync(name: &str) -> bool {
+    matches!(name, "fsync" | "fdatasync")
 }
 
 struct Told<'a> {
@@ -142,7 +154,10 @@ impl Told<'_> {
                 file,
                 to: number(call.words.len() - 1).expect("a length"),
             }),
-            ("fsync" | "fdatasync", Some(path)) => Some(Step::Sync { path }),
+            (name, Some(path)) if is_sync(name) => Some(match call.result {
+                0 => Step::Sync { path },
+                _ => Step::FailedSync { path },
+            }),
             (_, of_file) => {
                 let about = of_file.or_else(|| self.inside(&call.bytes));
                 let untold = UNTOLD.contains(&name) && about.is_some();

@@ -82,9 +82,10 @@ impl Facts {
     pub fn hold(&self, folder: &Path, what: &str) {
         let opened = Ledger::open(folder, super::options(), NOW);
         let (mut ledger, snapshot) = opened.unwrap_or_else(|error| panic!("{what}: {error}"));
-        // What was cut off is torn, and not damaged.
+        // What was cut off is torn, and not damaged; of a ledger in the making nothing was said.
         let care = ledger.care();
-        let damage = care.salvaged.is_some() || !care.quarantined.is_empty();
+        let salvaged = care.salvaged.is_some() && !self.packs.is_empty();
+        let damage = salvaged || !care.quarantined.is_empty();
         assert!(!damage, "{what}: {care:?}");
         self.hold_open(&mut ledger, &snapshot, folder, what);
     }
