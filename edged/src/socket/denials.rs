@@ -99,7 +99,7 @@ impl Auditor {
         }
     }
 
-    /// Counts and writes until the daemon is asked to stop.
+    /// Counts and writes until the daemon is asked to stop, or stops.
     async fn count<F: Future<Output = ()>>(&mut self, write: &impl Fn(Denied) -> F) {
         loop {
             let now = clock::now().mono;
@@ -109,6 +109,8 @@ impl Auditor {
                 heard = self.heard.recv() => heard,
                 () = rest, if left.is_some() => None,
                 () = self.closing.asked.cancelled() => break,
+                // Nobody asked: the driver has ended by itself.
+                () = self.stop.cancelled() => break,
             };
             let now = clock::now().mono;
             let due = match heard {

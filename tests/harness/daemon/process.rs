@@ -167,6 +167,20 @@ impl Process {
         assert_eq!(status.signal(), Some(6), "{status}; {}", self.words());
     }
 
+    /// Waits until it has ended by itself with an error; what it said last.
+    ///
+    /// # Panics
+    /// If it goes on, or ends in another way, with what it said.
+    #[must_use]
+    pub fn wait_for_failure(mut self) -> String {
+        let ended = self.heard.wait(|words| words.ended).ended;
+        assert!(ended, "it does not end; {}", self.words());
+        let status = self.reap();
+        let is_error = status.code().is_some_and(|code| code != 0);
+        assert!(is_error, "{status}; {}", self.words());
+        self.words()
+    }
+
     /// Asks it to end.
     pub fn ask_to_end(&self) {
         self.signal(Signal::SIGTERM);
