@@ -193,7 +193,7 @@ impl Workload {
 
     /// The bytes of a pack; what the shell writes to a file is written, as it does.
     fn stage(&mut self, no: PackNo) -> io::Result<Staged> {
-        if Kind::of(no) != Kind::Staged {
+        if !matches!(Kind::of(no), Kind::Staged | Kind::Resumed) {
             return Ok(Staged::Memory(packs::built(no).bytes));
         }
         let body = packs::body(no);
@@ -217,12 +217,32 @@ impl Workload {
 
     fn write(&self, no: PackNo, body: Vec<u8>) -> io::Result<Staged> {
         let name = self.runtime.block_on(async {
+            if Kind::of(no) == Kind::Resumed {
+                return self.resume(no, body.into()).await;
+            }
             let mut file = self.staging.create(body.len() as u64).await?;
             file.write(body.into()).await?;
             file.finish().await
         })?;
         let table = packs::table(no);
         Ok(Staged::File { table, name })
+    }
+
+    /// Cut off once, a sync under way, or whole at once, and a sync under way.
+    async fn resume(&self, no: PackNo, body: Bytes) -> io::Result<String> {
+        // Apart from those that a row names.
+        let partial = PartialNo(no.0 | 1 << 63);
+        let length = body.len() as u64;
+        let mut file = self.staging.begin_partial(partial, length).await?;
+        let first = length - self.group % 2 * 1_000;
+        let written = async {
+            file.write(body.slice(..first as usize)).await?;
+            file.rest();
+            let mut file = self.staging.resume_partial(partial, first).await?;
+            file.write(body.slice(first as usize..)).await?;
+            file.finish().await
+        };
+        written.await.inspect_err(|_| self.staging.forget(partial))
     }
 
     /// A consumer takes some arrivals and confirms most of them.

@@ -48,7 +48,14 @@ struct Resting {
     held: u64,
     /// How much of it the journal has.
     journaled: u64,
+    /// The same open file: an error of writing back is told once, to the next sync of
+    /// who had it open (fsync(2)).
+    file: Option<Arc<File>>,
+    /// A sync that was under way: its error is told to nobody else.
+    syncing: Option<Syncing>,
 }
+
+type Syncing = JoinHandle<std::io::Result<()>>;
 
 /// A file being written; it stays when dropped, until it is forgotten.
 #[derive(Debug)]
@@ -61,7 +68,7 @@ pub struct PartialFile {
     held: u64,
     /// Bytes whose sync has begun, and when that was.
     begun: (u64, Mono),
-    syncing: Option<JoinHandle<std::io::Result<()>>>,
+    syncing: Option<Syncing>,
     journaled: watch::Receiver<u64>,
     /// Whether its name is durable.
     named: bool,
@@ -91,32 +98,40 @@ impl Staging {
         open.read(true).write(true).create_new(true);
         let file = blocking(move || open.open(path)).await?;
         self.registry().rooms.insert(no, room);
-        Ok(self.arriving(no, file, Resting::default()))
+        Ok(self.arriving(no, Arc::new(file), Resting::default()))
     }
 
     /// The file as it was left, to go on after its first `from` bytes.
     ///
     /// # Errors
-    /// What the file system said; [`ErrorKind::UnexpectedEof`] if it is shorter.
+    /// What the file system said, also of a sync that was under way when it was left: the
+    /// file is of no use then; [`ErrorKind::UnexpectedEof`] if it is shorter.
     pub async fn resume_partial(&self, no: PartialNo, from: u64) -> std::io::Result<PartialFile> {
-        let rested = self.registry().resting.remove(&no);
+        // Its place stays, to hear of what is journaled meanwhile.
+        let rested = self.registry().resting.get_mut(&no).map(std::mem::take);
+        let mut rested = rested.unwrap_or_default();
+        ended(rested.syncing.take()).await?;
+        let open = rested.file.take();
+        let earlier = rested.held != from;
         let path = self.folder.join(no.file_name());
-        let known = rested.filter(|resting| resting.held == from);
-        let earlier = known.is_none();
         let (file, resting) = blocking(move || {
-            let file = File::options().read(true).write(true).open(path)?;
+            let file = match open {
+                Some(file) => file,
+                None => Arc::new(File::options().read(true).write(true).open(path)?),
+            };
             if file.metadata()?.len() < from {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
             // What lies beyond is not known to be sound.
             file.set_len(from)?;
-            let resting = match known {
-                Some(resting) => resting,
+            let resting = match earlier {
+                false => rested,
                 // As a row of an earlier run says.
-                None => Resting {
+                true => Resting {
                     hasher: hash(&file, from)?,
                     held: from,
                     journaled: from,
+                    ..Resting::default()
                 },
             };
             Ok((file, resting))
@@ -130,19 +145,24 @@ impl Staging {
         Ok(file)
     }
 
-    fn arriving(&self, no: PartialNo, file: File, resting: Resting) -> PartialFile {
+    fn arriving(&self, no: PartialNo, file: Arc<File>, resting: Resting) -> PartialFile {
         let Resting {
             hasher,
             held,
             journaled,
+            ..
         } = resting;
+        let mut registry = self.registry();
+        let late = registry.resting.remove(&no);
+        let journaled = late.map_or(journaled, |late| journaled.max(late.journaled));
         let (tell, told) = watch::channel(journaled);
-        self.registry().arriving.insert(no, tell);
+        registry.arriving.insert(no, tell);
+        drop(registry);
         PartialFile {
             no,
             staging: self.clone(),
             pace: Pace::default(),
-            file: Arc::new(file),
+            file,
             hasher,
             held,
             begun: (journaled, clock::now().mono),
@@ -296,6 +316,8 @@ impl PartialFile {
             journaled: *self.journaled.borrow(),
             hasher: self.hasher,
             held: self.held,
+            file: Some(self.file),
+            syncing: self.syncing,
         };
         registry.resting.insert(self.no, resting);
     }
@@ -304,7 +326,8 @@ impl PartialFile {
     ///
     /// # Errors
     /// What the file system said.
-    pub async fn finish(self) -> std::io::Result<String> {
+    pub async fn finish(mut self) -> std::io::Result<String> {
+        ended(self.syncing.take()).await?;
         let (file, folder) = (Arc::clone(&self.file), Arc::clone(&self.staging.folder));
         blocking(move || {
             file.sync_all()?;
@@ -317,6 +340,14 @@ impl PartialFile {
             room.leave(self.held);
         }
         Ok(self.no.file_name())
+    }
+}
+
+/// Waits for a sync that was begun, and answers what the file system said of it.
+async fn ended(syncing: Option<Syncing>) -> std::io::Result<()> {
+    match syncing {
+        Some(syncing) => syncing.await.map_err(std::io::Error::other)?,
+        None => Ok(()),
     }
 }
 
@@ -340,3 +371,6 @@ fn hash(file: &File, length: u64) -> std::io::Result<Box<blake3::Hasher>> {
 
 /// The registry of one folder's files.
 pub(super) type Shared = Arc<Mutex<Registry>>;
+
+#[cfg(test)]
+mod tests;

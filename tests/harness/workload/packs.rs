@@ -32,6 +32,9 @@ pub enum Kind {
     Long,
     /// One that the shell has written to a file.
     Staged,
+    /// One that the shell has written as it takes in what a peer sends, long enough that
+    /// a sync is under way when it is whole.
+    Resumed,
     /// A few small segments for the inbox.
     Arrival,
 }
@@ -43,6 +46,7 @@ impl Kind {
         match (no.0 % 23, no.0 % 3) {
             (5, _) => Self::Long,
             (11, _) => Self::Staged,
+            (17, _) if no.0.is_multiple_of(2) => Self::Resumed,
             (_, 1) => Self::Arrival,
             _ => Self::Small,
         }
@@ -56,6 +60,7 @@ fn bodies(no: PackNo) -> Vec<Vec<u8>> {
         Kind::Small => (1 + no.0 % 5, 0, 12_000),
         Kind::Arrival => (1 + no.0 % 4, 0, 4_000),
         Kind::Long | Kind::Staged => (1, 140_000, 200_000),
+        Kind::Resumed => (1, 530_000, 560_000),
     };
     let body = |n| Body {
         seed: no.0 << 8 | n,
