@@ -104,9 +104,9 @@ fn a_sync_that_failed_or_never_was_is_not_trusted_by_the_next_start() {
     let faults = number("EDGED_POWER_FAULTS").unwrap_or(FAULTS);
     let mut dice = Dice::new(number(SEED).unwrap_or(51));
     let root = memory();
-    let start = root.path().join("start");
+    let mut start = root.path().join("start-0");
     std::fs::create_dir(&start).expect("room for a folder");
-    let (mut failed, mut met) = (Vec::new(), 0);
+    let (mut heard, mut failed, mut met) = (Facts::default(), Vec::new(), 0);
 
     for no in 0..faults {
         let which = dice.between(1, 150);
@@ -123,16 +123,28 @@ fn a_sync_that_failed_or_never_was_is_not_trusted_by_the_next_start() {
             .position(|step| matches!(step, Step::FailedSync { .. }));
         let at = at.unwrap_or(recorded.len());
         met += u64::from(!recorded.contains(&Step::Said("ended".to_owned())));
+        let begins = recorded.len() as u64;
         recorded.extend(second);
         let round = Round {
             no,
             start: &start,
-            heard: &Facts::default(),
+            heard: &heard,
             steps: &recorded,
         };
         let mut points = round.points(&mut dice);
         points.retain(|(cut, _)| *cut > at);
+        // What a start does with what it finds is short, and counts most.
+        let early = || (dice.between(begins, begins + 120) as usize, dice.draw());
+        points.extend(std::iter::repeat_with(early).take(CUTS_EACH as usize / 2));
+        points.sort_unstable();
         failed.extend(round.judge(&points, root.path()));
+        // The next one goes on from what a cut has left.
+        let (cut, seed) = points[points.len() / 2];
+        let (cache, facts) = round.at(cut);
+        let next = root.path().join(format!("start-{}", no + 1));
+        std::fs::create_dir(&next).expect("room for a folder");
+        cache.lose(&mut Dice::new(seed), &next);
+        (heard, start) = (facts, next);
     }
 
     failed.iter().take(20).for_each(|line| say(line));

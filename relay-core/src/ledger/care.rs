@@ -160,20 +160,8 @@ fn done(ground: Ground<'_>, conn: Connection, care: Care) -> LedgerResult<(Conne
 
 /// Leaves word that the next start has to look at everything.
 pub(super) fn leave_word(dir: &Path) {
-    // The disk may be what is ill; then that start meets the damage as this one did. After a
-    // failed sync it need not outlive the memory that still reads what the disk has lost.
+    // The disk may be what is ill; then that start meets the damage as this one did.
     let _ = File::create(dir.join(DUE));
-}
-
-/// After an error of the disk memory may hold what the disk does not, and no sync brings it
-/// there (<https://wiki.postgresql.org/wiki/Fsync_Errors>): all that the log holds is written
-/// once more, into the database.
-fn write_again(conn: &Connection) -> LedgerResult<()> {
-    match conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
-        // What is owed may be delivered all the same, and make room.
-        Err(error) if LedgerError::is_disk_full(&error) => Ok(()),
-        other => Ok(other?),
-    }
 }
 
 /// The database, if it is what we wrote or could be made so in place.
@@ -259,11 +247,10 @@ fn rows(
     if bad.iter().any(|bad| bad.table.name == "meta") || is_headless(conn, ground.store)? {
         return Err(Trouble::Damage("what it says of itself is damaged".into()));
     }
-    if is_due && ground.moves {
-        write_again(conn)?;
-    }
-    // A start goes by what is counted; who has a reason to doubt it counts.
-    let is_astray = (is_due || !ground.moves) && !reconcile::agree(conn)?;
+    // A start goes by what is counted; who has a reason to doubt it counts. Where rows go,
+    // all is made to agree in any case.
+    let counts = bad.is_empty() && (is_due || !ground.moves);
+    let is_astray = counts && !reconcile::agree(conn)?;
     care.recounted |= is_astray;
     care.quarantined
         .extend(take_out(conn, bad, is_astray, options)?);

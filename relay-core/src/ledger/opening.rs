@@ -72,7 +72,11 @@ impl Ledger {
             // Where only a part was looked at, the rest turns out as it is read.
             Err(Trouble::Damage(_)) => {
                 care::leave_word(dir);
-                Self::raise(dir, options, &mut clock, &mut done)
+                let raised = Self::raise(dir, options, &mut clock, &mut done);
+                if raised.as_ref().is_err_and(LedgerError::doubts_disk) {
+                    care::leave_word(dir);
+                }
+                raised
             }
         }
     }

@@ -1,4 +1,5 @@
-//! SQLite's write-ahead log, before SQLite reads it: one damaged word is put right.
+//! SQLite's write-ahead log, before SQLite reads it: one damaged word is put right, and
+//! all of it written once more.
 //!
 //! SQLite takes the log up to the first frame that does not match its checksum and
 //! forgets the rest, since that is what a torn write looks like. A byte that rotted in
@@ -8,6 +9,11 @@
 //! not explain is torn, unless two commits lie behind it, of which the first was
 //! synced before the second began, or one word is wrong and it cannot be said which:
 //! then the log is damaged, and [`super::salvage`] takes what can be read.
+//!
+//! A sync that failed leaves in memory what the disk does not have, and no later sync
+//! brings it there (<https://wiki.postgresql.org/wiki/Fsync_Errors>). What SQLite will go
+//! by is therefore written over itself and synced, before SQLite moves a page of it into the
+//! database. A clean stop leaves no log, and nothing to write.
 //!
 //! ```text
 //! header  magic | version | page size | sequence | salt 2 | checksum 2      (32-bit words)
@@ -42,8 +48,8 @@ pub(super) struct Looked {
 /// The running checksum.
 type Sum = [u32; 2];
 
-/// Looks through the log at `path`, if there is one, and puts right what one word
-/// explains.
+/// Looks through the log at `path`, if there is one, puts right what one word explains,
+/// and writes all that is sound once more; it is on stable storage then.
 pub(super) fn mend(path: &Path) -> io::Result<Looked> {
     let file = match OpenOptions::new().read(true).write(true).open(path) {
         Ok(file) => file,
@@ -61,9 +67,7 @@ pub(super) fn mend(path: &Path) -> io::Result<Looked> {
         looked.is_damaged = commits(&file, 0, None)? > 1;
         return Ok(looked);
     };
-    if looked.mended > 0 {
-        file.write_all_at(&header, 0)?;
-    }
+    file.write_all_at(&header, 0)?;
     let salts = [word(&header, 4), word(&header, 5)];
     let mut frame = vec![0u8; FRAME];
     let mut behind = vec![0u8; FRAME];
@@ -72,6 +76,7 @@ pub(super) fn mend(path: &Path) -> io::Result<Looked> {
         let found = frame_sum(&frame, sum, big_endian);
         let own = [word(&frame, 2), word(&frame, 3)];
         if found == stored(&frame) && own == salts {
+            file.write_all_at(&frame, HEADER + no * FRAME as u64)?;
             (sum, no) = (found, no + 1);
             continue;
         }
@@ -92,7 +97,6 @@ pub(super) fn mend(path: &Path) -> io::Result<Looked> {
                     // SQLite forgets what is torn and writes over a part of it: the rest
                     // must not look like damage to the start after this one.
                     file.set_len(HEADER + no * FRAME as u64)?;
-                    file.sync_all()?;
                 }
                 break;
             }
@@ -101,9 +105,7 @@ pub(super) fn mend(path: &Path) -> io::Result<Looked> {
         file.write_all_at(&frame, HEADER + no * FRAME as u64)?;
         no += 1;
     }
-    if looked.mended > 0 {
-        file.sync_all()?;
-    }
+    file.sync_all()?;
     Ok(looked)
 }
 
