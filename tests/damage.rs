@@ -325,6 +325,39 @@ fn a_database_older_than_its_log_says_so() {
 }
 
 #[test]
+fn a_verb_without_a_daemon_writes_over_nothing_that_lies_behind_a_bad_byte() {
+    // Of the log's header, of its first frame's, of pages.
+    for at in [9, 40, 32 + 24 + 100, 32 + 3 * (24 + 4096) + 24 + 5] {
+        let (_dir, care) = harmed(false, |dir| {
+            flip(dir, Path::new("ledger.db-wal"), at, 4);
+            let record = relay_core::audit::AuditRecord::own(
+                state::NOW,
+                relay_core::audit::AuditEvent::AuditPruned,
+                "audit",
+                "test".into(),
+            );
+            relay_core::ledger::append_offline(dir, None, &record).expect("it appends");
+        });
+
+        assert!(care.is_clean() && care.unnamed == 0, "byte {at}: {care:?}");
+    }
+}
+
+#[test]
+fn a_row_that_is_damaged_costs_itself_alone_where_all_is_counted_too() {
+    let (_dir, care) = harmed(true, |dir| {
+        let rows = rusqlite::Connection::open(dir.join("ledger.db")).expect("a database");
+        let hurt = "UPDATE owed SET state = -126 WHERE state = 0 AND pack =
+                    (SELECT max(pack) FROM owed WHERE state = 0)";
+        assert!(rows.execute(hurt, []).expect("rows") > 0);
+        fs::write(dir.join("check-due"), "").expect("word of it is left");
+    });
+
+    assert_eq!(care.salvaged, None, "{care:?}");
+    assert!(!care.quarantined.is_empty(), "{care:?}");
+}
+
+#[test]
 fn log_files_that_are_gone_cut_or_exchanged_cost_their_own_bytes_only() {
     let name = |no: u32| format!("log/{no:04}.log");
     let harms: [&dyn Fn(&Path); 3] = [

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use edged_rpc::{AuditPrune, ErrorKind, Request, Response, RpcError};
 use relay_core::audit::AuditRecord;
 use relay_core::event::Caller;
-use relay_core::ledger::{Reader, append_offline};
+use relay_core::ledger::{Reader, append_offline, mend_log};
 
 use crate::chronicle;
 use crate::clock;
@@ -66,6 +66,7 @@ fn prune(config: &Config, what: &AuditPrune, caller: &Caller) -> Result<Response
     let dir = &config.node.state_dir;
     let _lock = lock::StateLock::take(dir)?;
     let now = clock::now().wall;
+    mend_log(dir).context("nothing is pruned before `edged fsck --repair`, or a start of edged")?;
     let mut reader = Reader::of_folder(dir)?;
     let span = reader.audit_older(chronicle::cut(now, what.older_than_seconds))?;
     let Some(span) = chronicle::chosen(span, what).map_err(anyhow::Error::msg)? else {

@@ -85,7 +85,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-pub use audit::{AuditFilter, AuditPage, AuditSummary, Span, append_offline};
+pub use audit::{AuditFilter, AuditPage, AuditSummary, Span, append_offline, mend_log};
 pub use bodies::Loaded;
 pub use care::Care;
 pub use checkpoint::Overgrown;

@@ -16,7 +16,7 @@ pub use read::{AuditFilter, AuditPage, AuditSummary, Span};
 
 use super::downgrade::{self, Keep};
 use super::error::LedgerError;
-use super::{DATABASE, Durability, LedgerResult, schema};
+use super::{DATABASE, Durability, LedgerResult, schema, wal};
 use crate::audit::{AuditEntry, AuditRecord};
 use crate::segment::Digest;
 
@@ -46,6 +46,7 @@ pub(super) fn prune(conn: &Connection, upto: u64) -> rusqlite::Result<()> {
 /// # Errors
 /// [`LedgerError`](super::LedgerError): the ledger cannot be opened or written.
 pub fn append_offline(dir: &Path, pruned: Option<u64>, record: &AuditRecord) -> LedgerResult<()> {
+    mend_log(dir)?;
     let conn = schema::connect(&dir.join(DATABASE))?;
     let found = schema::found(&conn)?;
     if found > schema::NEWEST {
@@ -67,6 +68,21 @@ pub fn append_offline(dir: &Path, pruned: Option<u64>, record: &AuditRecord) -> 
     change
         .commit()
         .map_err(LedgerError::unknown("write the audit"))
+}
+
+/// What a kill left in SQLite's log is made sound before anybody opens the ledger in `dir`
+/// to write to it: behind one bad byte all of it would be written over.
+///
+/// # Errors
+/// [`LedgerError`](super::LedgerError): the log cannot be read or is damaged beyond that,
+/// and it takes a start of the daemon, or a repair, to save the rest.
+pub fn mend_log(dir: &Path) -> LedgerResult<()> {
+    let log = dir.join(format!("{DATABASE}-wal"));
+    let looked = wal::mend(&log).map_err(LedgerError::io("read", &log))?;
+    match looked.is_damaged {
+        true => Err(LedgerError::Unreadable("the log of the database")),
+        false => Ok(()),
+    }
 }
 
 /// The last entry's number and hash, as noted beside the chain.
