@@ -44,10 +44,11 @@ const AT_ONCE: usize = 64;
 /// Files of one folder remembered as such that could not be put: 2 MiB. What lies behind
 /// more of them waits.
 const SHUNNED: usize = 65_536;
-/// How long a spool waits once the node has no room for its next file.
+/// How long a spool waits once the node has no room for its next file: within a second of
+/// room it goes on.
 const FULL: Backoff = Backoff {
     first: Duration::from_millis(500),
-    longest: Duration::from_secs(30),
+    longest: Duration::from_secs(1),
 };
 
 /// Watches all spools of the config until `stop`; `rows` are the files that earlier runs
