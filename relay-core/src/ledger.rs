@@ -152,6 +152,8 @@ pub struct Options {
     pub durability: Durability,
     /// How long settled packs are kept for people to inspect, if room allows.
     pub keep_acked: Duration,
+    /// How long a confirmed arrival is kept.
+    pub keep_confirmed: Duration,
     /// How many acked rows are kept at most.
     pub keep_acked_rows: u64,
     /// How long the bytes of a deadlettered segment that expired are kept.
@@ -183,6 +185,7 @@ impl Options {
             inbox_max_bytes: max_bytes / 2,
             durability: Durability::Synced,
             keep_acked: DAY,
+            keep_confirmed: DAY / 24,
             keep_acked_rows: 100_000,
             keep_expired: DAY,
             keep_known: DAY,

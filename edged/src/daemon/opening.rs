@@ -34,6 +34,7 @@ pub(crate) fn ledger_options(config: &Config) -> anyhow::Result<Options> {
         Durability::Written => relay_core::ledger::Durability::Written,
     };
     options.keep_acked = config.storage.keep_acked;
+    options.keep_confirmed = config.inbox.keep_confirmed;
     options.keep_acked_rows = u64::from(config.storage.keep_acked_rows);
     options.keep_expired = config.storage.keep_expired;
     options.keep_known = config.inbox.keep_known;

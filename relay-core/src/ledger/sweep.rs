@@ -1,8 +1,11 @@
 //! Retention: what is kept for a while and no longer asked for.
 //!
-//! Settled packs after `keep_acked` or above `keep_acked_rows`, the bytes of what
+//! Settled packs after `keep_acked`, arrivals after `keep_confirmed`, both above
+//! `keep_acked_rows`, the bytes of what
 //! expired after `keep_expired`, marks after `keep_known`, keys after `keep_keys`. A call does a bounded batch and says
 //! whether there is more; with nothing due it writes nothing.
+
+use std::time::Duration;
 
 use super::counters::{Deltas, Total, bump, total_key};
 use super::error::LedgerError;
@@ -10,7 +13,7 @@ use super::place::{PACK, PACK_WIDTH};
 use super::retire::{Leaving, leaving};
 use super::unsettled::Unsettled;
 use super::{Ledger, LedgerResult};
-use crate::id::PackNo;
+use crate::id::{NodeNo, PackNo};
 use crate::time::Unix;
 
 /// What one call let go.
@@ -30,6 +33,8 @@ pub struct Swept {
     pub more: bool,
 }
 
+/// Whom arrivals are owed to, as rows say it.
+const LOCAL: u32 = NodeNo::LOCAL.0;
 /// Rows of each kind looked at in one call.
 const BATCH: usize = 512;
 /// Free pages kept in the database for what comes next.
@@ -73,16 +78,17 @@ impl Ledger {
     /// The next settled packs that are too old, or too many, and how many packs
     /// were looked at. The search goes round, a batch with each call.
     fn settled_packs(&mut self, now: Unix) -> LedgerResult<(Vec<Leaving>, usize)> {
-        let oldest = now
-            .0
-            .saturating_sub(self.options.keep_acked.as_millis() as u64);
+        let before = |keep: Duration| now.0.saturating_sub(keep.as_millis() as u64);
+        let sent = before(self.options.keep_acked);
+        let confirmed = before(self.options.keep_confirmed);
         let excess = self
             .counters
             .acked_parcels()
             .saturating_sub(self.options.keep_acked_rows) as usize;
         let mut query = self.conn.prepare_cached(&format!(
             "SELECT {PACK},
-               (SELECT max(updated) FROM owed o WHERE o.pack = p.no),
+               (SELECT max(updated) FROM owed o WHERE o.pack = p.no AND o.peer != {LOCAL}),
+               (SELECT max(updated) FROM owed o WHERE o.pack = p.no AND o.peer = {LOCAL}),
                (SELECT count(*) FROM owed o WHERE o.pack = p.no AND o.state != 3)
              FROM pack p WHERE p.no > ?1 ORDER BY p.no LIMIT {BATCH}"
         ))?;
@@ -91,9 +97,10 @@ impl Ledger {
         while let Some(row) = rows.next()? {
             looked += 1;
             self.sweep_after = PackNo(row.get::<_, i64>(0)? as u64);
-            let updated: Option<i64> = row.get(PACK_WIDTH)?;
-            let pinned: i64 = row.get(PACK_WIDTH + 1)?;
-            let old = updated.is_none_or(|at| (at as u64) <= oldest);
+            let is_old = |at: Option<i64>, oldest| at.is_none_or(|at| (at as u64) <= oldest);
+            let old =
+                is_old(row.get(PACK_WIDTH)?, sent) && is_old(row.get(PACK_WIDTH + 1)?, confirmed);
+            let pinned: i64 = row.get(PACK_WIDTH + 2)?;
             if pinned == 0 && (old || found.len() < excess) {
                 found.push(leaving(row)?);
             }
