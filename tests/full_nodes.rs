@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use edged_rpc::{ClientError, Id, InboxTake, Ladder};
+use edged_rpc::{ClientError, Id, InboxTake, Ladder, RelayWhy};
 use harness::daemon::{Node, PATIENCE, Pair, to_beta, wait_for};
 use harness::files::Body;
 use harness::seeds::say;
@@ -73,6 +73,53 @@ fn two_nodes_on_full_disks_live_lose_nothing_and_go_on_within_a_second() {
     say(&format!(
         "  {all} arrived, {later} put while the peer was full; back in {first:?}"
     ));
+    pair.alpha.end().terminate();
+    pair.beta.end().terminate();
+}
+
+/// Longer than what is free, shorter than the ceiling: it waits at its sender, who asks
+/// again each second and sends nothing of it in vain.
+#[test]
+fn a_large_segment_that_finds_no_room_on_the_disk_costs_a_line_and_no_bytes() {
+    let mut pair = Pair::new(NODE, 18);
+    pair.configure(CONFIG);
+    let Some(of_beta) = SmallDisk::over(pair.beta.home.state(), DISK) else {
+        return;
+    };
+    pair.start_alpha();
+    pair.start_beta();
+    pair.wait_for_link();
+    of_beta.leave(2_048);
+    let body = Body {
+        seed: 7,
+        length: 12 << 20,
+    };
+
+    let put = pair.alpha.client().put(&to_beta(), &body.bytes());
+    let id = put.expect("it is taken").segment_id.to_string();
+    let tries = wait_for("a third try", PATIENCE, || {
+        let mut detail = pair.alpha.client().inspect(&id).expect("it waits");
+        let tries = detail.deliveries.remove(0).attempts;
+        (tries.len() >= 3).then_some(tries)
+    });
+    assert!(tries.iter().all(|t| t.bytes_sent == 0), "{tries:#?}");
+    wait_for("the reason", PATIENCE, || {
+        let (segment, peer) = (id.clone(), None);
+        let why = pair.alpha.client().why(&RelayWhy { segment, peer });
+        format!("{why:?}").contains("storage_full").then_some(())
+    });
+    let passed = pair.to_beta.passed();
+    assert!(passed < 1 << 20, "{passed} B were sent in vain");
+    let words = pair.beta.process().words();
+    let loud = words
+        .lines()
+        .filter(|line| line.contains("cannot be staged"));
+    assert_eq!(loud.count(), 1, "{words}");
+
+    of_beta.free();
+    let books = pair.alpha.wait_at_rest(PATIENCE);
+    assert_eq!((books.acked, books.deadletter), (1, 0), "{books:?}");
+    assert_eq!(confirm_all(&pair.beta), 1);
     pair.alpha.end().terminate();
     pair.beta.end().terminate();
 }

@@ -18,6 +18,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
 use relay_core::id::StagedId;
 
 use crate::journal::{Journal, Purpose};
@@ -99,17 +101,22 @@ impl Staging {
         room.cover(length).await?;
         let name = format!("{:08x}-{:012x}.seg", self.run, self.fresh().0);
         let path = self.folder.join(&name);
-        let file =
-            blocking(move || File::options().write(true).create_new(true).open(path)).await?;
-        Ok(StagedFile {
-            file: Some(file),
+        let mut staged = StagedFile {
+            file: None,
             folder: Arc::clone(&self.folder),
             name,
             hasher: Box::new(blake3::Hasher::new()),
             length: 0,
             kept: false,
             room,
-        })
+        };
+        let file = blocking(move || {
+            let file = File::options().write(true).create_new(true).open(path)?;
+            allocate(&file, length)?;
+            Ok(file)
+        });
+        staged.file = Some(file.await?);
+        Ok(staged)
     }
 
     /// Removes a finished file that no row will name, and gives its room back; waits
@@ -257,6 +264,19 @@ impl Drop for Room {
         if let Some(journal) = self.journal.as_ref().filter(|_| self.taken > 0) {
             journal.unreserve(self.taken);
         }
+    }
+}
+
+/// Has the file system set aside the room for `length` bytes, or say now that it has none:
+/// not once most of them have come over a slow link. One that cannot is asked for nothing.
+fn allocate(file: &File, length: u64) -> std::io::Result<()> {
+    let length = i64::try_from(length).unwrap_or(i64::MAX);
+    if length == 0 {
+        return Ok(());
+    }
+    match fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, length) {
+        Ok(()) | Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

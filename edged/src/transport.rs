@@ -166,6 +166,7 @@ impl Transport {
             identity: Mutex::new(identity),
             admit: Mutex::new(admit),
             refusals: Mutex::new(Refusals::default()),
+            complaints: Mutex::default(),
             links: Mutex::new(BTreeMap::new()),
             next_link: AtomicU64::new(1),
         });

@@ -358,20 +358,18 @@ fn a_drain_ends_when_everything_is_durable() {
 
 #[test]
 fn who_withdraws_an_offer_is_not_told_that_we_are_busy() {
-    for withdrawn in [false, true] {
+    for why in [Some(BusyWhy::Io), Some(BusyWhy::StorageFull), None] {
         let mut node = Node::linked();
         let sent = wanted(&mut node);
 
-        let effects = node.hear(Input::OfferLost {
-            link: LINK,
-            sent,
-            withdrawn,
-        });
+        let link = LINK;
+        let effects = node.hear(Input::OfferLost { link, sent, why });
 
-        let busy = effects
-            .iter()
-            .any(|effect| matches!(effect, Effect::Busy { .. }));
-        assert_ne!(busy, withdrawn, "our own trouble is busy, theirs is not");
+        let said = effects.iter().find_map(|effect| match effect {
+            Effect::Busy { why, .. } => Some(*why),
+            _ => None,
+        });
+        assert_eq!(said, why, "our own trouble is busy, theirs is not");
     }
 }
 
@@ -402,12 +400,8 @@ fn an_offer_repeated_while_it_is_looked_up_is_wanted_once() {
     let (known, question) = (vec![Known::No], asked(&effects)[0]);
     let effects = node.hear(Input::LookedUp { question, known });
     assert_eq!(wants(&effects), 1);
-    let (link, withdrawn) = (LINK, true);
-    node.hear(Input::OfferLost {
-        link,
-        sent,
-        withdrawn,
-    });
+    let (link, why) = (LINK, None);
+    node.hear(Input::OfferLost { link, sent, why });
     let (once_more, _) = offer(Part::Member(0));
     assert_eq!(asked(&node.hear(once_more)).len(), 1, "nothing is held");
 }

@@ -238,7 +238,7 @@ impl Workload {
         let written = async {
             file.write(body.slice(..first as usize)).await?;
             file.rest();
-            let mut file = self.staging.resume_partial(partial, first).await?;
+            let mut file = self.staging.resume_partial(partial, first, length).await?;
             file.write(body.slice(first as usize..)).await?;
             file.finish().await
         };

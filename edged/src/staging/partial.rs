@@ -6,11 +6,12 @@
 //! restart as much as the journal says, hashed anew. Which one is resumed and which one
 //! goes is the core's to say.
 
+mod syncing;
+
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -19,11 +20,12 @@ use relay_core::partial::Pace;
 use relay_core::segment::Digest;
 use relay_core::time::Mono;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
-use super::{Room, Staging, blocking};
+use super::{Room, Staging, allocate, blocking};
 use crate::clock;
 use crate::journal::Purpose;
+pub use syncing::Moved;
+use syncing::{Syncing, ended, sync_folder};
 
 /// What is known of partial files beside what lies in them. Its lock is held for a
 /// look-up, never across an `.await`.
@@ -55,8 +57,6 @@ struct Resting {
     syncing: Option<Syncing>,
 }
 
-type Syncing = JoinHandle<std::io::Result<()>>;
-
 /// A file being written; it stays when dropped, until it is forgotten.
 #[derive(Debug)]
 pub struct PartialFile {
@@ -74,17 +74,6 @@ pub struct PartialFile {
     named: bool,
 }
 
-/// What has become of a file while its bytes were read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moved {
-    /// So many bytes are on stable storage.
-    Synced(u64),
-    /// The journal has more of it.
-    Journaled,
-    /// A sync is due by time.
-    Late,
-}
-
 impl Staging {
     /// An empty file with room for `length` bytes.
     ///
@@ -94,19 +83,33 @@ impl Staging {
         let mut room = Room::of(self.journal.clone(), Purpose::Arrival);
         room.cover(length).await?;
         let path = self.folder.join(no.file_name());
-        let mut open = File::options();
-        open.read(true).write(true).create_new(true);
-        let file = blocking(move || open.open(path)).await?;
+        let file = blocking(move || {
+            let mut open = File::options();
+            open.read(true).write(true).create_new(true);
+            let file = open.open(&path)?;
+            allocate(&file, length).inspect_err(|_| {
+                // A leftover is removed at the next start all the same.
+                let _ = std::fs::remove_file(&path);
+            })?;
+            Ok(file)
+        })
+        .await?;
         self.registry().rooms.insert(no, room);
         Ok(self.arriving(no, Arc::new(file), Resting::default()))
     }
 
-    /// The file as it was left, to go on after its first `from` bytes.
+    /// The file as it was left, to go on after its first `from` bytes to `length`.
     ///
     /// # Errors
     /// What the file system said, also of a sync that was under way when it was left: the
-    /// file is of no use then; [`ErrorKind::UnexpectedEof`] if it is shorter.
-    pub async fn resume_partial(&self, no: PartialNo, from: u64) -> std::io::Result<PartialFile> {
+    /// file is of no use then. [`ErrorKind::UnexpectedEof`] if it is shorter;
+    /// [`ErrorKind::StorageFull`] if there is no room for the rest, and it still rests.
+    pub async fn resume_partial(
+        &self,
+        no: PartialNo,
+        from: u64,
+        length: u64,
+    ) -> std::io::Result<PartialFile> {
         // Its place stays, to hear of what is journaled meanwhile.
         let rested = self.registry().resting.get_mut(&no).map(std::mem::take);
         let mut rested = rested.unwrap_or_default();
@@ -141,8 +144,17 @@ impl Staging {
             self.registry().journaled.insert(no);
         }
         let mut file = self.arriving(no, file, resting);
-        file.sync_if_due();
-        Ok(file)
+        let rest = Arc::clone(&file.file);
+        match blocking(move || allocate(&rest, length)).await {
+            Ok(()) => {
+                file.sync_if_due();
+                Ok(file)
+            }
+            Err(error) => {
+                file.rest();
+                Err(error)
+            }
+        }
     }
 
     fn arriving(&self, no: PartialNo, file: Arc<File>, resting: Resting) -> PartialFile {
@@ -203,6 +215,7 @@ impl Staging {
         let _ = std::fs::remove_file(self.folder.join(no.file_name()));
         let mut registry = self.registry();
         registry.resting.remove(&no);
+        registry.arriving.remove(&no);
         let room = registry.rooms.remove(&no);
         drop(registry);
         drop(room);
@@ -224,10 +237,11 @@ impl PartialFile {
     /// due.
     ///
     /// # Errors
-    /// What the file system said; the file is of no use then.
+    /// What the file system said: on [`ErrorKind::StorageFull`] what was written before
+    /// holds, otherwise the file is of no use.
     pub async fn write(&mut self, chunk: Bytes) -> std::io::Result<()> {
         let (at, length) = (self.held, chunk.len() as u64);
-        let (file, mut hasher) = (Arc::clone(&self.file), std::mem::take(&mut self.hasher));
+        let (file, mut hasher) = (Arc::clone(&self.file), self.hasher.clone());
         self.hasher = blocking(move || {
             hasher.update(&chunk);
             file.write_all_at(&chunk, at)?;
@@ -237,57 +251,6 @@ impl PartialFile {
         self.held += length;
         self.sync_if_due();
         Ok(())
-    }
-
-    /// Begins a sync if one is due and none is under way.
-    pub fn sync_if_due(&mut self) {
-        let since = clock::now().mono.since(self.begun.1);
-        let due = self.pace.sync_is_due(self.held, self.begun.0, since);
-        if !due || self.syncing.is_some() {
-            return;
-        }
-        self.begun = (self.held, clock::now().mono);
-        let named = std::mem::replace(&mut self.named, true);
-        let (file, folder) = (Arc::clone(&self.file), Arc::clone(&self.staging.folder));
-        self.syncing = Some(tokio::task::spawn_blocking(move || {
-            file.sync_data()?;
-            match named {
-                true => Ok(()),
-                false => sync_folder(&folder),
-            }
-        }));
-    }
-
-    /// Waits until a sync has ended, the journal has more, or a sync is due by time.
-    ///
-    /// # Errors
-    /// What the file system said of a sync; the file is of no use then.
-    pub async fn moved(&mut self) -> std::io::Result<Moved> {
-        let since = clock::now().mono.since(self.begun.1);
-        let late = self.pace.every.saturating_sub(since);
-        let quiet = self.syncing.is_none();
-        let syncing = &mut self.syncing;
-        let ended = async {
-            match syncing.as_mut() {
-                Some(handle) => handle.await.map_err(std::io::Error::other)?,
-                None => std::future::pending().await,
-            }
-        };
-        let done = tokio::select! {
-            ended = ended => ended.map(|()| Moved::Synced(self.begun.0)),
-            Ok(()) = self.journaled.changed() => return Ok(Moved::Journaled),
-            () = tokio::time::sleep(late), if quiet => {
-                // With nothing to sync it is looked at again after as long.
-                if self.held == self.begun.0 {
-                    self.begun.1 = clock::now().mono;
-                }
-                return Ok(Moved::Late);
-            }
-        };
-        self.syncing = None;
-        let moved = done?;
-        self.sync_if_due();
-        Ok(moved)
     }
 
     /// Bytes written so far.
@@ -341,18 +304,6 @@ impl PartialFile {
         }
         Ok(self.no.file_name())
     }
-}
-
-/// Waits for a sync that was begun, and answers what the file system said of it.
-async fn ended(syncing: Option<Syncing>) -> std::io::Result<()> {
-    match syncing {
-        Some(syncing) => syncing.await.map_err(std::io::Error::other)?,
-        None => Ok(()),
-    }
-}
-
-fn sync_folder(folder: &Path) -> std::io::Result<()> {
-    File::open(folder)?.sync_all()
 }
 
 /// The hash of the first `length` bytes of a file.

@@ -6,12 +6,13 @@
 //! the core hears of it. A body that does not match its digest is refused, and nothing of
 //! it is kept; one that was resumed begins anew instead, since the fault may be ours.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use quinn::{RecvStream, SendStream, VarInt};
 use relay_core::change::Sent;
-use relay_core::event::{Arrival, Input, Offer};
+use relay_core::event::{Arrival, BusyWhy, Input, Offer};
 use relay_core::id::PartialNo;
 use relay_core::limits;
 use relay_core::pack::Table;
@@ -27,9 +28,10 @@ use super::inflow::{Inflow, Whole};
 use super::link::Ended;
 use super::order::Name;
 use super::room::Taken;
-use super::shared::Line;
+use super::shared::{Line, locked};
+use crate::clock;
 use crate::event::Event;
-use crate::staging::{PartialFile, Staged};
+use crate::staging::{PartialFile, Staged, StagedFile};
 
 /// Bytes written to a staged file at once.
 pub(super) const CHUNK: u64 = 256 << 10;
@@ -116,10 +118,15 @@ pub(crate) async fn hear(
         partial,
     };
     let want = frames::bytes(&Frame::Want { pack, part, from })?;
-    let asked = send.write_chunk(want).await;
-    let taken = match asked {
-        Ok(()) => offer.body(&mut recv, from).await,
-        Err(error) => Err(Trouble::Cut(error.into(), from)),
+    let taken = match offer.place(from).await {
+        Ok(place) => match send.write_chunk(want).await {
+            Ok(()) => offer.body(&mut recv, place, from).await,
+            Err(error) => {
+                place.leave();
+                Err(Trouble::Cut(error.into(), from))
+            }
+        },
+        Err(trouble) => Err(trouble),
     };
     match taken {
         Ok(event) => line.shared.tell(event).await?,
@@ -137,8 +144,8 @@ pub(super) enum Trouble {
     Link(LinkError),
     /// The stream or the peer; so many bytes of it are kept.
     Cut(LinkError, u64),
-    /// Our own disk.
-    Disk(std::io::Error),
+    /// Our own disk; so many bytes of it are kept.
+    Disk(std::io::Error, u64),
     /// It was resumed, and is not what was offered: the bytes kept may be at fault.
     Spoiled,
 }
@@ -157,27 +164,62 @@ struct Offered<'o> {
     partial: Option<PartialNo>,
 }
 
+/// Where a body goes: room on the disk for all of it is found before it is asked for, so
+/// that nothing is sent in vain.
+enum Place<'o> {
+    /// Memory, or a partial file when it is slow or cut off.
+    Kept(Inflow<'o>, Option<PartialFile>),
+    /// Memory.
+    Memory,
+    /// A file that goes when it is cut off.
+    File(StagedFile),
+}
+
+impl Place<'_> {
+    /// No byte of the body comes.
+    fn leave(self) {
+        if let Self::Kept(_, Some(file)) = self {
+            file.rest();
+        }
+    }
+}
+
 impl Offered<'_> {
-    async fn body(&self, recv: &mut RecvStream, from: u64) -> Result<Event, Trouble> {
-        let length = self.header.body_len;
-        let line = self.line;
+    async fn place(&self, from: u64) -> Result<Place<'_>, Trouble> {
+        let (line, length) = (self.line, self.header.body_len);
         if let Some(no) = self.partial {
             let inflow = Inflow { line, no, length };
-            return match inflow.take(recv, self.table, from).await? {
-                Whole::Memory(bytes, room) => self.in_memory(bytes, room),
-                Whole::File(file) => self.in_partial(no, file, from).await,
-            };
+            let file = inflow.file(from).await?;
+            return Ok(Place::Kept(inflow, file));
         }
         if length <= limits::ARRIVAL_IN_MEMORY {
-            let head = self.table.bytes().len();
-            let room = line.room.take(head as u64 + length).await?;
-            let mut bytes = BytesMut::zeroed(head + length as usize);
-            bytes[..head].copy_from_slice(self.table.bytes());
-            recv.read_exact(&mut bytes[head..]).await?;
-            ended(recv).await?;
-            self.in_memory(bytes.freeze(), room)
-        } else {
-            self.in_file(recv).await
+            return Ok(Place::Memory);
+        }
+        let file = line.shared.staging.receive(length).await;
+        file.map(Place::File).map_err(gone)
+    }
+
+    async fn body(
+        &self,
+        recv: &mut RecvStream,
+        place: Place<'_>,
+        from: u64,
+    ) -> Result<Event, Trouble> {
+        match place {
+            Place::Kept(inflow, file) => match inflow.take(recv, self.table, file).await? {
+                Whole::Memory(bytes, room) => self.in_memory(bytes, room),
+                Whole::File(file) => self.in_partial(inflow.no, file, from).await,
+            },
+            Place::Memory => {
+                let (head, length) = (self.table.bytes().len(), self.header.body_len);
+                let room = self.line.room.take(head as u64 + length).await?;
+                let mut bytes = BytesMut::zeroed(head + length as usize);
+                bytes[..head].copy_from_slice(self.table.bytes());
+                frames::fill(recv, &mut bytes[head..]).await?;
+                ended(recv).await?;
+                self.in_memory(bytes.freeze(), room)
+            }
+            Place::File(file) => self.in_file(recv, file).await,
         }
     }
 
@@ -208,7 +250,7 @@ impl Offered<'_> {
         from: u64,
     ) -> Result<Event, Trouble> {
         if self.is_wanted(file.digest()) {
-            let name = file.finish().await.map_err(Trouble::Disk)?;
+            let name = file.finish().await.map_err(gone)?;
             return Ok(self.filed(name));
         }
         if from > 0 {
@@ -220,15 +262,13 @@ impl Offered<'_> {
     }
 
     /// To a file that goes when it is cut off.
-    async fn in_file(&self, recv: &mut RecvStream) -> Result<Event, Trouble> {
-        let staging = &self.line.shared.staging;
+    async fn in_file(&self, recv: &mut RecvStream, mut file: StagedFile) -> Result<Event, Trouble> {
         let mut left = self.header.body_len;
-        let mut file = staging.receive(left).await.map_err(Trouble::Disk)?;
         // One chunk is written while the next is read.
         let _room = self.line.room.take(2 * CHUNK).await?;
         let mut chunk = next(recv, &mut left).await?;
         while !chunk.is_empty() {
-            let write = async { file.write(chunk).await.map_err(Trouble::Disk) };
+            let write = async { file.write(chunk).await.map_err(gone) };
             let read = async { next(recv, &mut left).await.map_err(Trouble::Link) };
             ((), chunk) = tokio::try_join!(write, read)?;
         }
@@ -236,7 +276,7 @@ impl Offered<'_> {
         if !self.is_wanted(file.digest()) {
             return Ok(self.refused());
         }
-        let name = file.finish().await.map_err(Trouble::Disk)?;
+        let name = file.finish().await.map_err(gone)?;
         Ok(self.filed(name))
     }
 
@@ -280,33 +320,47 @@ impl Offered<'_> {
     /// Tells the core what is kept of a body that did not arrive, then that it did not.
     async fn cut_off(&self, sent: Sent, trouble: Trouble) -> Result<(), LinkError> {
         let line = self.line;
-        let (error, bytes) = match trouble {
-            Trouble::Link(error) => (Some(error), 0),
-            Trouble::Cut(error, bytes) => (Some(error), bytes),
-            Trouble::Disk(error) => {
-                warn!(%error, peer = %line.peer, "Large segment cannot be staged");
-                (None, 0)
-            }
+        let (error, why, bytes) = match trouble {
+            Trouble::Link(error) => (Some(error), None, 0),
+            Trouble::Cut(error, bytes) => (Some(error), None, bytes),
+            Trouble::Disk(error, bytes) => (None, Some(self.failed(&error)), bytes),
             Trouble::Spoiled => {
                 warn!(peer = %line.peer, "Large segment is not what was offered, and begins anew");
-                (None, 0)
+                (None, Some(BusyWhy::Io), 0)
             }
         };
         if let Some(partial) = self.partial {
             let of = self.header.body_len;
-            info!(peer = %line.peer, %partial, bytes, of, "Large segment was cut off");
+            if why != Some(BusyWhy::StorageFull) {
+                info!(peer = %line.peer, %partial, bytes, of, "Large segment was cut off");
+            }
             line.tell(Input::Kept { partial, bytes }).await?;
         }
         let link = line.link;
-        let withdrawn = error.is_some();
-        line.tell(Input::OfferLost {
-            link,
-            sent,
-            withdrawn,
-        })
-        .await?;
+        line.tell(Input::OfferLost { link, sent, why }).await?;
         error.map_or(Ok(()), Err)
     }
+
+    /// Our disk has failed: what its sender hears. It asks again in a second, of all its
+    /// segments, and the log is to be read by somebody.
+    fn failed(&self, error: &std::io::Error) -> BusyWhy {
+        let (peer, bytes) = (&self.line.peer, self.header.body_len);
+        let now = clock::now().mono;
+        let says = locked(&self.line.shared.complaints).says(error.kind(), now);
+        if let Some(kept_back) = says {
+            warn!(%error, %peer, bytes, kept_back, "Large segment cannot be staged");
+        }
+        let full = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded];
+        match full.contains(&error.kind()) {
+            true => BusyWhy::StorageFull,
+            false => BusyWhy::Io,
+        }
+    }
+}
+
+/// Nothing of it is kept.
+fn gone(error: std::io::Error) -> Trouble {
+    Trouble::Disk(error, 0)
 }
 
 /// The next chunk of a body of which `left` bytes are to come; empty at its end.

@@ -6,6 +6,8 @@
 //! connection had in order is taken in to the last byte, so that nothing of it is sent
 //! twice while this process lives.
 
+use std::io::ErrorKind;
+
 use bytes::{Bytes, BytesMut};
 use quinn::RecvStream;
 use relay_core::event::Input;
@@ -36,26 +38,37 @@ pub(super) struct Inflow<'l> {
 }
 
 impl Inflow<'_> {
-    /// Takes the body in, from byte `from` on.
+    /// The file it goes to, if it goes to one from its first byte on, with room for all of
+    /// it; asked for before the sender is asked for the body.
+    pub(super) async fn file(&self, from: u64) -> Result<Option<PartialFile>, Trouble> {
+        let staging = &self.line.shared.staging;
+        let file = match from {
+            0 if Pace::default().files(self.length) => {
+                staging.begin_partial(self.no, self.length).await
+            }
+            0 => return Ok(None),
+            _ => {
+                let file = staging.resume_partial(self.no, from, self.length).await;
+                if file.is_ok() {
+                    let (peer, of) = (&self.line.peer, self.length);
+                    info!(%peer, partial = %self.no, from, of, "Large segment goes on");
+                }
+                file
+            }
+        };
+        file.map(Some).map_err(|error| disk(error, from))
+    }
+
+    /// Takes the body in, to `file` if it has one.
     pub(super) async fn take(
         &self,
         recv: &mut RecvStream,
         table: &Table,
-        from: u64,
+        file: Option<PartialFile>,
     ) -> Result<Whole, Trouble> {
-        let staging = &self.line.shared.staging;
-        let whole = if from > 0 {
-            let (peer, of) = (&self.line.peer, self.length);
-            info!(%peer, partial = %self.no, from, of, "Large segment goes on");
-            let file = staging.resume_partial(self.no, from).await;
-            let file = file.map_err(Trouble::Disk)?;
-            self.to_file(recv, file, BytesMut::new()).await?
-        } else if Pace::default().files(self.length) {
-            let file = staging.begin_partial(self.no, self.length).await;
-            let file = file.map_err(Trouble::Disk)?;
-            self.to_file(recv, file, BytesMut::new()).await?
-        } else {
-            self.to_memory(recv, table).await?
+        let whole = match file {
+            Some(file) => self.to_file(recv, file, BytesMut::new()).await?,
+            None => self.to_memory(recv, table).await?,
         };
         match recv.read_chunk(1, true).await {
             Ok(Some(_)) => Err(LinkError::protocol("body is longer than its offer").into()),
@@ -65,6 +78,13 @@ impl Inflow<'_> {
     }
 
     async fn to_memory(&self, recv: &mut RecvStream, table: &Table) -> Result<Whole, Trouble> {
+        // A body that does not begin takes no room.
+        let mut first = [0];
+        match recv.read(&mut first).await {
+            Ok(Some(_)) => {}
+            Ok(None) => return Err(LinkError::protocol("body is shorter than its offer").into()),
+            Err(error) => return Err(LinkError::from(error).into()),
+        }
         let head = table.bytes().len();
         let all = head + self.length as usize;
         let room = tokio::select! {
@@ -73,7 +93,8 @@ impl Inflow<'_> {
         };
         let mut bytes = BytesMut::zeroed(all);
         bytes[..head].copy_from_slice(table.bytes());
-        let mut filled = head;
+        bytes[head] = first[0];
+        let mut filled = head + 1;
         let late = tokio::time::sleep(Pace::default().every);
         tokio::pin!(late);
         let trouble = loop {
@@ -86,7 +107,7 @@ impl Inflow<'_> {
                     Ok(None) => break LinkError::protocol("body is shorter than its offer"),
                     Err(error) => break error.into(),
                 },
-                () = &mut late, if filled > head && !late.is_elapsed() => {
+                () = &mut late, if !late.is_elapsed() => {
                     let staging = &self.line.shared.staging;
                     // Without room on the disk it goes on in memory.
                     if let Ok(file) = staging.begin_partial(self.no, self.length).await {
@@ -99,16 +120,10 @@ impl Inflow<'_> {
         };
         bytes.truncate(filled);
         let held = bytes.split_off(head);
-        if !held.is_empty() {
-            let staging = &self.line.shared.staging;
-            let file = staging.begin_partial(self.no, self.length).await;
-            let mut file = file.map_err(Trouble::Disk)?;
-            file.write(held.freeze()).await.map_err(Trouble::Disk)?;
-            let held = file.held();
-            file.rest();
-            return Err(Trouble::Cut(trouble, held));
-        }
-        Err(trouble.into())
+        let staging = &self.line.shared.staging;
+        let file = staging.begin_partial(self.no, self.length).await;
+        let file = file.map_err(|error| disk(error, 0))?;
+        self.leave(file, held.freeze(), trouble).await
     }
 
     /// The rest goes to `file`, after `held`, which is in memory.
@@ -125,24 +140,31 @@ impl Inflow<'_> {
                 return self.leave(file, held.freeze(), LinkError::Gone).await;
             }
         };
-        if !held.is_empty() {
-            file.write(held.freeze()).await.map_err(Trouble::Disk)?;
+        if !held.is_empty()
+            && let Err(error) = file.write(held.freeze()).await
+        {
+            return give_up(file, error);
         }
         let mut buffer = BytesMut::zeroed(CHUNK as usize);
         let mut filled = 0;
         while file.held() < self.length {
             let most = file.room().min(CHUNK).min(self.length - file.held()) as usize;
             if filled > 0 && filled >= most {
-                self.flush(&mut file, &mut buffer, &mut filled).await?;
+                if let Err(error) = flush(&mut file, &mut buffer, &mut filled).await {
+                    return give_up(file, error);
+                }
                 continue;
             }
             let cut = tokio::select! {
                 biased;
                 moved = file.moved() => {
-                    if moved.as_ref().is_ok_and(|moved| *moved == Moved::Late) {
-                        self.flush(&mut file, &mut buffer, &mut filled).await?;
+                    let moved = moved.map_err(|error| Trouble::Disk(error, 0))?;
+                    if moved == Moved::Late
+                        && let Err(error) = flush(&mut file, &mut buffer, &mut filled).await
+                    {
+                        return give_up(file, error);
                     }
-                    self.tell(moved.map_err(Trouble::Disk)?).await?;
+                    self.tell(moved).await?;
                     None
                 }
                 read = recv.read(&mut buffer[filled..most]), if filled < most => match read {
@@ -164,20 +186,6 @@ impl Inflow<'_> {
         Ok(Whole::File(file))
     }
 
-    async fn flush(
-        &self,
-        file: &mut PartialFile,
-        buffer: &mut BytesMut,
-        filled: &mut usize,
-    ) -> Result<(), Trouble> {
-        if *filled == 0 {
-            return Ok(());
-        }
-        let mut full = std::mem::replace(buffer, BytesMut::zeroed(CHUNK as usize));
-        full.truncate(std::mem::take(filled));
-        file.write(full.freeze()).await.map_err(Trouble::Disk)
-    }
-
     /// Cut off: what is in memory is written too, and the file left to be resumed.
     async fn leave<T>(
         &self,
@@ -185,8 +193,10 @@ impl Inflow<'_> {
         held: Bytes,
         trouble: LinkError,
     ) -> Result<T, Trouble> {
-        if !held.is_empty() {
-            file.write(held).await.map_err(Trouble::Disk)?;
+        if !held.is_empty()
+            && let Err(error) = file.write(held).await
+        {
+            return give_up(file, error);
         }
         let held = file.held();
         file.rest();
@@ -202,4 +212,30 @@ impl Inflow<'_> {
             Moved::Journaled | Moved::Late => Ok(()),
         }
     }
+}
+
+async fn flush(
+    file: &mut PartialFile,
+    buffer: &mut BytesMut,
+    filled: &mut usize,
+) -> std::io::Result<()> {
+    if *filled == 0 {
+        return Ok(());
+    }
+    let mut full = std::mem::replace(buffer, BytesMut::zeroed(CHUNK as usize));
+    full.truncate(std::mem::take(filled));
+    file.write(full.freeze()).await
+}
+
+/// A write failed: what was written before stays if the disk was only full.
+fn give_up<T>(file: PartialFile, error: std::io::Error) -> Result<T, Trouble> {
+    let trouble = disk(error, file.held());
+    file.rest();
+    Err(trouble)
+}
+
+/// The disk failed us, of `held` bytes that were there.
+fn disk(error: std::io::Error, held: u64) -> Trouble {
+    let holds = error.kind() == ErrorKind::StorageFull;
+    Trouble::Disk(error, if holds { held } else { 0 })
 }

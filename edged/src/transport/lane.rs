@@ -104,7 +104,7 @@ pub(crate) async fn hear_packs(
         let length = u64::from(header.table_len) + header.body_len;
         let room = line.room.take(length).await?;
         let mut bytes = BytesMut::zeroed(length as usize);
-        stream.read_exact(&mut bytes).await?;
+        frames::fill(&mut stream, &mut bytes).await?;
         let name = line.shared.staging.fresh();
         let (arrival, bytes) = arrival(
             &header,

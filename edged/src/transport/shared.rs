@@ -12,6 +12,7 @@ use certs::{Identity, TimeProvider};
 use quinn::Connection;
 use relay_core::event::Input;
 use relay_core::id::{LedgerId, LinkId, NodeId};
+use relay_core::repeats::Repeats;
 use relay_core::wire::{Durability, Hello};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -72,6 +73,8 @@ pub(crate) struct Shared {
     pub(crate) identity: Mutex<Arc<Identity>>,
     pub(crate) admit: Mutex<Admit>,
     pub(crate) refusals: Mutex<Refusals>,
+    /// What was said of a disk that fails arrivals.
+    pub(crate) complaints: Mutex<Repeats<std::io::ErrorKind>>,
     pub(crate) links: Mutex<BTreeMap<LinkId, Handle>>,
     pub(crate) next_link: AtomicU64,
 }

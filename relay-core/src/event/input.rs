@@ -133,8 +133,9 @@ pub enum Input {
         link: LinkId,
         /// Which.
         sent: Sent,
-        /// The sender ended it, and waits for nothing; otherwise the trouble is ours.
-        withdrawn: bool,
+        /// Our own trouble, for the sender to hear; none if it ended it, and waits for
+        /// nothing.
+        why: Option<BusyWhy>,
     },
     /// So many bytes of a segment that is arriving are on stable storage.
     Progressed {

@@ -46,11 +46,7 @@ impl Scheduler {
             Input::NetworkChanged => self.on_network_changed(now),
             Input::Arrived { link, arrival } => self.on_arrived(now, link, *arrival),
             Input::Offered { link, offer } => self.on_offered(now, link, *offer),
-            Input::OfferLost {
-                link,
-                sent,
-                withdrawn,
-            } => self.on_offer_lost(now, link, sent, withdrawn),
+            Input::OfferLost { link, sent, why } => self.on_offer_lost(now, link, sent, why),
             Input::Progressed { partial, bytes } => self.on_progressed(now, partial, bytes),
             Input::Kept { partial, bytes } => self.on_kept(now, partial, bytes),
             Input::Wanted { link, due, from } => self.on_wanted(now, link, due, from),

@@ -17,13 +17,19 @@ impl Scheduler {
         self.pump_arrivals();
     }
 
-    pub(super) fn on_offer_lost(&mut self, now: Now, link: LinkId, sent: Sent, withdrawn: bool) {
+    pub(super) fn on_offer_lost(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        sent: Sent,
+        why: Option<BusyWhy>,
+    ) {
         self.let_go_partial(now, link, sent);
         if let Some(question) = self.arrivals.wanted.remove(&(link, sent)) {
             // A receiver's own trouble is never the segment's: the sender waits. To a
             // sender that ended it itself there is nothing to say: it would take us for busy.
-            if !withdrawn && self.peer_on(link) == Some(question.peer) {
-                self.send_busy(&question, BusyWhy::Io);
+            if let Some(why) = why.filter(|_| self.peer_on(link) == Some(question.peer)) {
+                self.send_busy(&question, why);
             }
             self.drop_question(&question);
         }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use relay_core::change::Sent;
-use relay_core::event::Input;
+use relay_core::event::{BusyWhy, Input};
 use relay_core::id::{LinkId, PartialNo};
 
 use crate::disk::partials::{File, Whole};
@@ -274,13 +274,13 @@ impl World {
         self.wire.links[link].ends[side].inflows.remove(&sent);
         if heard {
             self.tally.count("offer lost");
-            let withdrawn = true;
+            let why = None;
             self.hear(
                 n,
                 Input::OfferLost {
                     link: id,
                     sent,
-                    withdrawn,
+                    why,
                 },
             );
         }
@@ -311,13 +311,13 @@ impl World {
             if let Some(partial) = partial {
                 self.hear(n, Input::Kept { partial, bytes: 0 });
             }
-            let withdrawn = false;
+            let why = Some(BusyWhy::Io);
             return self.hear(
                 n,
                 Input::OfferLost {
                     link: id,
                     sent,
-                    withdrawn,
+                    why,
                 },
             );
         }

@@ -7,7 +7,7 @@
 )]
 
 use relay_core::change::Due;
-use relay_core::event::{Effect, Input};
+use relay_core::event::{BusyWhy, Effect, Input};
 
 use super::{Event, World};
 use crate::scenario::SECOND;
@@ -134,11 +134,11 @@ impl World {
         if let Some(partial) = inflow.partial() {
             self.hear(n, Input::Kept { partial, bytes: 0 });
         }
-        let withdrawn = false;
+        let why = Some(BusyWhy::Io);
         let lost = Input::OfferLost {
             link: id,
             sent,
-            withdrawn,
+            why,
         };
         self.hear(n, lost);
     }

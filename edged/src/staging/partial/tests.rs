@@ -40,7 +40,7 @@ async fn what_a_sync_under_way_says_is_heard_before_a_file_goes_on() {
     file.syncing = Some(failing());
     file.rest();
 
-    let resumed = staging.resume_partial(NO, 100).await;
+    let resumed = staging.resume_partial(NO, 100, 4096).await;
 
     let error = resumed.expect_err("its bytes may be lost");
     assert_eq!(error.raw_os_error(), Some(5));
@@ -51,7 +51,10 @@ async fn a_file_goes_on_with_the_hash_it_had() {
     let (_folder, staging) = staging();
     begun(&staging, 100).await.rest();
 
-    let mut file = staging.resume_partial(NO, 100).await.expect("it is there");
+    let mut file = staging
+        .resume_partial(NO, 100, 4096)
+        .await
+        .expect("it is there");
     file.write(vec![5; 28].into()).await.expect("room");
 
     assert_eq!(file.digest(), Digest::of(&[5; 128]));
@@ -62,7 +65,10 @@ async fn a_file_that_goes_on_earlier_is_cut_and_hashed_anew() {
     let (folder, staging) = staging();
     begun(&staging, 100).await.rest();
 
-    let file = staging.resume_partial(NO, 60).await.expect("it is there");
+    let file = staging
+        .resume_partial(NO, 60, 4096)
+        .await
+        .expect("it is there");
 
     assert_eq!(file.digest(), Digest::of(&[5; 60]));
     let path = folder.path().join(NO.file_name());
@@ -78,7 +84,7 @@ async fn what_is_journaled_while_a_file_is_opened_again_is_known() {
         ended.await.map_err(std::io::Error::other)
     }));
     file.rest();
-    let mut resumed = Box::pin(staging.resume_partial(NO, 100));
+    let mut resumed = Box::pin(staging.resume_partial(NO, 100, 4096));
     tokio::select! {
         biased;
         _ = &mut resumed => panic!("a sync is under way"),
@@ -89,4 +95,19 @@ async fn what_is_journaled_while_a_file_is_opened_again_is_known() {
     let file = resumed.await.expect("it is there");
 
     assert_eq!(*file.journaled.borrow(), 100);
+}
+
+#[tokio::test]
+async fn a_file_for_whose_rest_there_is_no_room_goes_on_resting() {
+    let (_folder, staging) = staging();
+    begun(&staging, 100).await.rest();
+
+    let refused = staging.resume_partial(NO, 100, u64::MAX).await;
+    let resumed = staging.resume_partial(NO, 100, 4096).await;
+
+    refused.expect_err("no disk has that much");
+    assert_eq!(
+        resumed.expect("it is there").digest(),
+        Digest::of(&[5; 100])
+    );
 }
