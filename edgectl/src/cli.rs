@@ -244,12 +244,13 @@ impl InboxWhich {
 pub(crate) struct FollowArgs {
     #[command(flatten)]
     pub(crate) which: InboxWhich,
-    /// End after so many items
+    /// End after so many items; with --exec, after so many runs of the command
     #[arg(long, value_name = "N")]
     pub(crate) max: Option<u64>,
     /// Run this command for each item, without a shell; everything behind is its arguments.
     /// The payload is its standard input, what is known of it in EDGED_*. Exit 0 confirms;
-    /// what fails comes again, and is parked as `refused` after 8 tries
+    /// what fails is run again, after 1 s and then later each time, and is parked as
+    /// `refused` after 8 tries. One run may take 60 s; 4 run at once
     #[arg(
         long,
         value_name = "CMD",

@@ -347,36 +347,6 @@ fn follow_hands_each_item_to_a_command_and_confirms_what_it_did() {
 }
 
 #[test]
-fn follow_parks_what_fails_eight_times() {
-    let fake = Fake::run(|daemon| {
-        for _ in 0..8 {
-            hand_out(daemon, b"abc");
-        }
-        let Request::InboxRefuse(refuse) = daemon.hear() else {
-            panic!("not parked")
-        };
-        assert_eq!(refuse.ids.0, [id()]);
-        daemon.say(&Response::Confirmed(Confirmed::default()));
-    });
-    let args = ["inbox", "follow", "--max", "8", "--exec", "false"];
-
-    let said = edgectl_at(&fake.socket, &args, b"");
-
-    assert_eq!(said.exit, Exit::Done);
-    assert!(
-        said.out.contains("failed, try 1 of 8: exit status: 1"),
-        "{}",
-        said.out
-    );
-    assert!(
-        said.out.contains("refused after 8 tries: exit status: 1"),
-        "{}",
-        said.out
-    );
-    fake.finish();
-}
-
-#[test]
 fn a_command_that_is_not_there_ends_following() {
     let fake = Fake::run(|daemon| {
         let Request::InboxTake(_) = daemon.hear() else {
