@@ -1,10 +1,15 @@
 //! Every verb of an operator on every state of a delivery, with real daemons and the
 //! binary that people type: the right answer, the right exit code, books that add up;
-//! and what was answered holds after SIGKILL at any moment (`kills`).
+//! what was answered holds after SIGKILL at any moment (`kills`); and the verbs of a
+//! consumer (`inbox`, `follow`).
 //!
 //! States are made with peers that behave: `beta` runs until it is frozen, `nobody` is
 //! never there, `gamma` is played by the test and refuses what it is told to.
 
+#[path = "verbs/follow.rs"]
+mod follow;
+#[path = "verbs/inbox.rs"]
+mod inbox;
 #[path = "verbs/kills.rs"]
 mod kills;
 
