@@ -1,7 +1,7 @@
 //! Every verb of an operator on every state of a delivery, with real daemons and the
 //! binary that people type: the right answer, the right exit code, books that add up;
 //! what was answered holds after SIGKILL at any moment (`kills`); and the verbs of a
-//! consumer (`inbox`, `follow`).
+//! consumer (`inbox`, `follow`); and who is said to have done what (`operator`).
 //!
 //! States are made with peers that behave: `beta` runs until it is frozen, `nobody` is
 //! never there, `gamma` is played by the test and refuses what it is told to.
@@ -12,6 +12,8 @@ mod follow;
 mod inbox;
 #[path = "verbs/kills.rs"]
 mod kills;
+#[path = "verbs/operator.rs"]
+mod operator;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{StringValueParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use edged_rpc::{InboxFilter, MAX_PAGE, Paging, State, Success};
 
@@ -47,8 +48,14 @@ pub(crate) struct Globals {
     #[arg(long, global = true, default_value = "10s", value_parser = units::duration)]
     pub(crate) timeout: Duration,
     /// Who asks, for the audit
-    #[arg(long, global = true, env = "AUTONOMY_OPERATOR", value_name = "NAME")]
-    pub(crate) operator: Option<String>,
+    #[arg(
+        long,
+        global = true,
+        env = "AUTONOMY_OPERATOR",
+        value_name = "NAME",
+        value_parser = StringValueParser::new().map(Operator::Asks)
+    )]
+    operator: Option<Operator>,
     /// Why, in your own words, for the audit
     #[arg(long, global = true, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
@@ -61,6 +68,24 @@ impl Globals {
     pub(crate) fn json(&self) -> bool {
         self.json || self.output == Format::Json
     }
+
+    /// Who asks, if they say so.
+    pub(crate) fn operator(&self) -> Option<String> {
+        match self.operator.clone()? {
+            Operator::Asks(name) => Some(name),
+            Operator::Did(_) => None,
+        }
+    }
+}
+
+/// Whom `--operator` names. Its value is seen by a command and by those above it alike,
+/// so it says itself which of the two was meant.
+#[derive(Debug, Clone)]
+pub(crate) enum Operator {
+    /// Who asks: of every command.
+    Asks(String),
+    /// Who did what is asked about: of `audit query` and `audit summary`.
+    Did(String),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

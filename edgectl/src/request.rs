@@ -67,7 +67,7 @@ impl Context<'_, '_> {
 
     fn hello(&self) -> Hello {
         Hello {
-            operator: self.globals.operator.clone(),
+            operator: self.globals.operator(),
             reason: self.globals.reason.clone(),
             ..Hello::new(concat!("edgectl ", env!("CARGO_PKG_VERSION")))
         }

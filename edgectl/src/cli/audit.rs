@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{StringValueParser, TypedValueParser as _};
 use clap::{Args, Subcommand, ValueEnum};
 use edged_rpc::{AuditFilter, Moment};
 
-use super::PageArgs;
+use super::{Operator, PageArgs};
 use crate::units;
 
 #[derive(Debug, Args)]
@@ -51,9 +52,14 @@ pub(crate) struct FilterArgs {
     /// Only with this outcome: success, failure, denied or pending
     #[arg(long)]
     outcome: Option<String>,
-    /// Only by this operator
-    #[arg(long = "by", value_name = "OPERATOR")]
-    by: Option<String>,
+    /// Only by this operator; before the noun, --operator says who asks
+    #[arg(
+        long,
+        visible_alias = "by",
+        value_name = "NAME",
+        value_parser = StringValueParser::new().map(Operator::Did)
+    )]
+    operator: Option<Operator>,
     /// Not before: 2h ago, or 2026-01-31T06:00:00Z
     #[arg(long, value_parser = units::past)]
     since: Option<Moment>,
@@ -68,7 +74,10 @@ impl From<FilterArgs> for AuditFilter {
             event_type: args.event_type,
             category: args.category,
             outcome: args.outcome,
-            operator: args.by,
+            operator: match args.operator {
+                Some(Operator::Did(name)) => Some(name),
+                Some(Operator::Asks(_)) | None => None,
+            },
             since: args.since,
             until: args.until,
         }

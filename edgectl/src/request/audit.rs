@@ -207,7 +207,7 @@ impl Asked {
                 context.say("no daemon answers: reading the ledger's files");
                 Ok(Self::Files {
                     config,
-                    operator: context.globals.operator.clone(),
+                    operator: context.globals.operator(),
                     reason: context.globals.reason.clone(),
                 })
             }
