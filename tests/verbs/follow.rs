@@ -1,5 +1,6 @@
 //! `inbox follow --exec` with real daemons: each payload reaches the command, what it
-//! leaves is confirmed or comes again, and whatever ends the follower ends its commands.
+//! leaves is confirmed or comes again, and a signal that ends the follower ends its commands.
+//! The example of `edged-rpc` that follows is run here, too.
 
 use std::fs;
 use std::io::Read as _;
@@ -7,7 +8,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use harness::daemon::{PATIENCE, wait_for};
+use harness::daemon::{PATIENCE, to_beta, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -32,7 +33,7 @@ fn each_payload_reaches_the_command_and_what_fails_stays_and_comes_again() {
                  test $EDGED_ORIGIN = alpha && mv $EDGED_SEGMENT_ID.part $EDGED_SEGMENT_ID";
     let command = program(&folder, lines);
 
-    let said = follow(&inbox, &format!("--max 7 --exec {command}"));
+    let said = start(&inbox, &format!("--max 7 --exec {command}")).words();
 
     let poor = inbox.bodies.iter().find(|(_, body)| *body == b"poor");
     let failed = format!(
@@ -58,7 +59,7 @@ fn what_failed_is_not_confirmed_when_the_follower_ends() {
     let inbox = Inbox::with(95, &[b"one"]);
     let (id, file) = (&inbox.ids[0], inbox.folder("out").join("got"));
 
-    let said = follow(&inbox, "--max 1 --exec false");
+    let said = start(&inbox, "--max 1 --exec false").words();
 
     assert_eq!(said, format!("{id} failed, try 1 of 8: exit status: 1\n"));
     assert_eq!(
@@ -77,7 +78,7 @@ fn a_signal_that_ends_the_follower_ends_its_commands_and_what_they_started() {
     let lines = "sleep 86400 > /dev/null 2>&1 &\necho $! $$ > pids.part\n\
                  grep SigBlk /proc/$!/status > blocked\nmv pids.part pids\nwait";
     let command = program(&folder, lines);
-    let mut all = Family(start(&inbox, &format!("--exec {command}")), Vec::new());
+    let mut all = start(&inbox, &format!("--exec {command}"));
 
     let pids = wait_for("the command to run", PATIENCE, || {
         fs::read_to_string(folder.join("pids")).ok()
@@ -96,33 +97,61 @@ fn a_signal_that_ends_the_follower_ends_its_commands_and_what_they_started() {
     });
 }
 
-/// A follower of the inbox, whose words can be read.
-fn start(inbox: &Inbox, line: &str) -> Child {
-    let follower = Command::new(CTL.0)
+#[test]
+fn the_example_prints_what_arrives_confirms_it_and_ends_after_so_many() {
+    let inbox = Inbox::with(97, &[b"one", b"two"]);
+    let mut example = Command::new(env!("CARGO_BIN_EXE_example-follow"));
+    example.arg(inbox.pair.beta.home.socket()).arg("3");
+    let all = spawn(&mut example);
+
+    // It waits for the third, which comes last.
+    wait_for("two to be printed and confirmed", PATIENCE, || {
+        (inbox.in_state("confirmed").len() == 2).then_some(())
+    });
+    let put = inbox.pair.alpha.client().put(&to_beta(), b"three");
+    let third = put.expect("it is put").segment_id;
+    let said = all.words();
+
+    let lines: Vec<String> = ["one", "two"]
+        .iter()
+        .zip(&inbox.ids)
+        .map(|(word, id)| format!("{id}: {word}\n"))
+        .collect();
+    assert_eq!(said, lines.concat() + &format!("{third}: three\n"));
+    assert_eq!(inbox.in_state("confirmed").len(), 3);
+}
+
+/// `inbox follow` with these words behind it.
+fn start(inbox: &Inbox, line: &str) -> Family {
+    let mut follower = Command::new(CTL.0);
+    follower
         .arg("--socket")
         .arg(inbox.pair.beta.home.socket())
         .args(["inbox", "follow"])
-        .args(line.split(' '))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn();
-    follower.expect("edgectl runs")
+        .args(line.split(' '));
+    spawn(&mut follower)
 }
 
-/// What one prints that ends by itself.
-fn follow(inbox: &Inbox, line: &str) -> String {
-    let mut all = Family(start(inbox, line), Vec::new());
-    let ended = wait_for("following to end", PATIENCE, || {
-        all.0.try_wait().expect("it is ours")
-    });
-    let (mut said, mut out) = (String::new(), all.0.stdout.take().expect("it is piped"));
-    out.read_to_string(&mut said).expect("text");
-    assert!(ended.success(), "{ended}: {said}");
-    said
+fn spawn(follower: &mut Command) -> Family {
+    let follower = follower.stdin(Stdio::null()).stdout(Stdio::piped());
+    Family(follower.spawn().expect("it runs"), Vec::new())
 }
 
 /// A follower, and what it has started: none of them outlives the test, though it fails.
 struct Family(Child, Vec<i32>);
+
+impl Family {
+    /// What it prints until it ends by itself.
+    fn words(mut self) -> String {
+        let ended = wait_for("following to end", PATIENCE, || {
+            self.0.try_wait().expect("it is ours")
+        });
+        let (mut said, mut out) = (String::new(), self.0.stdout.take().expect("it is piped"));
+        out.read_to_string(&mut said).expect("text");
+        assert!(ended.success(), "{ended}: {said}");
+        said
+    }
+}
 
 impl Drop for Family {
     fn drop(&mut self) {
