@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use edged_rpc::{InboxList, InboxView, LeaseState, PutOptions};
+use edged_rpc::{Durability, InboxList, InboxView, LeaseState, PutOptions};
 use harness::daemon::{Call, PATIENCE, Pair, Recording, Verdict, judge, to_beta, wait_for};
 use harness::files::Body;
 use harness::seeds::{Dice, say};
@@ -199,7 +199,12 @@ fn record(durability: &str) -> [Recording; 2] {
     pair.alpha.start_under(&Recording::tracer(&of_alpha));
     pair.to_alpha.aim(pair.alpha.process().quic());
 
-    put(&pair);
+    let promised = match durability {
+        "written" => Durability::Written,
+        _ => Durability::Synced,
+    };
+    put(&pair, promised);
+    assert_eq!(pair.alpha.status().durability, promised);
 
     let books = pair.alpha.wait_at_rest(2 * PATIENCE);
     assert_eq!(books.acked, BATCHED + SINGLE + LARGE, "{books:?}");
@@ -208,7 +213,8 @@ fn record(durability: &str) -> [Recording; 2] {
     [of_alpha, of_beta].map(|path| Recording::read(&std::fs::read(path).expect("strace wrote it")))
 }
 
-fn put(pair: &Pair) {
+/// Each answer says what was promised.
+fn put(pair: &Pair, promised: Durability) {
     let mut client = pair.alpha.client();
     let mut dice = Dice::new(5);
     let mut body = |most| Body {
@@ -223,9 +229,8 @@ fn put(pair: &Pair) {
     for n in 0..SINGLE {
         let lane = if n % 2 == 0 { "default" } else { "bulk" }.to_owned();
         let options = PutOptions { lane, ..to_beta() };
-        client
-            .put(&options, &body(40_000).bytes())
-            .expect("there is room for it");
+        let put = client.put(&options, &body(40_000).bytes());
+        assert_eq!(put.expect("there is room for it").durability, promised);
     }
     for seed in 0..LARGE {
         let body = Body {
