@@ -463,6 +463,11 @@ fn thousands_of_offers_never_sent_reserve_a_quarter_and_no_more() {
         used <= before + CEILING / 4,
         "{used} B are taken, {before} before"
     );
+    let why = (0..opened).find_map(|_| match mallory.hear() {
+        Some(Frame::Busy { why, .. }) => Some(why),
+        _ => None,
+    });
+    assert_eq!(why, Some(BusyWhy::StorageFull), "it is told so");
     scene.is_unharmed("offers never sent");
     drop(mallory);
 }

@@ -3,11 +3,13 @@
 
 use std::time::{Duration, Instant};
 
-use edged_rpc::{Client, Id, RelayWhy};
+use edged_rpc::{Client, ConfigShow, Id, KeyView, RelayWhy};
 use harness::daemon::{Node, PATIENCE, Rows, Site, Witness, to_beta, wait_for};
 use harness::files::Body;
 use harness::proxy::Proxy;
 use harness::seeds::say;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use relay_core::delivery::Outcome;
 
 /// The binary under test.
@@ -167,4 +169,26 @@ fn a_config_that_is_read_again_sets_a_peer_free() {
     );
     let books = alpha.wait_at_rest(2 * PATIENCE);
     assert_eq!((books.acked, books.deadletter), (25, 0));
+}
+
+#[test]
+fn a_hangup_has_the_config_read_again() {
+    let world = World::new("[ingest]\nper_peer_segments_per_second = 1\n");
+    let beta = &world.beta;
+    let quota = || {
+        let mut show = ConfigShow::default();
+        show.page.limit = 500;
+        let keys = beta.client().config(&show).expect("the config").items;
+        let key = |key: &&KeyView| key.key == "ingest.per_peer_segments_per_second";
+        keys.iter().find(key).map(|key| key.value.clone())
+    };
+    assert_eq!(quota().as_deref(), Some("1"));
+    beta.home.configure("10-test", "");
+
+    let pid = i32::try_from(beta.process().pid()).expect("a process id");
+    kill(Pid::from_raw(pid), Signal::SIGHUP).expect("it runs");
+
+    wait_for("the quota to be gone", PATIENCE, || {
+        (quota().as_deref() == Some("0")).then_some(())
+    });
 }
