@@ -13,6 +13,8 @@ mod disk;
 mod expired;
 #[path = "ledger/forward.rs"]
 mod forward;
+#[path = "ledger/kept.rs"]
+mod kept;
 #[path = "ledger/model.rs"]
 mod model;
 #[path = "ledger/snapshot.rs"]

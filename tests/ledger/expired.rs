@@ -155,27 +155,3 @@ fn the_file_of_a_large_segment_that_expired_is_removed() {
     let swept = disk.ledger.sweep(later(2 * DAY)).expect("it sweeps");
     assert_eq!((swept.packs, disk.fetch(due)), (1, None));
 }
-
-#[test]
-fn what_was_confirmed_goes_after_its_own_time_and_what_was_sent_after_its_own() {
-    let mut disk = Disk::with(|options| {
-        options.keep_confirmed = HOUR;
-        options.keep_acked = 3 * HOUR;
-    });
-    let ids = disk.arrive(&[b"one"]);
-    disk.ledger.confirm(&ids, NOW).expect("it is here");
-    let (pack, _) = disk.pack(&[b"two"], NodeNo::LOCAL);
-    let sent = due_of(&pack);
-    let acked = OwedRow {
-        state: State::Acked,
-        ..owed(sent)
-    };
-    disk.commit(vec![pack, Change::Owed(acked)]);
-
-    let went = [HOUR / 2, HOUR, 2 * HOUR, 3 * HOUR].map(|time| {
-        let swept = disk.ledger.sweep(later(time)).expect("it sweeps");
-        swept.packs
-    });
-
-    assert_eq!(went, [0, 1, 0, 1]);
-}
