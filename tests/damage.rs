@@ -332,7 +332,7 @@ fn a_database_older_than_its_log_says_so() {
 #[test]
 fn a_verb_without_a_daemon_writes_over_nothing_that_lies_behind_a_bad_byte() {
     // Of the log's header, of its first frame's, of pages.
-    for at in [9, 40, 32 + 24 + 100, 32 + 3 * (24 + 4096) + 24 + 5] {
+    for at in [9, 20, 40, 32 + 24 + 100, 32 + 3 * (24 + 4096) + 24 + 5] {
         let (_dir, care) = harmed(false, |dir| {
             flip(dir, Path::new("ledger.db-wal"), at, 4);
             let record = relay_core::audit::AuditRecord::own(

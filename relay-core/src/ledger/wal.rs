@@ -63,13 +63,15 @@ pub(super) fn mend(path: &Path) -> io::Result<Looked> {
     }
     file.read_exact_at(&mut header, 0)?;
     let big_endian = word(&header, 0) == MAGIC | 1;
-    let Some(mut sum) = mend_header(&mut header, big_endian, &mut looked) else {
+    let mut frame = vec![0u8; FRAME];
+    let first = read_frame(&file, 0, &mut frame)?;
+    let first = first.then_some(&frame[..]);
+    let Some(mut sum) = mend_header(&mut header, first, big_endian, &mut looked) else {
         looked.is_damaged = commits(&file, 0, None)? > 1;
         return Ok(looked);
     };
     file.write_all_at(&header, 0)?;
     let salts = [word(&header, 4), word(&header, 5)];
-    let mut frame = vec![0u8; FRAME];
     let mut behind = vec![0u8; FRAME];
     let mut no = 0;
     while read_frame(&file, no, &mut frame)? {
@@ -163,25 +165,49 @@ fn commits(file: &File, from: u64, salts: Option<[u32; 2]>) -> io::Result<u64> {
     Ok(found)
 }
 
-/// The checksum after the header; `None` if more than a word of it is wrong.
-fn mend_header(header: &mut [u8; 32], big_endian: bool, looked: &mut Looked) -> Option<Sum> {
+/// The checksum after the header; `None` if more than a word of it is wrong. A word of the
+/// checksum looks like the last word it covers, a salt: the first frame has it, too.
+fn mend_header(
+    header: &mut [u8; 32],
+    first: Option<&[u8]>,
+    big_endian: bool,
+    looked: &mut Looked,
+) -> Option<Sum> {
     let found = checksum([0, 0], &header[..24], big_endian);
     let stored = [word(header, 6), word(header, 7)];
     if found == stored {
         return (word(header, 2) == PAGE as u32).then_some(found);
     }
     looked.mended += 1;
+    let mut likely: Vec<([u8; 32], Sum)> = Vec::new();
     if found[0] == stored[0] || found[1] == stored[1] {
-        set_word(header, 6, found[0]);
-        set_word(header, 7, found[1]);
-        return Some(found);
+        let mut other = *header;
+        set_word(&mut other, 6, found[0]);
+        set_word(&mut other, 7, found[1]);
+        likely.push((other, found));
     }
-    let culprits = culprits(24 / 4, difference(stored, found));
-    let [(at, by)] = culprits[..] else {
-        return None;
+    for (at, by) in culprits(24 / 4, difference(stored, found)) {
+        let mut other = *header;
+        shift(&mut other, at, by, big_endian);
+        likely.push((other, stored));
+    }
+    let goes_on = |(other, sum): &&([u8; 32], Sum)| {
+        first.is_some_and(|frame| {
+            let salts = [word(frame, 2), word(frame, 3)];
+            salts == [word(other, 4), word(other, 5)] && follows(frame, *sum, big_endian)
+        })
     };
-    shift(header, at, by, big_endian);
-    Some(stored)
+    let is_one_of_sums = likely.first().is_some_and(|(_, sum)| *sum == found);
+    let right = match likely.iter().find(goes_on) {
+        Some(right) => Some(right),
+        // Of a log without a frame nothing hangs on it.
+        None => likely
+            .first()
+            .filter(|_| is_one_of_sums || likely.len() == 1),
+    };
+    let (other, sum) = right?;
+    *header = *other;
+    Some(*sum)
 }
 
 /// Puts a frame right whose checksum should be `found`; answers the sum the next one
