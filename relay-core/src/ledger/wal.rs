@@ -239,8 +239,14 @@ fn mend_frame(
         let changed = before ^ before.wrapping_add(*by);
         (0..4).any(|n| changed & !(0xff << (8 * n)) == 0)
     };
+    // A group that ends says how many pages there are: a page beyond is none.
+    let pages = word(frame, 1);
+    let is_beyond = pages > 0 && !(1..=pages).contains(&word(frame, 0));
+    let names = |wanted: usize| culprits.iter().find(|(at, _)| *at == wanted);
+    let number = names(0).filter(|_| is_beyond && names(1).is_none());
     let culprit = match culprits[..] {
         [one] => Some(one),
+        _ if number.is_some() => number.copied(),
         _ => {
             let mut likely = culprits.iter().filter(|culprit| one_byte(culprit));
             likely.next().filter(|_| likely.next().is_none()).copied()
